@@ -1,0 +1,46 @@
+# Everything a person needs: a fresh machine with Python 3.11+, git and make is enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check bench crash lock clean test-deps format
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("ifengine needs Python 3.11 or later") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(STAMP)
+
+demo: $(STAMP)  ## run the demonstration hospital; ONCE=1 ends by itself with a printed balance
+	ONCE="$(ONCE)" $(BIN)/python -m demo
+
+test: check  ## everything that must pass
+	$(BIN)/python -m pytest
+
+check: $(STAMP)  ## format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP)  ## measure, print ratios, write benchmarks/results.md
+	$(BIN)/python -m benchmarks
+
+crash: $(STAMP)  ## the long campaign of kills
+	IFENGINE_KILLS=$${IFENGINE_KILLS:-300} $(BIN)/python -m pytest tests/crash
+
+test-deps:  ## system packages that some tests use
+	sh deploy/test-deps.sh
+
+lock: $(STAMP)  ## resolve again and write names, versions and hashes, without addresses
+	$(BIN)/python -m pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --no-annotate --extra dev -o requirements.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
