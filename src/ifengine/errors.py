@@ -55,3 +55,15 @@ class SettingsError(EngineError):
     """The site cannot be run as it is written."""
 
     code: ClassVar[str] = "settings"
+
+class NotationError(Exception):
+    """A path, condition or placeholder is not written as it must be.
+
+    ``offset`` is the place in the text, from 0. The text may quote the configuration.
+    """
+
+    def __init__(self, message: str, offset: int, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.offset = offset
+        self.hint = hint
