@@ -38,7 +38,7 @@ def sink(tools: dict, tmp_path: Path) -> Iterator[tuple[subprocess.Popen, int]]:
     yield process, json.loads(process.stdout.readline())["port"]
     if process.poll() is None:
         process.kill()
-    process.communicate()
+        process.communicate()
 
 
 def run_load(tools: dict, port: int, *words: str) -> dict:
