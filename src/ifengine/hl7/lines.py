@@ -1,0 +1,77 @@
+"""From bytes to segments: CR, LF and CRLF, blank lines, and lines that are no segment."""
+
+import re
+from typing import cast
+
+from ifengine.hl7.delimiters import BREAKING_BYTES
+
+Segments = tuple[list[bytes | list[bytes]], list[str], list[bytes] | None]
+
+_SEGMENT_NAME = re.compile(rb"[A-Z][A-Z0-9]{2}")
+_LINE_END = re.compile(rb"(\r\n|\r|\n)")
+_BREAKING = re.compile(b"[" + re.escape(BREAKING_BYTES) + b"]")
+
+# The beginnings of lines seen so far, name and separator, by separator. Looking one up costs less
+# than checking it; the limits keep a peer that sends ever new ones from filling memory.
+_MOST_NAMES = 4096
+_KNOWN_NAMES: dict[bytes, dict[bytes, str]] = {}
+
+
+def is_segment_name(name: str) -> bool:
+    """Whether this is a capital letter and two capitals or digits."""
+    return _SEGMENT_NAME.fullmatch(name.encode("ascii", "replace")) is not None
+
+
+def breaks(value: bytes) -> bool:
+    """Whether a byte of this value would end a segment or a frame."""
+    return _BREAKING.search(value) is not None
+
+
+def split_segments(content: bytes, separator: bytes) -> Segments:
+    """Split content that begins with MSH.
+
+    Returns:
+        Segments, their names, and what is carried behind each: lines that begin with no segment
+        name, each with the line end before it. None where nothing is. Blank lines are left out.
+    """
+    known = _KNOWN_NAMES.setdefault(separator, {})
+    if b"\n" not in content:
+        lines = content.split(b"\r")
+        if not lines[-1]:
+            lines.pop()
+        names = [known.get(line[:4], "") for line in lines]
+        if "" not in names:
+            return cast("list[bytes | list[bytes]]", lines), names, None
+    return _split_carefully(content, separator, known)
+
+
+def _split_carefully(content: bytes, separator: bytes, known: dict[bytes, str]) -> Segments:
+    pieces = _LINE_END.split(content)
+    segments: list[bytes | list[bytes]] = []
+    names: list[str] = []
+    tails: list[bytes] = []
+    line_ends = b""  # since the last line that was not blank
+    for line, end in zip(pieces[::2], [*pieces[1::2], b""], strict=True):
+        if not line:
+            line_ends += end
+            continue
+        name = known.get(line[:4]) or _learn_name(line, separator, known)
+        if name is None:
+            tails[-1] += line_ends + line
+        else:
+            segments.append(line)
+            names.append(name)
+            tails.append(b"")
+        line_ends = end
+    return segments, names, tails if any(tails) else None
+
+
+def _learn_name(line: bytes, separator: bytes, known: dict[bytes, str]) -> str | None:
+    """Return the name of the segment on this line; None where it is no segment."""
+    if line[3:4] not in (b"", separator) or not _SEGMENT_NAME.match(line):
+        return None
+    name = line[:3].decode("ascii")
+    if len(known) >= _MOST_NAMES:
+        known.clear()
+    known[line[:4]] = name
+    return name

@@ -1,0 +1,468 @@
+"""A lazy view of one message over its bytes.
+
+Only the segment that is asked for is split, only the field that is set is encoded, and a message
+that nobody touched leaves as the very bytes it came in. Positions of segments count from 0 in the
+message; fields, repetitions, components and subcomponents count from 1 as in the standard.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from ifengine.errors import EngineError, FieldError
+from ifengine.hl7.charset import (
+    DEFAULT_POLICY,
+    OPAQUE,
+    CharsetPolicy,
+    Codec,
+    from_internal,
+    to_internal,
+)
+from ifengine.hl7.delimiters import Delimiters
+from ifengine.hl7.header import (
+    BYTE_ORDER_MARK,
+    Header,
+    HeaderFault,
+    message_start,
+    read_header,
+)
+from ifengine.hl7.lines import breaks, is_segment_name, split_segments
+from ifengine.hl7.parts import part_of, replace_part
+
+NULL = '""'  # the value that means: delete what you have
+
+_UNREADABLE = frozenset(
+    {HeaderFault.EMPTY, HeaderFault.NO_MSH, HeaderFault.BATCH, HeaderFault.BAD_DELIMITERS}
+)
+# in these the field separator itself is field 1, so that the second piece of a split is field 2
+_NUMBERED_FROM_SEPARATOR = frozenset({"MSH", "FHS", "BHS"})
+
+
+class MessageError(EngineError):
+    """The bytes are no message: there is no MSH, or its delimiters cannot be read."""
+
+    code = "message"
+
+
+class LineEnds(NamedTuple):
+    """How often each line end occurs. Only CR is right."""
+
+    cr: int
+    lf: int
+    crlf: int
+
+
+class Message:
+    """One HL7 v2 message.
+
+    A line that does not begin with a segment name belongs to no segment: it is carried behind the
+    segment before it, with its own line end, and cannot be addressed.
+    """
+
+    __slots__ = (
+        "_bom",
+        "_codec",
+        "_content",
+        "_encoded",
+        "_header",
+        "_names",
+        "_segments",
+        "_separator",
+        "_tails",
+        "delimiters",
+        "touched",
+    )
+
+    delimiters: Delimiters
+    touched: bool
+    _bom: bool
+    _codec: Codec
+    _content: bytes
+    _separator: bytes
+    # a segment is its bytes until it is asked for, then its fields. The lists are shared between
+    # copies and never changed in place: a write puts a new list.
+    _segments: list[bytes | list[bytes]]
+    _names: list[str]
+    _tails: list[bytes] | None  # what is carried behind each segment; None: nothing anywhere
+    _encoded: bytes | None
+    _header: Header | None
+
+    def __init__(self) -> None:
+        raise TypeError("use Message.parse")
+
+    @classmethod
+    def parse(
+        cls,
+        content: bytes,
+        *,
+        charset: CharsetPolicy = DEFAULT_POLICY,
+        header: Header | None = None,
+    ) -> "Message":
+        """Look at a message; ``header`` saves reading it again where it was read already.
+
+        Raises:
+            MessageError: there is no readable MSH.
+        """
+        if header is None:
+            header = read_header(content)
+        fault = header.fault
+        if fault is not None and fault in _UNREADABLE:
+            raise MessageError(f"not a message: {fault}")
+        made = cls.__new__(cls)
+        delimiters = header.delimiters
+        codec = charset.codec(header.charset, delimiters.repetition, bom=header.bom)
+        body = content if content.startswith(b"MSH") else content[message_start(content)[0] :]
+        if codec.wide and (b"\x1b" in body or not body.isascii()):
+            rewritten = to_internal(body, codec)
+            # a set that does not fit the bytes counts for nothing: they are read as they stand
+            body, codec = (body, OPAQUE) if rewritten is None else (rewritten, codec)
+        made.delimiters = delimiters
+        made.touched = False
+        made._content = content
+        made._codec = codec
+        made._separator = delimiters.field
+        made._bom = header.bom
+        made._header = header
+        made._encoded = content
+        made._segments, made._names, made._tails = split_segments(body, delimiters.field)
+        return made
+
+    def __repr__(self) -> str:
+        return f"Message({len(self._names)} segments, touched={self.touched})"
+
+    def copy(self) -> "Message":
+        """Return a message of its own that shares every segment until one of the two writes to it."""
+        made = Message.__new__(Message)
+        made.delimiters = self.delimiters
+        made.touched = self.touched
+        made._content = self._content
+        made._codec = self._codec
+        made._separator = self._separator
+        made._bom = self._bom
+        made._header = self._header
+        made._encoded = self._encoded
+        made._segments = self._segments.copy()
+        made._names = self._names  # replaced, never changed in place
+        made._tails = self._tails
+        return made
+
+    # --- whole message ----------------------------------------------------------------------
+
+    @property
+    def header(self) -> Header:
+        """MSH as it is now."""
+        if self._header is None:
+            line = self._separator.join(self._fields(0))
+            if self._codec.wide:
+                line = from_internal(line, self._codec)
+            self._header = read_header(BYTE_ORDER_MARK + line if self._bom else line)
+        return self._header
+
+    @property
+    def codec(self) -> Codec:
+        """What turns the bytes of this message into text, decided when it was parsed.
+
+        Setting MSH-18 does not convert what is there already.
+        """
+        return self._codec
+
+    @property
+    def line_ends(self) -> LineEnds:
+        """The line ends of the bytes as they were received."""
+        content = self._content
+        line_feeds = content.count(b"\n")
+        both = content.count(b"\r\n") if line_feeds else 0
+        return LineEnds(content.count(b"\r") - both, line_feeds - both, both)
+
+    def encode(self) -> bytes:
+        """Return the message: the same bytes object when nothing was touched.
+
+        A touched one has its segments ended by CR, each untouched field as it was, a byte order
+        mark and what is carried behind a segment as they came. Blank lines are left out.
+        """
+        if self._encoded is None:
+            join = self._separator.join
+            lines = [line if isinstance(line, bytes) else join(line) for line in self._segments]
+            if self._tails is not None:
+                lines = [line + tail for line, tail in zip(lines, self._tails, strict=True)]
+            lines.append(b"")
+            content = b"\r".join(lines)
+            if self._codec.wide:
+                content = from_internal(content, self._codec)
+            self._encoded = BYTE_ORDER_MARK + content if self._bom else content
+        return self._encoded
+
+    def names(self) -> list[str]:
+        """Return the segment names in order."""
+        return self._names.copy()
+
+    def indexes(self, name: str) -> list[int]:
+        """Return the positions of the segments of this name."""
+        names = self._names
+        if name not in names:
+            return []
+        return [position for position, found in enumerate(names) if found == name]
+
+    # --- reading ----------------------------------------------------------------------------
+
+    def field_count(self, i: int) -> int:
+        """Return how many fields a segment has, trailing empty ones included."""
+        return len(self._fields(i)) - (self._names[i] not in _NUMBERED_FROM_SEPARATOR)
+
+    def repetition_count(self, i: int, f: int) -> int:
+        """Return how many repetitions a field has: 0 when it is empty or absent."""
+        if f <= 2 and self._names[i] in _NUMBERED_FROM_SEPARATOR:
+            return 1
+        value = self._field(i, f)
+        if not value:
+            return 0
+        repetition = self.delimiters.repetition
+        return value.count(repetition) + 1 if repetition else 1
+
+    def raw(
+        self, i: int, f: int, r: int | None = None, c: int | None = None, s: int | None = None
+    ) -> bytes:
+        """Return the encoded bytes of a node, ``b""`` when it is absent.
+
+        ``None`` means the whole node at that level; where a lower level is given, the first.
+        """
+        value = self._node(i, f, r, c, s)
+        return from_internal(value, self._codec) if self._codec.wide else value
+
+    def text(
+        self, i: int, f: int, r: int | None = None, c: int | None = None, s: int | None = None
+    ) -> str:
+        """Return a node as text, ``""`` when it is absent.
+
+        A node without parts is unescaped, one with parts is its encoded text. Formatting and
+        unknown escape sequences stay as they are written (see ``Delimiters.escape``). Bytes that
+        the character set does not have are lone surrogates: opaque, and the same when written.
+        """
+        value = self._node(i, f, r, c, s)
+        delimiters = self.delimiters
+        if delimiters.escape_character in value and not self._has_parts(i, f, r, c, s, value):
+            return self._decode(delimiters.unescape(value, self._hexadecimal()))
+        return self._decode(value)
+
+    def _fields(self, i: int) -> list[bytes]:
+        segment = self._segments[i]
+        if isinstance(segment, bytes):
+            segment = segment.split(self._separator)
+            self._segments[i] = segment
+        return segment
+
+    def _field(self, i: int, f: int) -> bytes:
+        fields = self._fields(i)
+        at = f - 1 if self._names[i] in _NUMBERED_FROM_SEPARATOR else f
+        if f < 1:
+            raise ValueError("fields count from 1")
+        return fields[at] if at < len(fields) else b""
+
+    def _node(self, i: int, f: int, r: int | None, c: int | None, s: int | None) -> bytes:
+        if f <= 2 and self._names[i] in _NUMBERED_FROM_SEPARATOR:
+            return self._delimiter_field(i, f, r, c, s)
+        value = self._field(i, f)
+        if r is None and c is None and s is None:
+            return value
+        delimiters = self.delimiters
+        value = part_of(value, delimiters.repetition, r or 1)
+        if c is None and s is None:
+            return value
+        value = part_of(value, delimiters.component, c or 1)
+        return value if s is None else part_of(value, delimiters.subcomponent, s)
+
+    def _delimiter_field(
+        self, i: int, f: int, r: int | None, c: int | None, s: int | None
+    ) -> bytes:
+        """MSH-1 and MSH-2 have no parts: what looks like delimiters there is their value."""
+        if {r, c, s} - {None, 1}:
+            return b""
+        return self._separator if f == 1 else self._field(i, f)
+
+    def _has_parts(
+        self, i: int, f: int, r: int | None, c: int | None, s: int | None, value: bytes
+    ) -> bool:
+        if f <= 2 and self._names[i] in _NUMBERED_FROM_SEPARATOR:
+            return True  # never unescaped (2.5.4)
+        delimiters = self.delimiters
+        inner = [delimiters.subcomponent] if s is None else []
+        if c is None and s is None:
+            inner.append(delimiters.component)
+            if r is None:
+                inner.append(delimiters.repetition)
+        return any(delimiter and delimiter in value for delimiter in inner)
+
+    def _decode(self, value: bytes) -> str:
+        codec = self._codec
+        if codec.wide:
+            return value.decode("utf-8", "surrogatepass")
+        return value.decode(codec.name, "surrogateescape")
+
+    def _hexadecimal(self) -> Callable[[bytes], bytes]:
+        return partial(_hexadecimal_of, self._codec) if self._codec.wide else bytes
+
+    # --- writing ----------------------------------------------------------------------------
+
+    def set_text(
+        self, i: int, f: int, r: int | None, c: int | None, s: int | None, value: str
+    ) -> None:
+        r"""Write one value into a node; a level of ``None`` replaces the whole node there.
+
+        Every delimiter in it is escaped, CR, LF, VT and FS too, at every level: the value can
+        create no structure. Formatting sequences such as ``\.br\`` stay (``Delimiters.escape``).
+
+        Raises:
+            FieldError: MSH-1 or MSH-2; a character the message's set does not have; a delimiter in
+                a message without escape character; a part in a message without its delimiter.
+        """
+        try:
+            encoded = self._codec.encode(value)
+        except UnicodeEncodeError:
+            rule = "the character set of the message (MSH-18) lacks a character of this value"
+            raise FieldError(self._place(i, f, r, c, s), rule, length=len(value)) from None
+        if self._codec.wide:
+            encoded = value.encode("utf-8", "surrogatepass")
+        if not self.delimiters.can_hold(encoded):
+            rule = "holds a delimiter, and MSH-2 names no escape character"
+            raise FieldError(self._place(i, f, r, c, s), rule, length=len(value))
+        self._put(i, f, r, c, s, self.delimiters.escape(encoded))
+
+    def set_raw(
+        self, i: int, f: int, r: int | None, c: int | None, s: int | None, value: bytes
+    ) -> None:
+        """Write encoded structure, as ``raw`` of this message gave it, into a node.
+
+        Raises:
+            FieldError: as ``set_text``; also a byte that would end the segment or the frame, a
+                field separator, or a delimiter of the node's own level or a higher one.
+        """
+        if breaks(value):
+            raise FieldError(self._place(i, f, r, c, s), "holds a line end or framing byte")
+        if self._codec.wide:
+            rewritten = to_internal(value, self._codec)
+            if rewritten is None:
+                raise FieldError(
+                    self._place(i, f, r, c, s), "is not of the message's character set"
+                )
+            value = rewritten
+        delimiters = self.delimiters
+        foreign = [delimiters.field]
+        if r is not None or c is not None or s is not None:
+            foreign.append(delimiters.repetition)
+        if c is not None or s is not None:
+            foreign.append(delimiters.component)
+        if s is not None:
+            foreign.append(delimiters.subcomponent)
+        if any(delimiter and delimiter in value for delimiter in foreign):
+            raise FieldError(self._place(i, f, r, c, s), "holds a delimiter of a higher level")
+        self._put(i, f, r, c, s, value)
+
+    def remove_repetitions(self, i: int, f: int, keep: Sequence[int]) -> None:
+        """Keep only these repetitions of a field, counted from 1, in the order they stand."""
+        value = self._writable_field(i, f, None, None, None)
+        repetition = self.delimiters.repetition
+        found = value.split(repetition) if repetition else [value]
+        wanted = frozenset(keep)
+        kept = [part for number, part in enumerate(found, 1) if number in wanted]
+        self._put(i, f, None, None, None, repetition.join(kept))
+
+    def insert_segment(self, at: int, name: str) -> int:
+        """Put a new, empty segment before position ``at`` (the count of segments: at the end).
+
+        Raises:
+            FieldError: the name is not three characters of a segment name, or the place is before
+                MSH.
+        """
+        if not is_segment_name(name):
+            raise FieldError("segment name", "must be a capital letter and two capitals or digits")
+        if name == "MSH":
+            raise FieldError("MSH", "cannot be added")
+        if not 1 <= at <= len(self._names):
+            raise FieldError(name, "cannot stand before MSH or beyond the end")
+        self._segments.insert(at, [name.encode("ascii")])
+        self._names = [*self._names[:at], name, *self._names[at:]]
+        if self._tails is not None:
+            self._tails = [*self._tails[:at], b"", *self._tails[at:]]
+        self._touch()
+        return at
+
+    def delete_segments(self, indexes: Iterable[int]) -> None:
+        """Remove the segments at these positions, with what is carried behind them.
+
+        Raises:
+            FieldError: MSH is among them.
+        """
+        gone = frozenset(indexes)
+        if not gone:
+            return
+        if any(self._names[i] == "MSH" for i in gone):
+            raise FieldError("MSH", "cannot be deleted")
+        kept = [i for i in range(len(self._names)) if i not in gone]
+        segments, names, tails = self._segments, self._names, self._tails
+        self._segments = [segments[i] for i in kept]
+        self._names = [names[i] for i in kept]
+        self._tails = None if tails is None else [tails[i] for i in kept]
+        self._touch()
+
+    def _put(
+        self, i: int, f: int, r: int | None, c: int | None, s: int | None, value: bytes
+    ) -> None:
+        old = self._writable_field(i, f, r, c, s)
+        if r is None and c is None and s is None:
+            new = value
+        elif not value and not self._node(i, f, r, c, s):
+            return  # emptying what is not there adds no delimiters
+        else:
+            new = self._replace_part(old, i, f, r, c, s, value)
+        if new == old:
+            return
+        fields = self._fields(i).copy()
+        at = f - 1 if self._names[i] in _NUMBERED_FROM_SEPARATOR else f
+        if at >= len(fields):
+            fields += [b""] * (at + 1 - len(fields))
+        fields[at] = new
+        self._segments[i] = fields
+        if i == 0:
+            self._header = None
+        self._touch()
+
+    def _replace_part(
+        self, old: bytes, i: int, f: int, r: int | None, c: int | None, s: int | None, value: bytes
+    ) -> bytes:
+        delimiters = self.delimiters
+        levels = [(delimiters.repetition, r or 1)]
+        if c is not None or s is not None:
+            levels.append((delimiters.component, c or 1))
+        if s is not None:
+            levels.append((delimiters.subcomponent, s))
+        for delimiter, number in levels:
+            if number < 1:
+                raise ValueError("parts count from 1")
+            if number > 1 and not delimiter:
+                raise FieldError(
+                    self._place(i, f, r, c, s), "MSH-2 names no delimiter for this part"
+                )
+        return replace_part(old, levels, value)
+
+    def _writable_field(self, i: int, f: int, r: int | None, c: int | None, s: int | None) -> bytes:
+        if f <= 2 and self._names[i] in _NUMBERED_FROM_SEPARATOR:
+            raise FieldError(self._place(i, f, r, c, s), "cannot be set")
+        return self._field(i, f)
+
+    def _touch(self) -> None:
+        self.touched = True
+        self._encoded = None
+
+    def _place(self, i: int, f: int, r: int | None, c: int | None, s: int | None) -> str:
+        name = self._names[i]
+        occurrence = self._names[: i + 1].count(name)
+        place = f"{name}[{occurrence}]-{f}" if occurrence > 1 else f"{name}-{f}"
+        if r is not None and r > 1:
+            place += f"[{r}]"
+        if c is not None or s is not None:
+            place += f".{c or 1}"
+        return place if s is None else f"{place}.{s}"
+
+
+def _hexadecimal_of(codec: Codec, raw: bytes) -> bytes:
+    return codec.decode(raw).encode("utf-8", "surrogatepass")
