@@ -451,6 +451,14 @@ class Store(Protocol):
         """
         ...
 
+    def protect_audit(self, mac: Callable[[int, bytes], bytes]) -> None:
+        """Prove the head of the audit log with this MAC over (seq, digest), from the next record on.
+
+        Set once, before the first audit record of the process: ``KeyRing.audit_mac``. The MAC is
+        computed in the writer's thread and kept in setting ``audit_head``.
+        """
+        ...
+
     def checkpoint(self) -> None:
         """Ask the writer to move the log into the database when it is next idle."""
         ...

@@ -1,0 +1,84 @@
+"""What a memory store holds."""
+
+import bisect
+import threading
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+from ifengine.store.base import (
+    AttemptRow,
+    AuditRow,
+    ConfigVersionRow,
+    CursorKind,
+    DataKeyRow,
+    ExceptionRow,
+    InboxRow,
+    NameKind,
+    OutboxRow,
+    OutcomeRow,
+    PlanRow,
+)
+from ifengine.store.guard import Claim
+
+Row = TypeVar("Row")
+
+
+class Shelf(Generic[Row]):
+    """Rows by ascending number. ``highest`` never goes down, whatever is removed."""
+
+    __slots__ = ("highest", "numbers", "rows")
+
+    def __init__(self) -> None:
+        self.rows: dict[int, Row] = {}
+        self.numbers: list[int] = []
+        self.highest = 0
+
+    def put(self, number: int, row: Row) -> None:
+        """Add a row; nearly always behind all others."""
+        self.rows[number] = row
+        if number > self.highest:
+            self.highest = number
+            self.numbers.append(number)
+        else:
+            bisect.insort(self.numbers, number)
+
+    def remove(self, number: int) -> Row | None:
+        """Take a row away, if it is there."""
+        row = self.rows.pop(number, None)
+        if row is not None:
+            del self.numbers[bisect.bisect_left(self.numbers, number)]
+        return row
+
+    def after(self, number: int) -> Iterator[Row]:
+        """Yield the rows after a number."""
+        rows = self.rows
+        for i in range(bisect.bisect_right(self.numbers, number), len(self.numbers)):
+            yield rows[self.numbers[i]]
+
+    def newest(self, before: int) -> Iterator[Row]:
+        """Yield the rows below a number, the highest first."""
+        for i in range(bisect.bisect_left(self.numbers, before) - 1, -1, -1):
+            yield self.rows[self.numbers[i]]
+
+
+class Contents:
+    """Everything a memory store holds, under one lock."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.data_keys: dict[int, DataKeyRow] = {}
+        self.names: dict[int, tuple[int, NameKind, str]] = {}
+        self.config_versions: dict[int, ConfigVersionRow] = {}
+        self.inbox: Shelf[InboxRow] = Shelf()
+        self.guard: dict[bytes, Claim] = {}
+        self.plans: dict[int, dict[int, PlanRow]] = {}
+        self.copies: Shelf[bytes] = Shelf()
+        self.outbox: dict[int, Shelf[OutboxRow]] = {}
+        self.exceptions: dict[tuple[int, int], ExceptionRow] = {}
+        self.attempts: dict[tuple[int, int], list[AttemptRow]] = {}
+        self.outcomes: dict[int, Shelf[OutcomeRow]] = {}
+        self.cursors: dict[tuple[CursorKind, int], int] = {}
+        self.tags: dict[bytes, set[int]] = {}
+        self.tags_of: dict[int, set[bytes]] = {}
+        self.settings: dict[str, str] = {}
+        self.audits: list[AuditRow] = []

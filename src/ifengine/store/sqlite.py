@@ -1,0 +1,272 @@
+"""The embedded store: SQLite in WAL mode, one thread that writes, every commit on stable storage."""
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import apsw
+
+from ifengine.errors import StorageFailedError, StoreRefusedError
+from ifengine.store.audit import AuditMac
+from ifengine.store.base import Batch
+from ifengine.store.sqlite_files import WriterLock, prepare_database, prepare_folder
+from ifengine.store.sqlite_read import SqliteReader
+from ifengine.store.sqlite_schema import (
+    BUSY_MS,
+    check_library,
+    check_start,
+    mark_clean,
+    migrate,
+    migrations,
+    open_writer,
+)
+from ifengine.store.sqlite_write import PURGE_CHUNK, SqliteWriter
+
+WAL_PAGES = 4000  # a log longer than this is moved at once, behind the answers of its last commit
+_RETRY_PAGES = 1000  # how much it grows before a checkpoint that a reader held up is tried again
+_IDLE_SECONDS = 0.25
+
+Finished = Callable[[BaseException | None], None]
+
+
+class _Job(NamedTuple):
+    """One transaction: a batch or a part of a purge. Neither: a wish of ``checkpoint`` or ``close``."""
+
+    batch: Batch | None = None
+    purge: tuple[int, ...] = ()
+    finished: Finished | None = None
+    stop: bool = False
+
+
+def failure_text(error: BaseException) -> str:
+    """Return what may be said of a failed commit: SQLite's code, or the type of the error.
+
+    The text of an error may quote what was written.
+    """
+    if isinstance(error, apsw.Error):
+        code: int = getattr(error, "extendedresult", None) or getattr(error, "result", None) or 0
+        name = apsw.mapping_extended_result_codes.get(code) or apsw.mapping_result_codes.get(code)
+        return str(name or type(error).__name__)
+    return type(error).__name__
+
+
+class SqliteStore:
+    """A store in one folder. Satisfies ``store.base.Store``.
+
+    After the first error it writes nothing any more: a failed COMMIT is in doubt, and only a
+    restart can tell what is on the disk.
+    """
+
+    def __init__(self, folder: Path, *, vfs: str | None = None) -> None:
+        """Open or make the store.
+
+        Args:
+            folder: holds ``store.db``, its log and index, and ``store.lock``.
+            vfs: name of a SQLite VFS for the writer, for fault tests.
+
+        Raises:
+            StoreRefusedError: another writer, an unsafe SQLite, a damaged or newer store.
+        """
+        check_library(apsw.sqlite_lib_version())
+        prepare_folder(folder)
+        self._lock = WriterLock(folder)
+        try:
+            self._path = prepare_database(folder)
+            self._connection = self._open(vfs)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._gate = threading.Lock()  # orders submit against close
+        self._closed = False
+        self._failure: StorageFailedError | None = None
+        self._wal_pages = 0
+        self._checkpoint_at = WAL_PAGES
+        self._truncate_wanted = False
+        self._connection.set_wal_hook(self._note_wal)
+        self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
+        self._thread.start()
+
+    def _open(self, vfs: str | None) -> apsw.Connection:
+        try:
+            connection = open_writer(self._path, vfs)
+            try:
+                steps = migrations()
+                migrate(connection, steps)
+                self.store_id = check_start(connection, steps)
+                mark_clean(connection, False)
+                self._writer = SqliteWriter(connection)
+            except BaseException:
+                connection.close()
+                raise
+        except apsw.Error as error:
+            raise StoreRefusedError(f"{self._path}: {failure_text(error)}") from None
+        return connection
+
+    # --- any thread ---------------------------------------------------------------------------
+
+    def submit(self, batch: Batch, finished: Finished) -> None:
+        """Write a batch; see ``store.base.Store``."""
+        self._put(_Job(batch=batch, finished=finished))
+
+    def purge(self, inbox_ids: Iterable[int], finished: Finished) -> None:
+        """Remove messages, in transactions of ``PURGE_CHUNK``; other batches may come between."""
+        ids = tuple(inbox_ids)
+        chunks = [ids[i : i + PURGE_CHUNK] for i in range(0, len(ids), PURGE_CHUNK)] or [()]
+        with self._gate:
+            for chunk in chunks[:-1]:
+                self._jobs.put(_Job(purge=chunk))
+            self._put_open(_Job(purge=chunks[-1], finished=finished))
+
+    def checkpoint(self) -> None:
+        """Ask for the log to be moved into the database, and cut, when nothing else waits."""
+        self._truncate_wanted = True
+        self._put(_Job())
+
+    def protect_audit(self, mac: AuditMac) -> None:
+        """Prove the head of the audit log with this MAC from the next record on."""
+        self._writer.mac = mac
+
+    def reader(self) -> SqliteReader:
+        """Open a reader of its own; close it after use."""
+        return SqliteReader(self._path)
+
+    def close(self) -> None:
+        """Finish what was submitted, then close. Blocks."""
+        with self._gate:
+            if not self._closed:
+                self._closed = True
+                self._jobs.put(_Job(stop=True))
+        self._thread.join()
+
+    def _put(self, job: _Job) -> None:
+        with self._gate:
+            self._put_open(job)
+
+    def _put_open(self, job: _Job) -> None:
+        if not self._closed:
+            self._jobs.put(job)
+        elif job.finished is not None:
+            job.finished(StorageFailedError("the store is closed"))
+
+    # --- the writer's thread --------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            while True:
+                job = self._next_job()
+                if job.stop:
+                    break
+                if job.batch is not None or job.purge or job.finished is not None:
+                    self._write(job)
+                if self._wal_pages >= self._checkpoint_at:
+                    self._move_log()
+        finally:
+            self._end()
+
+    def _next_job(self) -> _Job:
+        """Return the next job; while none waits, do what should not stand between two commits."""
+        with contextlib.suppress(queue.Empty):
+            return self._jobs.get_nowait()
+        if self._failure is None and (self._wal_pages or self._truncate_wanted):
+            if not self._truncate_wanted:
+                with contextlib.suppress(queue.Empty):
+                    return self._jobs.get(timeout=_IDLE_SECONDS)
+            self._move_log()
+            if self._truncate_wanted or self._log_is_large():
+                self._cut_log()
+        return self._jobs.get()
+
+    def _write(self, job: _Job) -> None:
+        error: BaseException | None = self._failure
+        if error is None:
+            try:
+                self._transact(job)
+            except Exception as cause:  # noqa: BLE001 - whatever it was, the batch is in doubt
+                error = self._fail("commit", cause)
+        if job.finished is not None:
+            try:
+                job.finished(error)
+            except Exception as cause:  # noqa: BLE001 - whoever waits did not hear: stop here
+                self._fail("callback", cause)
+
+    def _transact(self, job: _Job) -> None:
+        run = self._connection.execute
+        run("BEGIN IMMEDIATE")
+        head = self._writer.head
+        if job.batch is not None:
+            head = self._writer.apply(job.batch)
+        elif job.purge:
+            self._writer.purge(job.purge)
+        run("COMMIT")
+        self._writer.head = head
+
+    def _fail(self, what: str, cause: BaseException) -> StorageFailedError:
+        """Abandon the transaction and refuse every later one."""
+        # SQLite has usually rolled back by itself: a statement more would commit on its own
+        if self._connection.in_transaction:
+            with contextlib.suppress(apsw.Error):
+                self._connection.execute("ROLLBACK")
+        failure = StorageFailedError(f"{what} failed: {failure_text(cause)}")
+        if self._failure is None:
+            self._failure = failure
+        return failure
+
+    # --- the log --------------------------------------------------------------------------------
+
+    def _note_wal(self, connection: apsw.Connection, database: str, pages: int) -> int:
+        self._wal_pages = pages
+        return apsw.SQLITE_OK
+
+    def _log_is_large(self) -> bool:
+        with contextlib.suppress(OSError):
+            log = self._path.with_name(self._path.name + "-wal")
+            return log.stat().st_size > WAL_PAGES * 8192
+        return False
+
+    def _move_log(self) -> None:
+        if self._failure is not None:
+            return
+        try:
+            pages, moved = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.BusyError:
+            pages, moved = self._wal_pages, 0
+        except apsw.Error as cause:
+            self._fail("checkpoint", cause)
+            return
+        # all moved: the next commit starts the log from its beginning, and the hook tells its size
+        held_up = moved < pages
+        self._checkpoint_at = pages + _RETRY_PAGES if held_up else WAL_PAGES
+        if not held_up:
+            self._wal_pages = 0
+
+    def _cut_log(self) -> None:
+        self._truncate_wanted = False
+        if self._failure is not None:
+            return
+        self._connection.set_busy_timeout(0)  # a reader's look must not hold up the intake
+        try:
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.BusyError:
+            pass
+        except apsw.Error as cause:
+            self._fail("checkpoint", cause)
+        finally:
+            self._connection.set_busy_timeout(BUSY_MS)
+
+    def _end(self) -> None:
+        """Close; after a failure nothing is written any more, and the next start looks closer."""
+        try:
+            if self._failure is None:
+                mark_clean(self._connection, True)
+                self._move_log()
+                self._cut_log()
+        except apsw.Error as cause:
+            self._fail("close", cause)
+        finally:
+            with contextlib.suppress(apsw.Error):
+                self._connection.close()
+            self._lock.release()

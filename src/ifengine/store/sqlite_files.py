@@ -1,0 +1,89 @@
+"""The folder of a store: who may read it, and who writes it."""
+
+import fcntl
+import os
+from pathlib import Path
+
+from ifengine.errors import StoreRefusedError
+
+DATABASE = "store.db"
+LOCK = "store.lock"
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the folder, or close it to everybody but its owner.
+
+    Raises:
+        StoreRefusedError: it cannot be made, or belongs to somebody else.
+    """
+    try:
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, parents=True)
+            sync_folder(folder.parent)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise StoreRefusedError(f"{folder}: {error.strerror}") from None
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the folder's entries on stable storage; SQLite does so for its logs, not for the file."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def prepare_database(folder: Path) -> Path:
+    """Make an empty database file for the owner alone; close an existing one to others.
+
+    An existing file is never opened here: closing any descriptor of it would drop the POSIX locks
+    that SQLite holds in this process. SQLite gives its log and index the mode of the database.
+    """
+    path = folder / DATABASE
+    try:
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            sync_folder(folder)
+        except FileExistsError:
+            pass
+        for name in (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm"):
+            if (folder / name).exists():
+                (folder / name).chmod(0o600)
+    except OSError as error:
+        raise StoreRefusedError(f"{path}: {error.strerror}") from None
+    return path
+
+
+class WriterLock:
+    """The right to write a store. Ends with the process, however that ends."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take the lock.
+
+        Raises:
+            StoreRefusedError: another writer lives; its process id is named.
+        """
+        path = folder / LOCK
+        try:
+            self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreRefusedError(f"{path}: {error.strerror}") from None
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(self._file, 32).decode("ascii", "replace").strip()
+            os.close(self._file)
+            self._file = None
+            raise StoreRefusedError(
+                f"{folder}: the store is written by process {holder or 'unknown'}",
+                hint="stop that process first; one engine writes a store",
+            ) from None
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Give the right back. The file stays: removing it would let two writers lock two files."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None

@@ -1,0 +1,251 @@
+"""Reading a SQLite store. One statement a method: each sees one state of the store."""
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from ifengine.store import sqlite_rows as rows
+from ifengine.store.base import (
+    AttemptRow,
+    AuditRow,
+    ConfigVersionRow,
+    Counters,
+    CursorKind,
+    DataKeyRow,
+    ExceptionRow,
+    ExceptionState,
+    Fate,
+    InboxFilter,
+    InboxKind,
+    InboxRow,
+    NameKind,
+    OutboxRow,
+    OutcomeRow,
+    PlanRow,
+)
+from ifengine.store.sqlite_schema import open_reader
+
+_END = 2**63 - 1
+
+
+class SqliteReader:
+    """A read-only connection. Satisfies ``store.base.Reader``; one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection = open_reader(path)
+        self._run = self._connection.execute
+
+    def inbox(self, inbox_id: int) -> InboxRow | None:
+        """Return one frame."""
+        found = self._run("SELECT * FROM inbox WHERE inbox_id = ?", (inbox_id,)).fetchone()
+        return None if found is None else rows.inbox_row(found)
+
+    def inbox_after(
+        self, channel: int, inbox_id: int, limit: int, *, scan_to: int
+    ) -> Sequence[InboxRow]:
+        """Return entries of kind MESSAGE of a channel with ``inbox_id < id <= scan_to``, sealed."""
+        found = self._run(
+            "SELECT * FROM inbox WHERE inbox_id > ? AND inbox_id <= ? AND channel = ?"
+            " AND kind = ? ORDER BY inbox_id LIMIT ?",
+            (inbox_id, scan_to, channel, InboxKind.MESSAGE, limit),
+        )
+        return [rows.inbox_row(row) for row in found]
+
+    def inbox_newest(self, where: InboxFilter, limit: int) -> Sequence[InboxRow]:
+        """Return entries newest first, ``since_us <= received_us < until_us``, content included."""
+        kinds = sum(1 << kind for kind in set(where.kinds))
+        found = self._run(
+            "SELECT * FROM inbox WHERE inbox_id < ?1 AND (?2 = 0 OR channel = ?2)"
+            " AND received_us >= ?3 AND received_us < ?4 AND (?5 = 0 OR ((1 << kind) & ?5))"
+            " ORDER BY inbox_id DESC LIMIT ?6",
+            (
+                where.before_id or _END,
+                where.channel,
+                where.since_us,
+                where.until_us or _END,
+                kinds,
+                limit,
+            ),
+        )
+        return [rows.inbox_row(row) for row in found]
+
+    def inbox_range(self, after_id: int, limit: int) -> Sequence[InboxRow]:
+        """Return entries of every kind and channel after an id, content included."""
+        found = self._run(
+            "SELECT * FROM inbox WHERE inbox_id > ? ORDER BY inbox_id LIMIT ?", (after_id, limit)
+        )
+        return [rows.inbox_row(row) for row in found]
+
+    def plans(self, inbox_id: int) -> Sequence[PlanRow]:
+        """Return every run over a message, oldest first."""
+        found = self._run("SELECT * FROM plan WHERE inbox_id = ? ORDER BY run", (inbox_id,))
+        return [rows.plan_row(row) for row in found]
+
+    def outbox_after(self, outbox: int, seq: int, limit: int) -> Sequence[OutboxRow]:
+        """Return deliveries after a seq."""
+        found = self._run(
+            "SELECT * FROM outbox WHERE outbox = ? AND seq > ? ORDER BY seq LIMIT ?",
+            (outbox, seq, limit),
+        )
+        return [rows.outbox_row(row) for row in found]
+
+    def outbox_entry(self, outbox: int, seq: int) -> OutboxRow | None:
+        """Return one delivery."""
+        found = self._run(
+            "SELECT * FROM outbox WHERE outbox = ? AND seq = ?", (outbox, seq)
+        ).fetchone()
+        return None if found is None else rows.outbox_row(found)
+
+    def outbox_head(self, outbox: int) -> int:
+        """Return the highest seq an outbox ever had, purged ones included; 0 for none."""
+        return int(
+            self._run(
+                "SELECT max((SELECT coalesce(max(seq), 0) FROM outbox WHERE outbox = ?1),"
+                " coalesce((SELECT value FROM high WHERE kind = ?2 AND number = ?1), 0))",
+                (outbox, rows.High.OUTBOX),
+            ).get
+        )
+
+    def copy(self, copy_id: int) -> bytes | None:
+        """Return what was sealed as sent, None when there is no such copy."""
+        found = self._run("SELECT sealed FROM copy WHERE copy_id = ?", (copy_id,)).fetchone()
+        return None if found is None else found[0]
+
+    def exceptions(self, outbox: int) -> Sequence[ExceptionRow]:
+        """Return all exceptions of an outbox, by seq."""
+        found = self._run("SELECT * FROM exception WHERE outbox = ? ORDER BY seq", (outbox,))
+        return [rows.exception_row(row) for row in found]
+
+    def exception(self, outbox: int, seq: int) -> ExceptionRow | None:
+        """Return the exception of one delivery."""
+        found = self._run(
+            "SELECT * FROM exception WHERE outbox = ? AND seq = ?", (outbox, seq)
+        ).fetchone()
+        return None if found is None else rows.exception_row(found)
+
+    def exceptions_in(self, state: ExceptionState, limit: int) -> Sequence[ExceptionRow]:
+        """Return exceptions of all outboxes in one state, by (outbox, seq)."""
+        found = self._run(
+            "SELECT * FROM exception WHERE state = ? ORDER BY outbox, seq LIMIT ?", (state, limit)
+        )
+        return [rows.exception_row(row) for row in found]
+
+    def outcome(self, outbox: int, seq: int) -> OutcomeRow | None:
+        """Return how one delivery ended."""
+        found = self._run(
+            "SELECT * FROM outcome WHERE outbox = ? AND seq = ?", (outbox, seq)
+        ).fetchone()
+        return None if found is None else rows.outcome_row(found)
+
+    def outcomes_after(self, outbox: int, seq: int) -> Sequence[OutcomeRow]:
+        """Return all ends after a seq, by seq."""
+        found = self._run(
+            "SELECT * FROM outcome WHERE outbox = ? AND seq > ? ORDER BY seq", (outbox, seq)
+        )
+        return [rows.outcome_row(row) for row in found]
+
+    def attempts(self, outbox: int, seq: int) -> Sequence[AttemptRow]:
+        """Return the attempts of one delivery that were not accepted, oldest first."""
+        found = self._run(
+            "SELECT * FROM attempt WHERE outbox = ? AND seq = ? ORDER BY number, at_us",
+            (outbox, seq),
+        )
+        return [AttemptRow(*row) for row in found]
+
+    def newest_sent(self, outbox: int, destination: int, after_seq: int) -> dict[bytes, int]:
+        """Return, per 8-byte order key, the highest inbox id sent there among seqs after one."""
+        newest: dict[bytes, int] = {}
+        found = self._run(
+            "SELECT o.keys, o.inbox_id FROM outbox o JOIN outcome e USING (outbox, seq)"
+            " WHERE o.outbox = ? AND o.seq > ? AND o.destination = ? AND e.fate = ?",
+            (outbox, after_seq, destination, Fate.SENT),
+        )
+        for keys, inbox_id in found:
+            for start in range(0, len(keys), 8):
+                key = keys[start : start + 8]
+                if newest.get(key, 0) < inbox_id:
+                    newest[key] = inbox_id
+        return newest
+
+    def cursor(self, kind: CursorKind, number: int) -> int:
+        """Return a cursor's position, 0 when it was never set."""
+        found = self._run(
+            "SELECT position FROM cursor WHERE kind = ? AND number = ?", (kind, number)
+        ).get
+        return 0 if found is None else int(found)
+
+    def tagged(self, tag: bytes, limit: int) -> Sequence[int]:
+        """Return inbox ids under a blind index tag, newest first."""
+        found = self._run(
+            "SELECT inbox_id FROM tag WHERE tag = ? ORDER BY inbox_id DESC LIMIT ?", (tag, limit)
+        )
+        return [row[0] for row in found]
+
+    def audit_after(self, seq: int, limit: int) -> Sequence[AuditRow]:
+        """Return audit records after a seq."""
+        found = self._run("SELECT * FROM audit WHERE seq > ? ORDER BY seq LIMIT ?", (seq, limit))
+        return [AuditRow(*row) for row in found]
+
+    def audit_of(self, inbox_id: int) -> Sequence[AuditRow]:
+        """Return the audit records about one message, oldest first."""
+        found = self._run(
+            "SELECT * FROM audit WHERE inbox_id = ? AND inbox_id <> 0 ORDER BY seq", (inbox_id,)
+        )
+        return [AuditRow(*row) for row in found]
+
+    def names(self) -> Sequence[tuple[int, NameKind, str]]:
+        """Return all numbered names."""
+        found = self._run("SELECT * FROM name ORDER BY number")
+        return [rows.name_row(row) for row in found]
+
+    def data_keys(self) -> Sequence[DataKeyRow]:
+        """Return all wrapped data keys."""
+        return [DataKeyRow(*row) for row in self._run("SELECT * FROM data_key ORDER BY key_id")]
+
+    def config_versions(self) -> Sequence[ConfigVersionRow]:
+        """Return all, oldest first."""
+        found = self._run("SELECT * FROM config_version ORDER BY version")
+        return [ConfigVersionRow(*row) for row in found]
+
+    def setting(self, key: str) -> str | None:
+        """Return a setting, None when it was never set."""
+        found: str | None = self._run("SELECT value FROM setting WHERE key = ?", (key,)).get
+        return found
+
+    def counters(self) -> Counters:
+        """Return the highest numbers ever used; purged ones count."""
+        found: list[Any] = self._run(
+            "SELECT max((SELECT coalesce(max(inbox_id), 0) FROM inbox),"
+            " coalesce((SELECT value FROM high WHERE kind = ?1 AND number = 0), 0)),"
+            " max((SELECT coalesce(max(copy_id), 0) FROM copy),"
+            " coalesce((SELECT value FROM high WHERE kind = ?2 AND number = 0), 0)),"
+            " (SELECT coalesce(max(key_id), 0) FROM data_key),"
+            " (SELECT coalesce(max(number), 0) FROM name),"
+            " (SELECT coalesce(max(version), 0) FROM config_version)",
+            (rows.High.INBOX, rows.High.COPY),
+        ).fetchall()
+        return Counters(*found[0])
+
+    def sizes(self) -> dict[str, int]:
+        """Return bytes by part: messages (the whole file), wal."""
+        pages = self._connection.pragma("page_count")
+        wal = 0
+        with contextlib.suppress(FileNotFoundError):
+            wal = self._path.with_name(self._path.name + "-wal").stat().st_size
+        return {"messages": pages * self._connection.pragma("page_size"), "wal": wal}
+
+    def integrity(self) -> list[str]:
+        """Return what a quick check finds wrong: tables and row numbers, never content."""
+        try:
+            found = [str(row[0]) for row in self._run("PRAGMA quick_check(20)")]
+        except apsw.Error as error:
+            return [f"quick_check stopped: {type(error).__name__}"]
+        return [] if found == ["ok"] else found
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()

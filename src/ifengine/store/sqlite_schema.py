@@ -1,0 +1,176 @@
+"""Opening the database: the library's version, pragmas, migrations, checks at the start."""
+
+import re
+import secrets
+from importlib import resources
+from pathlib import Path
+
+import apsw
+
+from ifengine.errors import StoreRefusedError
+
+PAGE_BYTES = 8192
+CACHE_KIB = 32 * 1024
+BUSY_MS = 5000
+FULL = 2  # PRAGMA synchronous
+APPLICATION_ID = 0x49464E47  # "IFNG"
+QUICK_CHECK_BYTES = 200 * 1024 * 1024
+
+_BACKPORTS: dict[tuple[int, ...], tuple[int, ...]] = {(3, 50): (3, 50, 7), (3, 44): (3, 44, 6)}
+_MIGRATION = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
+_TABLE = re.compile(r"^CREATE TABLE (\w+)", re.MULTILINE)
+
+
+def check_library(version: str) -> None:
+    """Refuse a SQLite whose WAL can lose a committed transaction.
+
+    Source: sqlite.org/wal.html, "the WAL reset bug": fixed in 3.51.3, 3.50.7 and 3.44.6.
+
+    Raises:
+        StoreRefusedError: the linked SQLite is not one of these.
+    """
+    found = tuple(int(part) for part in version.split("."))[:3]
+    if found >= (3, 51, 3) or found >= _BACKPORTS.get(found[:2], (*found, 0)):
+        return
+    raise StoreRefusedError(
+        f"SQLite {version} can lose committed messages", hint="3.51.3 or newer is needed"
+    )
+
+
+def _pragma(connection: apsw.Connection, name: str, value: str, expected: object) -> None:
+    connection.pragma(name, value)
+    if connection.pragma(name) != expected:
+        raise StoreRefusedError(f"the database does not accept {name} = {value}")
+
+
+def _uri(path: Path, query: str) -> str:
+    return f"{path.absolute().as_uri()}?{query}"
+
+
+def open_writer(path: Path, vfs: str | None) -> apsw.Connection:
+    """Open the one connection that writes, with everything that makes a commit durable.
+
+    ``psow=0``: SQLite shall not believe that a drive leaves the rest of a torn sector alone.
+
+    Raises:
+        StoreRefusedError: a pragma did not take effect.
+        apsw.Error: the file is no database, or cannot be read.
+    """
+    connection = apsw.Connection(
+        _uri(path, "psow=0"),
+        flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI,
+        vfs=vfs,
+    )
+    try:
+        connection.set_busy_timeout(BUSY_MS)
+        connection.pragma("page_size", PAGE_BYTES)  # takes effect in a new database only
+        _pragma(connection, "journal_mode", "wal", "wal")
+        _pragma(connection, "synchronous", "full", FULL)
+        _pragma(connection, "secure_delete", "on", 1)
+        _pragma(connection, "cell_size_check", "on", 1)
+        # with a VFS without memory mapping there is no answer at all
+        if connection.pragma("mmap_size", 0):
+            raise StoreRefusedError("the database does not accept mmap_size = 0")
+        # automatic checkpoints run inside COMMIT, and their errors are silent
+        _pragma(connection, "wal_autocheckpoint", "0", 0)
+        _pragma(connection, "cache_size", str(-CACHE_KIB), -CACHE_KIB)
+        _pragma(connection, "temp_store", "memory", FULL)
+        connection.pragma("trusted_schema", "off")
+        if connection.pragma("page_size") != PAGE_BYTES:
+            raise StoreRefusedError(f"the database has no pages of {PAGE_BYTES} bytes")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_reader(path: Path) -> apsw.Connection:
+    """Open a connection that cannot write and never checkpoints."""
+    connection = apsw.Connection(
+        _uri(path, "mode=ro"), flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    )
+    connection.set_busy_timeout(BUSY_MS)
+    connection.pragma("query_only", "on")
+    connection.pragma("mmap_size", 0)
+    connection.pragma("temp_store", "memory")
+    return connection
+
+
+def migrations() -> list[tuple[int, str]]:
+    """Return the numbered migrations, by number from 1 without a gap."""
+    found = []
+    for file in resources.files("ifengine.store").joinpath("sql").iterdir():
+        match = _MIGRATION.fullmatch(file.name)
+        if match:
+            found.append((int(match[1]), file.read_text(encoding="utf-8")))
+    found.sort()
+    return found
+
+
+def migrate(connection: apsw.Connection, steps: list[tuple[int, str]]) -> None:
+    """Bring the database to the newest schema, one transaction a step.
+
+    Raises:
+        StoreRefusedError: it is not a store, or a newer engine made it.
+    """
+    newest = steps[-1][0]
+    version = connection.pragma("user_version")
+    application = connection.pragma("application_id")
+    if version > newest:
+        raise StoreRefusedError(
+            f"the store has schema {version}; this engine knows {newest}",
+            hint="use the version of ifengine that wrote it",
+        )
+    has_tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
+    if application != APPLICATION_ID and (version or has_tables):
+        raise StoreRefusedError("the file is not a store of ifengine")
+    for number, statements in steps:
+        if number <= version:
+            continue
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.execute(statements)
+            if version == 0:
+                connection.execute(
+                    "INSERT INTO meta VALUES ('store_id', ?), ('clean', 1)",
+                    (secrets.token_bytes(16),),
+                )
+                connection.pragma("application_id", APPLICATION_ID)
+            connection.pragma("user_version", number)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        version = number
+
+
+def check_start(connection: apsw.Connection, steps: list[tuple[int, str]]) -> bytes:
+    """Check what a start must be able to rely on; return the store id.
+
+    After an unclean stop a database of bounded size is looked through page by page as well.
+
+    Raises:
+        StoreRefusedError: something is missing or damaged.
+    """
+    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema")}
+    if not all(tables.issuperset(_TABLE.findall(text)) for _, text in steps):
+        raise StoreRefusedError("the store is damaged: tables are missing")
+    meta = dict(connection.execute("SELECT key, value FROM meta"))
+    store_id = meta.get("store_id")
+    if not isinstance(store_id, bytes) or len(store_id) != 16:
+        raise StoreRefusedError("the store is damaged: it has no identity")
+    size = connection.pragma("page_count") * PAGE_BYTES
+    if not meta.get("clean") and size < QUICK_CHECK_BYTES:
+        problems = connection.execute("PRAGMA quick_check(1)").get
+        if problems != "ok":
+            raise StoreRefusedError(
+                "the store is damaged: quick_check found errors",
+                hint="keep the files; restore the newest backup",
+            )
+    return store_id
+
+
+def mark_clean(connection: apsw.Connection, clean: bool) -> None:
+    """Note whether the next start follows an orderly stop."""
+    connection.execute("UPDATE meta SET value = ? WHERE key = 'clean'", (int(clean),))

@@ -1,0 +1,210 @@
+"""What one transaction writes. The caller begins it, commits it, and abandons it on any error."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import apsw
+
+from ifengine.store.audit import EMPTY, HEAD_SETTING, AuditMac, Head, head_text, link
+from ifengine.store.base import Batch, GuardVerdict, InboxKind, NewAudit, NewInboxEntry
+from ifengine.store.guard import Claim, first_claim, judge, may_claim
+from ifengine.store.sqlite_rows import High, plan_columns, unpack_fates
+
+PURGE_CHUNK = 500
+GUARD_SWEEP_ROWS = 4 * PURGE_CHUNK  # more than a chunk can have claimed, so that the sweep gains
+
+_DATA_KEY = "INSERT INTO data_key VALUES (?, ?, ?, ?, ?)"
+_NAME = "INSERT INTO name VALUES (?, ?, ?)"
+_CONFIG_VERSION = "INSERT INTO config_version VALUES (?, ?, ?)"
+_CLAIM = "INSERT INTO guard VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_HELD = "SELECT inbox_id, digest, contents, at_us, until_us FROM guard WHERE key = ?"
+_RECLAIM = (
+    "UPDATE guard SET inbox_id = ?, digest = ?, contents = ?, at_us = ?, until_us = ? WHERE key = ?"
+)
+_INBOX = "INSERT INTO inbox VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PLAN = "INSERT INTO plan VALUES (?, ?, ?, ?, ?, ?)"
+_COPY = "INSERT INTO copy VALUES (?, ?)"
+_OUTBOX = "INSERT INTO outbox VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT_EXCEPTION = (
+    "INSERT OR REPLACE INTO exception VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_REMOVE_EXCEPTION = "DELETE FROM exception WHERE outbox = ? AND seq = ?"
+_ATTEMPT = "INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_OUTCOME = "INSERT INTO outcome VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_CURSOR = (
+    "INSERT INTO cursor VALUES (?, ?, ?)"
+    " ON CONFLICT (kind, number) DO UPDATE SET position = excluded.position"
+)
+_TAG = "INSERT OR IGNORE INTO tag VALUES (?, ?)"
+_TAG_BY_MESSAGE = "INSERT OR IGNORE INTO tag_by_message VALUES (?, ?)"
+_SETTING = (
+    "INSERT INTO setting VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+)
+_AUDIT = "INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_HIGH = (
+    "INSERT INTO high VALUES (?, ?, ?)"
+    " ON CONFLICT (kind, number) DO UPDATE SET value = max(value, excluded.value)"
+)
+
+
+class SqliteWriter:
+    """The statements of a transaction, over the one writing connection."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        cursor = connection.cursor()
+        self._run = cursor.execute
+        self._run_many = cursor.executemany
+        newest = self._run("SELECT seq, digest FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
+        self.head = EMPTY if newest is None else Head(*newest)
+        self.mac: AuditMac | None = None
+        self._swept_to = b""  # where the sweep over the guard's rows goes on
+
+    # --- one batch ----------------------------------------------------------------------------
+
+    def apply(self, batch: Batch) -> Head:
+        """Write a batch, in the order of its fields; return the audit head it leads to."""
+        self._many(_DATA_KEY, batch.data_keys)
+        self._many(_NAME, batch.names)
+        self._many(_CONFIG_VERSION, batch.config_versions)
+        if batch.inbox:
+            self._apply_inbox(batch.inbox)
+        self._many(_PLAN, [plan_columns(plan) for plan in batch.plans])
+        self._many(_COPY, batch.copies)
+        self._many(_OUTBOX, batch.outbox)
+        for change in batch.exceptions:
+            # in the given order: a removal and a new state of one delivery may stand in one batch
+            self._run(_REMOVE_EXCEPTION if len(change) == 2 else _PUT_EXCEPTION, change)
+        self._many(_ATTEMPT, batch.attempts)
+        self._many(_OUTCOME, batch.outcomes)
+        self._many(_CURSOR, [(*place, position) for place, position in batch.cursors.items()])
+        if batch.tags:
+            self._many(_TAG, batch.tags)
+            self._many(_TAG_BY_MESSAGE, [(inbox_id, tag) for tag, inbox_id in batch.tags])
+        self._many(_SETTING, list(batch.settings.items()))
+        return self._apply_audits(batch.audits) if batch.audits else self.head
+
+    def _many(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        if rows:
+            self._run_many(statement, rows)
+
+    def _apply_inbox(self, entries: Sequence[NewInboxEntry]) -> None:
+        columns = []
+        for entry in entries:
+            if may_claim(entry):
+                self._resolve(entry)
+            kind, sealed = entry.kind, entry.sealed
+            if entry.verdict is GuardVerdict.DUPLICATE:
+                kind, sealed = InboxKind.DUPLICATE, b""
+            columns.append(
+                (
+                    entry.inbox_id,
+                    entry.received_us,
+                    entry.listener,
+                    entry.channel,
+                    kind,
+                    entry.size,
+                    entry.peer,
+                    entry.reason,
+                    entry.origin,
+                    entry.verdict,
+                    sealed,
+                )
+            )
+        self._run_many(_INBOX, columns)
+
+    def _resolve(self, entry: NewInboxEntry) -> None:
+        # most ids are new: one statement claims them, and only the others are looked at
+        key = entry.guard_key
+        self._run(_CLAIM, (key, *first_claim(entry)))
+        if self._connection.changes():
+            return
+        held: list[Any] = self._run(_HELD, (key,)).fetchall()
+        claim = judge(entry, Claim(*held[0]))
+        if claim is not None:
+            self._run(_RECLAIM, (*claim, key))
+
+    def _apply_audits(self, records: Sequence[NewAudit]) -> Head:
+        head = self.head
+        rows = []
+        for record in records:
+            row = link(head, record)
+            head = Head(row.seq, row.digest)
+            rows.append(row)
+        self._run_many(_AUDIT, rows)
+        self._run(_SETTING, (HEAD_SETTING, head_text(head, self.mac)))
+        return head
+
+    # --- purge --------------------------------------------------------------------------------
+
+    def purge(self, inbox_ids: Sequence[int]) -> None:
+        """Remove at most ``PURGE_CHUNK`` messages and all that belongs to them."""
+        newest_us = 0
+        deliveries: list[tuple[int, int]] = []
+        found: list[tuple[int]] = []
+        for inbox_id in inbox_ids:
+            received_us = self._run(
+                "SELECT received_us FROM inbox WHERE inbox_id = ?", (inbox_id,)
+            ).get
+            if received_us is None:
+                continue
+            found.append((inbox_id,))
+            newest_us = max(newest_us, received_us)
+            for (fates,) in self._run("SELECT fates FROM plan WHERE inbox_id = ?", (inbox_id,)):
+                deliveries += [(f.outbox, f.seq) for f in unpack_fates(fates) if f.outbox]
+        if not found:
+            return
+        self._purge_deliveries(deliveries)
+        for (inbox_id,) in found:
+            tags = self._run("SELECT tag FROM tag_by_message WHERE inbox_id = ?", (inbox_id,))
+            self._run_many(
+                "DELETE FROM tag WHERE tag = ? AND inbox_id = ?",
+                [(tag, inbox_id) for (tag,) in tags.fetchall()],
+            )
+        self._run_many("DELETE FROM tag_by_message WHERE inbox_id = ?", found)
+        self._run_many("DELETE FROM plan WHERE inbox_id = ?", found)
+        self._run_many("DELETE FROM inbox WHERE inbox_id = ?", found)
+        self._run(_HIGH, (High.INBOX, 0, max(found)[0]))
+        self._sweep_guard(newest_us)
+
+    def _purge_deliveries(self, deliveries: list[tuple[int, int]]) -> None:
+        run, many = self._run, self._run_many
+        copies: set[tuple[int]] = set()
+        high: dict[int, int] = {}
+        seen: set[tuple[int, int]] = set()
+        while deliveries:
+            place = deliveries.pop()
+            if place in seen:
+                continue
+            seen.add(place)
+            outbox, seq = place
+            high[outbox] = max(high.get(outbox, 0), seq)
+            copy_id = run("SELECT copy_id FROM outbox WHERE outbox = ? AND seq = ?", place).get
+            if copy_id:
+                copies.add((copy_id,))
+            # a replay of the same bytes has no plan of its own
+            later = run("SELECT superseded_by FROM outcome WHERE outbox = ? AND seq = ?", place).get
+            if later:
+                deliveries.append((outbox, later))
+        places = sorted(seen)
+        many("DELETE FROM outbox WHERE outbox = ? AND seq = ?", places)
+        many("DELETE FROM outcome WHERE outbox = ? AND seq = ?", places)
+        many("DELETE FROM attempt WHERE outbox = ? AND seq = ?", places)
+        many(_REMOVE_EXCEPTION, places)
+        many("DELETE FROM copy WHERE copy_id = ?", sorted(copies))
+        many(_HIGH, [(High.OUTBOX, outbox, seq) for outbox, seq in sorted(high.items())])
+        if copies:
+            run(_HIGH, (High.COPY, 0, max(copies)[0]))
+
+    def _sweep_guard(self, purged_us: int) -> None:
+        """Forget claims whose window ended before the newest purged message came.
+
+        The age of purged messages is the clock here: a wall clock that jumped forgets nothing.
+        """
+        keys: list[Any] = self._run(
+            "SELECT key, until_us FROM guard WHERE key > ? ORDER BY key LIMIT ?",
+            (self._swept_to, GUARD_SWEEP_ROWS),
+        ).fetchall()
+        self._swept_to = keys[-1][0] if len(keys) == GUARD_SWEEP_ROWS else b""
+        gone = [(key,) for key, until_us in keys if until_us < purged_us]
+        self._run_many("DELETE FROM guard WHERE key = ?", gone)
