@@ -1,0 +1,601 @@
+"""One outbox at work: takes deliveries in order, hands them to lanes, writes down how they ended."""
+
+import heapq
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ifengine.errors import EngineError
+from ifengine.routes.endpoints.base import Lane, Parcel
+from ifengine.routes.lanes import Entry, EntryState, Schedule
+from ifengine.routes.outbox_loading import (
+    Loaded,
+    count_unsettled,
+    load_page,
+    load_stuck,
+    unseal_content,
+)
+from ifengine.routes.parts import Parts
+from ifengine.routes.retry import Action, Attempt, AttemptResult, Decision, Policy, decide, delay_seconds
+from ifengine.store.base import (
+    AttemptRow,
+    Batch,
+    CursorKind,
+    ExceptionRow,
+    ExceptionState,
+    Fate,
+    OutcomeRow,
+    Reader,
+)
+from ifengine.store.sealing import BlobKind
+
+MEMORY_WINDOW = 1000  # deliveries with content in memory; beyond it the store is read again
+MEMORY_BYTES = 16 * 1024 * 1024
+PAGE = 250
+LONGEST_WAIT_SECONDS = 300.0  # a wall clock that jumped must not put a retry off for years
+
+_EXCEPTION_STATE = {
+    EntryState.RETRYING: ExceptionState.RETRYING,
+    EntryState.IN_DOUBT: ExceptionState.IN_DOUBT,
+    EntryState.HELD: ExceptionState.HELD,
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class Destination:
+    """What one destination of a channel adds to its outbox: policy, timeout, counters."""
+
+    channel: str
+    name: str
+    number: int
+    channel_number: int
+    policy: Policy
+    ack_timeout_seconds: float
+    is_files: bool = False
+    waiting: int = 0  # not settled and not dead
+    dead: int = 0
+    held: int = 0
+
+    def count(self, state: EntryState, by: int) -> None:
+        """Count a delivery that enters or leaves in a state."""
+        if state is EntryState.DEAD:
+            self.dead += by
+            return
+        self.waiting += by
+        if state is EntryState.HELD:
+            self.held += by
+
+
+class Outbox:
+    """Everything that goes to one send connection, or to one directory."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        name: str,
+        number: int,
+        schedule: Schedule,
+        destinations: Mapping[int, Destination],
+        urgent_settle: bool,
+    ) -> None:
+        self.name = name
+        self.number = number
+        self.schedule = schedule
+        self.destinations = destinations
+        self.head = 0  # the last seq given out
+        self.paused = False
+        self.stopped = False  # on_nak: stop
+        self.up: bool | None = None  # None: not tried yet
+        self._parts = parts
+        self._urgent = urgent_settle
+        self._idle: list[Lane] = []
+        self._lanes: list[Lane] = []
+        self._carrying: dict[int, Entry] = {}  # id(lane) -> entry
+        self._retries: list[tuple[float, int, Entry]] = []
+        self._unreachable_tries = 0
+        self._not_before = 0.0
+        self._settled_since = 0
+        self._cursor_given = 0
+        self._bytes = 0
+        self._refilling = False
+        self._suspect_through = 0  # seqs that may have been sent before a crash
+        self._metrics = {
+            d.number: _DestinationMetrics(parts, d.channel, d.name) for d in destinations.values()
+        }
+
+    def add_lanes(self, lanes: Sequence[Lane]) -> None:
+        """Give the outbox its ways out."""
+        self._lanes = list(lanes)
+        self._idle = list(reversed(lanes))
+
+    # --- start -----------------------------------------------------------------------------------
+
+    async def recover(self) -> None:
+        """Find what is unsettled: stuck deliveries first, then the first page of the rest."""
+        number = self.number
+
+        def look(reader: Reader) -> tuple[int, int, list[Loaded], list[tuple[int, EntryState, int]]]:
+            cursor = reader.cursor(CursorKind.OUTBOX, number)
+            head = max(reader.outbox_head(number), cursor)
+            return (
+                cursor,
+                head,
+                load_stuck(reader, number, cursor),
+                count_unsettled(reader, number, cursor),
+            )
+
+        cursor, head, stuck, counts = await self._parts.read(look)
+        schedule = self.schedule
+        self.head = head
+        schedule.through = schedule.durable_low = self._cursor_given = cursor
+        if self._parts.unclean:
+            # without a clean stop, whatever lay in the settle window may have been sent
+            self._suspect_through = min(head, cursor + schedule.window)
+        for number_of_destination, state, count in counts:
+            destination = self.destinations.get(number_of_destination)
+            if destination is not None:
+                destination.count(state, count)
+        for loaded in stuck:
+            self._enter(loaded)
+        await self._refill()
+
+    def _enter(self, loaded: Loaded) -> None:
+        """Add one delivery found in the store."""
+        entry, state = loaded.entry, loaded.state
+        behind = self.schedule.add(entry, state)
+        if self._parts.unclean and state not in (EntryState.DEAD, EntryState.HELD):
+            suspect = entry.seq <= self._suspect_through or (
+                entry.exceptional and not entry.dead_behind
+            )
+            entry.possible_duplicate = entry.possible_duplicate or suspect
+        if entry.state in (EntryState.RETRYING, EntryState.IN_DOUBT):
+            wait = max(0.0, (loaded.due_us - self._parts.clock.now_us()) / 1e6)
+            self._wake_at(entry, self._parts.clock.monotonic() + min(wait, LONGEST_WAIT_SECONDS))
+        if entry.content is not None:
+            self._bytes += len(entry.content)
+        self._write_behind(behind)
+
+    # --- feeding ---------------------------------------------------------------------------------
+
+    def next_seq(self) -> int:
+        """Return the number of the next delivery of this outbox."""
+        self.head += 1
+        return self.head
+
+    def feed(self, entries: Iterable[tuple[Entry, EntryState]]) -> None:
+        """Take deliveries whose rows are on stable storage, in the order of their seq."""
+        schedule = self.schedule
+        for entry, state in entries:
+            destination = self.destinations.get(entry.destination)
+            if destination is not None:
+                destination.count(state, 1)
+            if entry.seq != schedule.through + 1 or self._is_full():
+                continue  # the store has it; it is read again when there is room
+            if entry.content is not None:
+                self._bytes += len(entry.content)
+            self._write_behind(schedule.add(entry, state))
+        self.pump()
+
+    def _is_full(self) -> bool:
+        return self.schedule.plain_count >= MEMORY_WINDOW or self._bytes >= MEMORY_BYTES
+
+    def _wants_refill(self) -> bool:
+        return (
+            not self._refilling
+            and self.schedule.through < self.head
+            and self.schedule.plain_count < MEMORY_WINDOW // 2
+            and self._bytes < MEMORY_BYTES // 2
+        )
+
+    async def _refill(self) -> None:
+        """Read the next page of the outbox from the store."""
+        self._refilling = True
+        try:
+            number, after, ring = self.number, self.schedule.through, self._parts.ring
+            files = {d.number for d in self.destinations.values() if d.is_files}
+
+            def look(reader: Reader) -> tuple[int, list[Loaded]]:
+                return load_page(reader, ring, number, after, PAGE, files)
+
+            last, page = await self._parts.read(look)
+            for loaded in page:
+                if self.schedule.entry(loaded.entry.seq) is not None:
+                    continue
+                self.schedule.through = max(self.schedule.through, loaded.entry.seq - 1)
+                self._enter(loaded)
+            self.schedule.through = max(self.schedule.through, last)
+        finally:
+            self._refilling = False
+        self.pump()
+
+    # --- sending ---------------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Hand ready deliveries to idle lanes."""
+        parts = self._parts
+        if self.paused or self.stopped or parts.stopping:
+            return
+        schedule = self.schedule
+        while self._idle:
+            if self._unreachable_tries and (
+                self._carrying or parts.clock.monotonic() < self._not_before
+            ):
+                break  # one lane probes a receiver that was not there
+            entry = schedule.take()
+            if entry is None:
+                if schedule.low() > schedule.durable_low and not self._settled_since:
+                    parts.group.lazily()
+                break
+            lane = self._pick_lane()
+            self._carrying[id(lane)] = entry
+            if entry.content is None:
+                parts.spawn(self._fetch_and_begin(lane, entry))
+            else:
+                self._begin(lane, entry, entry.content)
+        if self._wants_refill():
+            self._refilling = True
+            parts.spawn(self._refill())
+
+    def _pick_lane(self) -> Lane:
+        idle = self._idle
+        for at in range(len(idle) - 1, -1, -1):
+            if idle[at].is_connected:
+                return idle.pop(at)
+        return idle.pop()
+
+    async def _fetch_and_begin(self, lane: Lane, entry: Entry) -> None:
+        ring, destination = self._parts.ring, self.destinations.get(entry.destination)
+        files = destination is not None and destination.is_files
+
+        def look(reader: Reader) -> bytes:
+            return unseal_content(reader, ring, entry.inbox_id, entry.copy_id, with_name=files)
+
+        try:
+            content = await self._parts.read(look)
+        except EngineError as error:
+            self.attempt_ended(lane, Attempt(AttemptResult.UNSENDABLE, str(error)))
+            return
+        self._begin(lane, entry, content)
+
+    def _begin(self, lane: Lane, entry: Entry, content: bytes) -> None:
+        entry.started = self._parts.clock.monotonic()
+        destination = self.destinations[entry.destination]
+        if destination.is_files:
+            name, _, content = content.partition(b"\0")
+            parcel = Parcel(content, name.decode("utf-8", "replace"))
+        else:
+            parcel = Parcel(content, timeout_seconds=destination.ack_timeout_seconds)
+        lane.begin(parcel)
+
+    # --- results ---------------------------------------------------------------------------------
+
+    def attempt_ended(self, lane: Lane, attempt: Attempt) -> None:
+        """Write down how an attempt ended, and let the lane go on."""
+        entry = self._carrying.pop(id(lane))
+        self._idle.append(lane)
+        destination = self.destinations[entry.destination]
+        metrics = self._metrics[entry.destination]
+        took = self._parts.clock.monotonic() - entry.started
+        metrics.attempt(attempt.label, took)
+        if entry.content is not None:
+            self._bytes -= len(entry.content)
+        decision = decide(
+            attempt,
+            destination.policy,
+            refusals=entry.refusals,
+            doubts=entry.doubts,
+            possible_duplicate=entry.possible_duplicate,
+            dice=self._parts.dice(),
+        )
+        decision = self._unreachable_too_long(entry, destination, decision)
+        if attempt.result is AttemptResult.UNREACHABLE:
+            self._note_unreachable(destination)
+        elif attempt.result is not AttemptResult.UNSENDABLE:
+            self._note_reachable()
+        match decision.action:
+            case Action.SETTLE:
+                self._settle(entry, destination, attempt, decision, took)
+            case Action.WAIT:
+                if entry.content is not None:
+                    self._bytes += len(entry.content)
+                self.schedule.give_back(entry)
+            case _:
+                self._not_settled(entry, destination, attempt, decision, took)
+        self.pump()
+
+    def _unreachable_too_long(
+        self, entry: Entry, destination: Destination, decision: Decision
+    ) -> Decision:
+        limit = destination.policy.retry.unreachable_seconds
+        if decision.action is not Action.WAIT or limit is None:
+            return decision
+        if self._parts.clock.now_us() - entry.at_us < limit * 1e6:
+            return decision
+        return Decision(Action.DEAD_LETTER, entry.refusals, entry.doubts, "unreachable too long")
+
+    def _note_unreachable(self, destination: Destination) -> None:
+        self._unreachable_tries += 1
+        self.up = False
+        wait = delay_seconds(destination.policy.retry, self._unreachable_tries, self._parts.dice())
+        self._not_before = self._parts.clock.monotonic() + wait
+
+    def _note_reachable(self) -> None:
+        self._unreachable_tries = 0
+        self.up = True
+
+    def _settle(
+        self,
+        entry: Entry,
+        destination: Destination,
+        attempt: Attempt,
+        decision: Decision,
+        took: float,
+    ) -> None:
+        parts = self._parts
+        now_us = parts.clock.now_us()
+        reason = "accepted_as_duplicate" if decision.accepted_as_duplicate else ""
+        row = OutcomeRow(
+            self.number,
+            entry.seq,
+            Fate.SENT,
+            attempt.code or attempt.label,
+            entry.refusals + entry.doubts + 1,
+            now_us,
+            int(took * 1e6),
+            entry.possible_duplicate,
+            0,
+            reason,
+        )
+        batch = parts.group.batch
+        batch.outcomes.append(row)
+        if entry.exceptional:
+            batch.exceptions.append((self.number, entry.seq))
+        self.schedule.settle(entry)
+        self._settled_since += 1
+        destination.waiting -= 1
+        self._metrics[entry.destination].settled((now_us - entry.received_us) / 1e6)
+        if self._urgent:
+            parts.group.soon()
+        else:
+            parts.group.lazily()
+
+    def _not_settled(
+        self,
+        entry: Entry,
+        destination: Destination,
+        attempt: Attempt,
+        decision: Decision,
+        took: float,
+    ) -> None:
+        parts = self._parts
+        now, now_us = parts.clock.monotonic(), parts.clock.now_us()
+        entry.refusals, entry.doubts = decision.refusals, decision.doubts
+        if attempt.result is AttemptResult.IN_DOUBT:
+            entry.possible_duplicate = True
+            self._metrics[entry.destination].in_doubt()
+        ring = parts.ring
+        detail = b""
+        if attempt.detail:
+            detail = ring.seal(BlobKind.DETAIL, self.number, entry.seq, attempt.detail)
+        number = entry.refusals + entry.doubts
+        attempt_detail = b""
+        if attempt.detail:
+            attempt_detail = ring.seal(
+                BlobKind.ATTEMPT, (self.number << 40) | entry.seq, number, attempt.detail
+            )
+        parts.group.batch.attempts.append(
+            AttemptRow(
+                self.number,
+                entry.seq,
+                number,
+                now_us,
+                attempt.label,
+                attempt.code,
+                int(took * 1e6),
+                attempt_detail,
+            )
+        )
+        due = now + decision.delay_seconds
+        match decision.action:
+            case Action.DEAD_LETTER:
+                behind = self.schedule.die(entry)
+                state = ExceptionState.DEAD_LETTER
+                destination.waiting -= 1
+                destination.dead += 1
+                self._metrics[entry.destination].dead_lettered(decision.reason)
+            case Action.HOLD:
+                behind = self.schedule.defer(entry, EntryState.HELD, 0.0)
+                state = ExceptionState.HELD
+                destination.held += 1
+            case _:
+                doubtful = attempt.result is AttemptResult.IN_DOUBT
+                memory = EntryState.IN_DOUBT if doubtful else EntryState.RETRYING
+                behind = self.schedule.defer(entry, memory, due)
+                state = _EXCEPTION_STATE[memory]
+                if decision.action is Action.STOP:
+                    self.stopped = True
+                self._wake_at(entry, due)
+        parts.group.batch.exceptions.append(
+            ExceptionRow(
+                self.number,
+                entry.seq,
+                state,
+                entry.refusals,
+                entry.doubts,
+                now_us + int(decision.delay_seconds * 1e6),
+                now_us,
+                "delivery",
+                "",
+                decision.reason,
+                attempt.code,
+                detail,
+                entry.config_version,
+                entry.possible_duplicate,
+            )
+        )
+        self._write_behind(behind)
+        parts.group.soon()
+
+    def _write_behind(self, behind: Sequence[Entry]) -> None:
+        """Give durable rows to deliveries that wait for a stuck one, so that the cursor can pass."""
+        now_us = self._parts.clock.now_us()
+        for entry in behind:
+            if entry.content is not None:
+                self._bytes -= len(entry.content)
+                entry.content = None
+            self._parts.group.batch.exceptions.append(
+                ExceptionRow(
+                    self.number,
+                    entry.seq,
+                    ExceptionState.BEHIND,
+                    0,
+                    0,
+                    0,
+                    now_us,
+                    "delivery",
+                    "",
+                    "behind an earlier message of its key",
+                    "",
+                    b"",
+                    entry.config_version,
+                    entry.possible_duplicate,
+                )
+            )
+        if behind:
+            self._parts.group.lazily()
+
+    # --- time and commits --------------------------------------------------------------------------
+
+    def _wake_at(self, entry: Entry, due: float) -> None:
+        entry.due = due
+        heapq.heappush(self._retries, (due, entry.seq, entry))
+
+    def tick(self, now: float) -> None:
+        """Look at deadlines and retries; called about ten times a second."""
+        for lane in self._lanes:
+            lane.sweep(now)
+        retries = self._retries
+        while retries and retries[0][0] <= now:
+            _, _, entry = heapq.heappop(retries)
+            self.schedule.wake(entry)
+        self.pump()
+
+    def collect(self, batch: Batch) -> None:
+        """Add the cursor to a batch that is about to be written."""
+        settled, self._settled_since = self._settled_since, 0
+        low = self.schedule.low()
+        if low != self._cursor_given:
+            self._cursor_given = low
+            batch.cursors[CursorKind.OUTBOX, self.number] = low
+        elif not settled:
+            return
+        schedule = self.schedule
+
+        def committed() -> None:
+            schedule.undurable -= settled
+            schedule.durable_low = max(schedule.durable_low, low)
+            self.pump()
+
+        batch.done.append(committed)
+
+    # --- people --------------------------------------------------------------------------------------
+
+    def replaced(self, old_seq: int, old_state: EntryState, entry: Entry) -> None:
+        """A replay, on stable storage, takes the place of a dead or held delivery."""
+        destination = self.destinations.get(entry.destination)
+        if destination is not None:
+            destination.count(old_state, -1)
+            destination.count(EntryState.WAITING, 1)
+        self.schedule.replace(old_seq, entry)
+        self.pump()
+
+    def removed(self, seq: int, state: EntryState, destination_number: int) -> None:
+        """A dead or held delivery was settled by a person, durably."""
+        destination = self.destinations.get(destination_number)
+        if destination is not None:
+            destination.count(state, -1)
+        self.schedule.remove(seq)
+        self.pump()
+
+    # --- stop ------------------------------------------------------------------------------------------
+
+    @property
+    def under_way(self) -> int:
+        """Return how many attempts have not ended."""
+        return len(self._carrying)
+
+    async def close(self) -> None:
+        """Close the lanes; attempts under way end in doubt and are written down so."""
+        for lane in self._lanes:
+            await lane.close()
+
+    def answer_ignored(self, kind: str) -> None:
+        """Count an answer that was credited to nothing."""
+        self._parts.metrics.answers_ignored_total.labels(self.name, kind).inc()
+
+    def oldest_us(self, destination: Destination) -> int:
+        """Return the receipt time of the oldest delivery that waits, 0 when there is none."""
+        number = destination.number
+        return min(
+            (
+                entry.received_us
+                for entry in self.schedule.entries()
+                if entry.destination == number and entry.state is not EntryState.DEAD
+            ),
+            default=0,
+        )
+
+    def is_blocked(self) -> bool:
+        """Return whether an ordered queue is held by its head."""
+        if self.stopped:
+            return True
+        return any(
+            entry.state in (EntryState.RETRYING, EntryState.IN_DOUBT, EntryState.DEAD, EntryState.HELD)
+            and bool(entry.dependents)
+            for entry in self.schedule.entries()
+        )
+
+
+class _DestinationMetrics:
+    """Cached children of the metric families of one destination."""
+
+    def __init__(self, parts: Parts, channel: str, destination: str) -> None:
+        metrics = parts.metrics
+        self._metrics = metrics
+        self._labels = (channel, destination)
+        self._settled = metrics.messages_settled_total.labels(channel, destination, "sent")
+        self._dead = metrics.messages_settled_total.labels(channel, destination, "dead_letter")
+        self._took = metrics.delivery_duration_seconds.labels(channel, destination)
+        self._end_to_end = metrics.end_to_end_duration_seconds.labels(channel, destination)
+        self._in_doubt = metrics.in_doubt_total.labels(channel, destination)
+        self._results: dict[str, Callable[[], None]] = {}
+
+    def attempt(self, label: str, took: float) -> None:
+        inc = self._results.get(label)
+        if inc is None:
+            inc = self._metrics.deliveries_total.labels(*self._labels, label).inc
+            self._results[label] = inc
+        inc()
+        self._took.observe(took)
+
+    def settled(self, seconds: float) -> None:
+        self._settled.inc()
+        self._end_to_end.observe(seconds)
+
+    def dead_lettered(self, reason: str) -> None:
+        self._dead.inc()
+        self._metrics.dead_lettered_total.labels(*self._labels, reason_label(reason)).inc()
+
+    def in_doubt(self) -> None:
+        self._in_doubt.inc()
+
+
+_REASONS = ("answered AE", "answered AR", "answered CE", "answered CR", "no answer", "unreachable")
+
+
+def reason_label(reason: str) -> str:
+    """Return a dead letter's reason as a metric label, from a closed list."""
+    for known in _REASONS:
+        if reason.startswith(known):
+            return known.replace(" ", "_").lower()
+    return "other"

@@ -1,0 +1,45 @@
+"""The contract of an endpoint: one lane carries one delivery at a time and reports how it ended."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ifengine.routes.retry import Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """What a lane is to carry."""
+
+    content: bytes = field(repr=False)
+    file_name: str = field(default="", repr=False)
+    timeout_seconds: float = 30.0
+
+
+class LaneOwner(Protocol):
+    """Who is told how an attempt ended. Called on the event loop, never from inside ``begin``."""
+
+    def attempt_ended(self, lane: "Lane", attempt: Attempt) -> None: ...
+    def answer_ignored(self, kind: str) -> None:
+        """An answer came that belongs to no delivery under way: late, duplicate, foreign, malformed."""
+        ...
+
+
+class Lane(Protocol):
+    """One way to a destination. Every ``begin`` is followed by exactly one ``attempt_ended``."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the next parcel needs no new connection."""
+        ...
+
+    def begin(self, parcel: Parcel) -> None:
+        """Start one attempt; the lane is busy until it ended."""
+        ...
+
+    def sweep(self, now: float) -> None:
+        """Look at deadlines. ``now`` is on the monotonic clock."""
+        ...
+
+    async def close(self) -> None:
+        """Give up the connection; an attempt under way ends in doubt."""
+        ...

@@ -1,0 +1,426 @@
+"""From frame to committed message to acknowledgment: the engine is responsible once COMMIT returned.
+
+Nothing is answered before the batch that holds the frame is on stable storage, refusals included:
+a refused or unreadable frame is a record too.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from ifengine.hl7.ack import AckError, ErrorLocation, Hl7ErrorCode, Verdict, answers
+from ifengine.hl7.header import Header, HeaderFault, read_header
+from ifengine.mllp.framing import FramingFault, encode_frame
+from ifengine.mllp.listener import Inbound
+from ifengine.routes.channel import Channel
+from ifengine.routes.config.models import ListenConnection
+from ifengine.routes.parts import Parts
+from ifengine.routes.pipeline import Pipeline, Received
+from ifengine.store.base import Batch, GuardVerdict, InboxKind, NewAudit, NewInboxEntry
+from ifengine.store.sealing import BlobKind
+from ifengine.telemetry.metrics import type_label
+
+MOST_PENDING_BYTES = 16 * 1024 * 1024
+MOST_PENDING_MESSAGES = 10_000
+DEFAULT_WINDOW_US = 7 * 86_400 * 1_000_000
+TAG_ONLY = frozenset({b"DFT", b"BAR"})  # safety-rules.md 6: charges are never dropped as repeats
+ACKNOWLEDGMENTS = frozenset({b"ACK", b"MCF"})
+
+
+class Decision(NamedTuple):
+    """What intake decided about one frame before it is stored."""
+
+    kind: InboxKind
+    verdict: Verdict | None  # None: no answer, whatever happens
+    channel: "ChannelIntake | None" = None
+    reason: str = ""  # safe
+    error: AckError | None = None
+
+
+class _Pending(NamedTuple):
+    """One frame whose batch is not yet on stable storage."""
+
+    connection: Inbound
+    header: Header | None
+    content: bytes
+    entry: NewInboxEntry
+    decision: Decision
+    started: float
+
+    def __repr__(self) -> str:
+        return f"<Pending {self.entry.inbox_id}>"
+
+
+class ChannelIntake:
+    """One channel as its listener sees it: which messages are its own, and the counters."""
+
+    def __init__(self, parts: Parts, channel: Channel, number: int, pipeline: Pipeline) -> None:
+        self.channel = channel
+        self.number = number
+        self.pipeline = pipeline
+        self.window_us = int(channel.config.dedupe_window_seconds * 1e6)
+        self.last_received_us = 0
+        self.received = 0
+        metrics, name = parts.metrics, channel.name
+        self._metrics = metrics
+        self._types = frozenset(f"{t.code}^{t.event}" for t in channel.config.types)
+        self._received: dict[tuple[bytes, bytes], Callable[[], None]] = {}
+        self.bytes = metrics.received_bytes_total.labels(name)
+        self.duplicates = metrics.duplicates_total.labels(name)
+        self.reused = metrics.control_id_reused_total.labels(name)
+        self.guard_off = metrics.guard_off_total.labels(name)
+        self.ack_seconds = metrics.ack_duration_seconds.labels(name)
+        self.last = metrics.last_received_timestamp_seconds.labels(name)
+        self._acks: dict[str, Callable[[], None]] = {}
+
+    def count_received(self, header: Header, size: int, at_us: int) -> None:
+        """Count a frame that came for this channel."""
+        key = (header.message_code, header.trigger_event)
+        inc = self._received.get(key)
+        if inc is None:
+            label = type_label(
+                key[0].decode("latin-1"), key[1].decode("latin-1"), self._types
+            )
+            inc = self._metrics.messages_received_total.labels(self.channel.name, label).inc
+            if len(self._received) < 512:
+                self._received[key] = inc
+        inc()
+        self.bytes.inc(size)
+        self.last_received_us = at_us
+        self.received += 1
+
+    def count_ack(self, code: str) -> None:
+        """Count an answer."""
+        inc = self._acks.get(code)
+        if inc is None:
+            inc = self._acks[code] = self._metrics.acks_sent_total.labels(
+                self.channel.name, code
+            ).inc
+        inc()
+
+
+class Intake:
+    """Receives the frames of one listener. Implements ``mllp.listener.Receiver``."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        connection: ListenConnection,
+        number: int,
+        channels: Sequence[ChannelIntake],
+        load: "IntakeLoad",
+    ) -> None:
+        self.connection = connection
+        self._parts = parts
+        self._number = number
+        self._channels = channels
+        self._load = load
+        self._pending: list[_Pending] = []
+        self._pending_batch: Batch | None = None
+        self._off_for: set[bytes] = set()
+        self._unrouted_seen: set[bytes] = set()
+        metrics = parts.metrics
+        self._rejected = metrics.rejected_total
+        self._unrouted = metrics.unrouted_total.labels(connection.name)
+        self._faults = metrics.framing_faults_total
+
+    # --- what the listener reports ----------------------------------------------------------
+
+    def connection_opened(self, connection: Inbound) -> None:
+        """Nothing to prepare: a connection holds no state of its own here."""
+
+    def connection_closed(self, connection: Inbound) -> None:
+        """What was received is stored all the same; its answer has nowhere to go."""
+
+    def frame_received(self, connection: Inbound, content: bytes) -> None:
+        """Decide, seal and queue one frame for the next commit."""
+        parts = self._parts
+        header = read_header(content)
+        decision = self._decide(header)
+        entry = self._entry(connection, header, content, decision)
+        self._queue(connection, header, content, entry, decision)
+        channel = decision.channel
+        if channel is not None:
+            channel.count_received(header, len(content), entry.received_us)
+        parts.group.soon()
+
+    def fault_received(self, connection: Inbound, fault: FramingFault, data: bytes) -> None:
+        """Keep the bytes of a broken frame as a record; no answer is ever given to them."""
+        self._faults.labels(self.connection.name, fault.value).inc()
+        decision = Decision(InboxKind.REJECTED, None, self._only_channel(), fault.value)
+        entry = self._entry(connection, None, data, decision)
+        self._queue(connection, None, data, entry, decision)
+        self._parts.group.soon()
+
+    # --- deciding -----------------------------------------------------------------------------
+
+    def _only_channel(self) -> ChannelIntake | None:
+        return self._channels[0] if len(self._channels) == 1 else None
+
+    def _decide(self, header: Header) -> Decision:
+        if header.message_code in ACKNOWLEDGMENTS and header.fault in (
+            None,
+            HeaderFault.NO_CONTROL_ID,
+        ):
+            # an acknowledgment is never acknowledged and never routed (hl7-rules.md 2.2)
+            return Decision(
+                InboxKind.ACKNOWLEDGMENT, None, self._only_channel(), "acknowledgment"
+            )
+        if header.fault is not None:
+            return self._refuse_fault(header.fault)
+        code = header.message_code.decode("latin-1")
+        event = header.trigger_event.decode("latin-1")
+        for candidate in self._channels:
+            if candidate.channel.admits(code, event):
+                return self._gates(header, candidate)
+        if self.connection.unknown_types == "reject":
+            known = any(
+                pattern.code in ("*", code)
+                for c in self._channels
+                for pattern in c.channel.config.types
+            )
+            number = Hl7ErrorCode.UNSUPPORTED_EVENT if known else Hl7ErrorCode.UNSUPPORTED_TYPE
+            component = 2 if known else 1
+            return self._refuse(
+                None,
+                number,
+                ErrorLocation("MSH", 1, 9, 1, component),
+                "unknown event" if known else "unknown message type",
+            )
+        return Decision(InboxKind.UNROUTED, Verdict.COMMITTED, None, "no channel takes this type")
+
+    def _gates(self, header: Header, candidate: ChannelIntake) -> Decision:
+        config, connection = candidate.channel.config, self.connection
+        if not config.accept_names_processing_id:
+            processing = header.processing_id.decode("latin-1")
+            if not processing or processing == '""':
+                processing = connection.processing_missing
+            if processing not in config.accept_processing:
+                return self._refuse(
+                    candidate,
+                    Hl7ErrorCode.UNSUPPORTED_PROCESSING_ID,
+                    ErrorLocation("MSH", 1, 11, 1, 1),
+                    "processing id not accepted",
+                )
+        if connection.versions and header.version.decode("latin-1") not in connection.versions:
+            return self._refuse(
+                candidate,
+                Hl7ErrorCode.UNSUPPORTED_VERSION,
+                ErrorLocation("MSH", 1, 12, 1, 1),
+                "version not accepted",
+            )
+        return Decision(InboxKind.MESSAGE, Verdict.COMMITTED, candidate)
+
+    @staticmethod
+    def _refuse(
+        channel: ChannelIntake | None,
+        number: Hl7ErrorCode,
+        location: ErrorLocation,
+        reason: str,
+    ) -> Decision:
+        error = AckError(number, location, reason)
+        return Decision(InboxKind.REJECTED, Verdict.UNACCEPTABLE_HEADER, channel, reason, error)
+
+    def _refuse_fault(self, fault: HeaderFault) -> Decision:
+        number, location = _FAULTS.get(fault, (Hl7ErrorCode.SEGMENT_SEQUENCE, None))
+        text = fault.value.replace("_", " ")
+        return Decision(
+            InboxKind.REJECTED,
+            Verdict.INVALID_CONTENT,
+            self._only_channel(),
+            fault.value,
+            AckError(number, location, text),
+        )
+
+    # --- storing ------------------------------------------------------------------------------
+
+    def _entry(
+        self, connection: Inbound, header: Header | None, content: bytes, decision: Decision
+    ) -> NewInboxEntry:
+        parts = self._parts
+        ring = parts.ring
+        inbox_id = parts.numbers.next_inbox_id()
+        channel = decision.channel
+        entry = NewInboxEntry(
+            inbox_id=inbox_id,
+            received_us=parts.clock.now_us(),
+            listener=self._number,
+            channel=channel.number if channel is not None else 0,
+            kind=decision.kind,
+            size=len(content),
+            peer=connection.peer,
+            sealed=ring.seal(BlobKind.INBOX, inbox_id, 0, content),
+            reason=decision.reason,
+        )
+        if header is not None and decision.kind in (InboxKind.MESSAGE, InboxKind.UNROUTED):
+            entry.guard_key = ring.tag(
+                "guard",
+                self.connection.name.encode(),
+                header.sending_application,
+                header.sending_facility,
+                header.control_id,
+            )
+            entry.digest = ring.digest(self._compared(header, content))
+            entry.tag_only = header.message_code in TAG_ONLY
+            entry.guard_window_us = (
+                channel.window_us if channel is not None else DEFAULT_WINDOW_US
+            )
+        return entry
+
+    def _compared(self, header: Header, content: bytes) -> bytes:
+        """Return the bytes that must be equal for a repeat: all, or all but MSH-7 where said."""
+        if not self.connection.guard_ignore_msh7 or not header.timestamp:
+            return content
+        at = content.find(header.delimiters.field + header.timestamp + header.delimiters.field)
+        return content if at < 0 else content[:at] + content[at + 1 + len(header.timestamp) :]
+
+    def _queue(
+        self,
+        connection: Inbound,
+        header: Header | None,
+        content: bytes,
+        entry: NewInboxEntry,
+        decision: Decision,
+    ) -> None:
+        parts = self._parts
+        batch = parts.group.batch
+        if self._pending_batch is not batch:
+            self._pending_batch, self._pending = batch, []
+            batch.done.append(partial(self._committed, self._pending))
+        batch.inbox.append(entry)
+        self._pending.append(
+            _Pending(connection, header, content, entry, decision, parts.clock.monotonic())
+        )
+        self._load.add(len(content))
+
+    def _committed(self, pending: list[_Pending]) -> None:
+        """The batch is on stable storage: answer, in order, one write a connection."""
+        now = self._parts.clock.monotonic()
+        now_us = self._parts.clock.now_us()
+        outgoing: dict[Inbound, tuple[list[bytes], list[int]]] = {}
+        size = 0
+        for item in pending:
+            frames, count = outgoing.setdefault(item.connection, ([], [0]))
+            count[0] += item.header is not None
+            frames.extend(self._answers(item, now_us))
+            size += len(item.content)
+            channel = item.decision.channel
+            if channel is not None:
+                channel.ack_seconds.observe(now - item.started)
+        for connection, (frames, count) in outgoing.items():
+            connection.answer(b"".join(frames), count[0])
+        for item in pending:
+            self._hand_on(item)
+        self._load.remove(size, len(pending))
+
+    def _answers(self, item: _Pending, now_us: int) -> list[bytes]:
+        header, decision, entry = item.header, item.decision, item.entry
+        if header is None or decision.verdict is None:
+            return []
+        number = entry.origin if entry.verdict is GuardVerdict.DUPLICATE else entry.inbox_id
+        frames = []
+        for answer in answers(
+            header,
+            decision.verdict,
+            at_us=now_us,
+            control_id=b"IFE%d" % number,
+            error=decision.error,
+        ):
+            frames.append(encode_frame(answer.content))
+            if decision.channel is not None:
+                decision.channel.count_ack(answer.code)
+        return frames
+
+    def _hand_on(self, item: _Pending) -> None:
+        entry, channel = item.entry, item.decision.channel
+        match entry.kind:
+            case InboxKind.REJECTED:
+                self._rejected.labels(self.connection.name, entry.reason).inc()
+            case InboxKind.UNROUTED:
+                self._note_unrouted(item)
+            case _:
+                pass
+        if channel is None:
+            return
+        match entry.verdict:
+            case GuardVerdict.DUPLICATE:
+                channel.duplicates.inc()
+                return
+            case GuardVerdict.TAGGED:
+                channel.duplicates.inc()
+            case GuardVerdict.REUSED:
+                channel.reused.inc()
+            case GuardVerdict.OFF:
+                channel.guard_off.inc()
+            case GuardVerdict.NEW:
+                pass
+        if entry.kind is InboxKind.MESSAGE:
+            channel.pipeline.feed(
+                Received(entry.inbox_id, entry.received_us, item.content, entry.verdict)
+            )
+
+    def _note_unrouted(self, item: _Pending) -> None:
+        self._unrouted.inc()
+        header = item.header
+        if header is None:
+            return
+        kind = header.message_code + b"^" + header.trigger_event
+        if kind not in self._unrouted_seen and len(self._unrouted_seen) < 256:
+            # the first sight of a type that nobody takes is worth an audit line (rule 16)
+            self._unrouted_seen.add(kind)
+            self._parts.group.batch.audits.append(
+                NewAudit(
+                    item.entry.received_us,
+                    "engine",
+                    "unrouted",
+                    self.connection.name,
+                    item.entry.inbox_id,
+                    "stored",
+                    b"",
+                )
+            )
+
+
+_FAULTS: Mapping[HeaderFault, tuple[Hl7ErrorCode, ErrorLocation | None]] = {
+    HeaderFault.NO_CONTROL_ID: (
+        Hl7ErrorCode.REQUIRED_FIELD_MISSING,
+        ErrorLocation("MSH", 1, 10),
+    ),
+    HeaderFault.NO_MESSAGE_TYPE: (
+        Hl7ErrorCode.REQUIRED_FIELD_MISSING,
+        ErrorLocation("MSH", 1, 9),
+    ),
+}
+
+
+class IntakeLoad:
+    """Bytes and messages received but not yet on disk, over all listeners; pauses reading at a bound."""
+
+    def __init__(self, changed: Callable[[bool], None]) -> None:
+        self.pending_bytes = 0
+        self.pending_messages = 0
+        self._changed = changed
+        self._paused = False
+
+    def add(self, size: int) -> None:
+        """Count a frame that waits for its commit."""
+        self.pending_bytes += size
+        self.pending_messages += 1
+        if not self._paused and (
+            self.pending_bytes > MOST_PENDING_BYTES
+            or self.pending_messages > MOST_PENDING_MESSAGES
+        ):
+            self._paused = True
+            self._changed(True)
+
+    def remove(self, size: int, count: int) -> None:
+        """Count frames that are on disk."""
+        self.pending_bytes -= size
+        self.pending_messages -= count
+        if (
+            self._paused
+            and self.pending_bytes < MOST_PENDING_BYTES // 2
+            and self.pending_messages < MOST_PENDING_MESSAGES // 2
+        ):
+            self._paused = False
+            self._changed(False)

@@ -1,0 +1,404 @@
+"""Which delivery of an outbox may go next: order by key, barriers, holding, the settle window. Pure.
+
+Deliveries of an outbox form a graph: each waits for the latest earlier one that shares a member of
+its key set. Any free lane (connection) takes the oldest delivery that waits for nothing. So one
+lane is plain FIFO, several lanes keep the order of every key, and a merge, which carries the keys
+of both patients, is a barrier on both, without a static assignment of keys to lanes.
+
+Source: safety-rules.md 12 and 17 to 19.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Iterable
+from enum import IntEnum
+
+from ifengine.routes.config.models import Order
+
+CHAIN = (b"chain",)  # the one key of a queue without order_by, and of `order: strict`
+SETTLE_WINDOW = 32  # outcomes a lane may owe the disk (architecture.md, settle: batched)
+
+
+class EntryState(IntEnum):
+    """Where a delivery stands in memory."""
+
+    WAITING = 0  # for an earlier one of its key
+    READY = 1
+    FLYING = 2  # handed to a lane
+    RETRYING = 3
+    IN_DOUBT = 4
+    BEHIND = 5  # an earlier one of its key is stuck; durable, so that the cursor can pass
+    HELD = 6
+    DEAD = 7
+    GONE = 8  # settled
+
+
+_STUCK = frozenset(
+    {
+        EntryState.RETRYING,
+        EntryState.IN_DOUBT,
+        EntryState.BEHIND,
+        EntryState.HELD,
+        EntryState.DEAD,
+    }
+)
+
+
+class Entry:
+    """One delivery in memory. ``keys`` None: no order at all; ``()``: a barrier."""
+
+    __slots__ = (
+        "at_us",
+        "channel",
+        "config_version",
+        "content",
+        "copy_id",
+        "dead_behind",
+        "dependents",
+        "destination",
+        "doubts",
+        "due",
+        "exceptional",
+        "inbox_id",
+        "keys",
+        "place",
+        "possible_duplicate",
+        "received_us",
+        "refusals",
+        "run",
+        "seq",
+        "started",
+        "state",
+        "waiting",
+    )
+
+    def __init__(
+        self,
+        *,
+        seq: int,
+        place: int,
+        inbox_id: int,
+        run: int,
+        channel: int,
+        destination: int,
+        copy_id: int,
+        keys: tuple[bytes, ...] | None,
+        at_us: int,
+        received_us: int,
+        config_version: int,
+        content: bytes | None = None,
+    ) -> None:
+        self.seq = seq
+        self.place = place
+        self.inbox_id = inbox_id
+        self.run = run
+        self.channel = channel
+        self.destination = destination
+        self.copy_id = copy_id
+        self.keys = keys
+        self.at_us = at_us
+        self.received_us = received_us
+        self.config_version = config_version
+        self.content = content
+        self.refusals = 0
+        self.doubts = 0
+        self.possible_duplicate = False
+        self.exceptional = False  # has, or is about to have, an exception row
+        self.state = EntryState.WAITING
+        self.dead_behind = False  # BEHIND something that only a person can move
+        self.due = 0.0
+        self.started = 0.0
+        self.waiting = 0
+        self.dependents: list[Entry] = []
+
+    def __repr__(self) -> str:
+        return f"<Entry {self.seq} {self.state.name}>"
+
+    def __lt__(self, other: "Entry") -> bool:
+        return self.seq < other.seq
+
+
+class Schedule:
+    """The graph of one outbox, what is ready in it, and how far everything is settled."""
+
+    def __init__(self, *, order: Order, ordered: bool, lanes: int, strict_settle: bool) -> None:
+        self._order = order
+        # one chain: nothing overtakes, so nothing needs a durable BEHIND row
+        self._chained = order is Order.STRICT or (not ordered and order is not Order.NONE)
+        self._holds_dead = order in (Order.HOLD_KEY, Order.STRICT) and (
+            ordered or order is Order.STRICT
+        )
+        self.window = (1 if strict_settle else SETTLE_WINDOW) * lanes
+        self._tails: dict[bytes, Entry] = {}
+        self._barrier: Entry | None = None
+        self._ready: list[Entry] = []
+        self._plain: deque[Entry] = deque()  # ascending; settled ones leave lazily
+        self._by_seq: dict[int, Entry] = {}
+        self.through = 0  # every seq up to here was added or is settled
+        self.durable_low = 0  # the cursor on disk
+        self.undurable = 0  # outcomes not yet on disk
+        self.flying = 0
+
+    def __len__(self) -> int:
+        return len(self._by_seq)
+
+    @property
+    def plain_count(self) -> int:
+        """Return how many deliveries without an exception are in memory."""
+        return len(self._plain)
+
+    def entry(self, seq: int) -> Entry | None:
+        """Return an unsettled delivery."""
+        return self._by_seq.get(seq)
+
+    def entries(self) -> Iterable[Entry]:
+        """Return all unsettled deliveries in memory."""
+        return self._by_seq.values()
+
+    def low(self) -> int:
+        """Return up to which seq everything is settled or an exception."""
+        plain = self._plain
+        while plain and (plain[0].exceptional or plain[0].state is EntryState.GONE):
+            plain.popleft()
+        return plain[0].seq - 1 if plain else self.through
+
+    # --- entering ---------------------------------------------------------------------------
+
+    def add(self, entry: Entry, state: EntryState = EntryState.WAITING) -> list[Entry]:
+        """Add a delivery after all that are here; returns those that became BEHIND.
+
+        ``state`` is RETRYING, IN_DOUBT, HELD, DEAD or BEHIND for one that is already an exception.
+        """
+        self._by_seq[entry.seq] = entry
+        if state is EntryState.WAITING:
+            self._plain.append(entry)
+        else:
+            entry.exceptional = True
+        if entry.seq == self.through + 1:
+            self.through = entry.seq
+        stuck = self._link(entry)
+        if state in (EntryState.RETRYING, EntryState.IN_DOUBT, EntryState.HELD, EntryState.DEAD):
+            entry.state = state
+            if state is EntryState.DEAD and not self._holds(entry):
+                self._leave(entry)
+            return []
+        if entry.waiting == 0:
+            self._make_ready(entry)
+            return []
+        if state is EntryState.BEHIND or (stuck and not self._chained):
+            newly = not entry.exceptional
+            entry.state = EntryState.BEHIND
+            entry.exceptional = True
+            return [entry] if newly else []
+        entry.state = EntryState.WAITING
+        return []
+
+    def _link(self, entry: Entry) -> bool:
+        """Make an entry wait for what it must not overtake; says whether one of these is stuck."""
+        keys = CHAIN if self._chained else entry.keys
+        if keys is None or self._order is Order.NONE:
+            return False
+        stuck = False
+        if keys:
+            before = {id(t): t for k in keys if (t := self._tails.get(k)) is not None}
+            barrier = self._barrier
+            if barrier is not None:
+                before[id(barrier)] = barrier
+            for earlier in before.values():
+                earlier.dependents.append(entry)
+                stuck = stuck or earlier.state in _STUCK
+                entry.dead_behind = entry.dead_behind or self._dead_end(earlier)
+            entry.waiting = len(before)
+            for key in keys:
+                self._tails[key] = entry
+            return stuck
+        # a message without a key waits for all that is alive and holds all (rule 18)
+        live = {id(t): t for t in self._tails.values() if not self._dead_end(t)}
+        if self._barrier is not None:
+            live[id(self._barrier)] = self._barrier
+        for earlier in live.values():
+            earlier.dependents.append(entry)
+        entry.waiting = len(live)
+        self._barrier = entry
+        return False
+
+    @staticmethod
+    def _dead_end(entry: Entry) -> bool:
+        # what lies behind a dead letter moves only when a person acts: a barrier does not wait
+        if entry.state is EntryState.BEHIND:
+            return entry.dead_behind
+        return entry.state in (EntryState.DEAD, EntryState.HELD)
+
+    def _holds(self, entry: Entry) -> bool:
+        """Return whether this delivery, dead, holds what comes after it."""
+        return self._holds_dead and (self._chained or bool(entry.keys))
+
+    def _make_ready(self, entry: Entry) -> None:
+        entry.state = EntryState.READY
+        heapq.heappush(self._ready, entry)
+
+    # --- going ------------------------------------------------------------------------------
+
+    def take(self) -> Entry | None:
+        """Return the oldest delivery that may go now, and count it as flying.
+
+        None where nothing is ready or the settle window is used up: what might have been sent
+        without a durable outcome stays within the window, so that it can be derived after a crash.
+        """
+        if self.flying + self.undurable >= self.window:
+            return None
+        ready = self._ready
+        while ready:
+            entry = ready[0]
+            if entry.state is not EntryState.READY:
+                heapq.heappop(ready)
+                continue
+            if not entry.exceptional and entry.seq > self.durable_low + self.window:
+                return None
+            heapq.heappop(ready)
+            entry.state = EntryState.FLYING
+            self.flying += 1
+            return entry
+        return None
+
+    def give_back(self, entry: Entry) -> None:
+        """A lane could not even begin: the delivery is ready again, in its place."""
+        self.flying -= 1
+        self._make_ready(entry)
+
+    def settle(self, entry: Entry) -> None:
+        """A flying delivery reached its end; its outcome is on the way to the disk."""
+        self.flying -= 1
+        self.undurable += 1
+        self._leave(entry)
+
+    def defer(self, entry: Entry, state: EntryState, due: float) -> list[Entry]:
+        """A flying delivery is to be tried again, or is held; returns those now BEHIND it."""
+        self.flying -= 1
+        entry.state = state
+        entry.due = due
+        entry.exceptional = True
+        entry.content = None
+        return self._put_behind(entry)
+
+    def die(self, entry: Entry) -> list[Entry]:
+        """A flying delivery became a dead letter; returns those now BEHIND it."""
+        self.flying -= 1
+        entry.state = EntryState.DEAD
+        entry.exceptional = True
+        entry.content = None
+        if not self._holds(entry):
+            self._leave(entry)
+            return []
+        return self._put_behind(entry)
+
+    def wake(self, entry: Entry) -> None:
+        """A retry is due."""
+        if entry.state not in (EntryState.RETRYING, EntryState.IN_DOUBT):
+            return
+        if entry.waiting:
+            entry.state = EntryState.BEHIND
+        else:
+            self._make_ready(entry)
+
+    # --- what people do -----------------------------------------------------------------------
+
+    def remove(self, seq: int) -> None:
+        """A dead or held delivery was discarded: what it held goes on."""
+        entry = self._by_seq.get(seq)
+        if entry is not None:
+            self._leave(entry)
+
+    def replace(self, old_seq: int, entry: Entry) -> None:
+        """A replay takes the place of a dead or held delivery, behind what waits in the outbox.
+
+        It is exceptional from the start, so that a restart finds it before what it held.
+        """
+        old = self._by_seq.pop(old_seq, None)
+        entry.exceptional = True
+        self._by_seq[entry.seq] = entry
+        if entry.seq == self.through + 1:
+            self.through = entry.seq
+        if old is None or old.state is EntryState.GONE:
+            self._link(entry)
+        else:
+            entry.waiting, entry.dependents = old.waiting, old.dependents
+            for key in CHAIN if self._chained else old.keys or ():
+                if self._tails.get(key) is old:
+                    self._tails[key] = entry
+            if self._barrier is old:
+                self._barrier = entry
+            # those that `old` waits for will wake the object they know: let it pass the word on
+            old.state = EntryState.GONE
+            old.dependents = [entry]
+            if old.waiting:
+                entry.waiting = 1
+        if entry.waiting == 0:
+            self._make_ready(entry)
+        else:
+            entry.state = EntryState.BEHIND
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _put_behind(self, head: Entry) -> list[Entry]:
+        """Mark what waits for a stuck delivery as BEHIND; returns the new ones."""
+        if self._chained:
+            return []
+        dead = self._dead_end(head)
+        marked: list[Entry] = []
+        to_visit = [head]
+        while to_visit:
+            earlier = to_visit.pop()
+            if dead:
+                self._release_barriers(earlier)
+            for entry in earlier.dependents:
+                if not entry.keys or entry.state not in (EntryState.WAITING, EntryState.BEHIND):
+                    continue
+                if entry.state is EntryState.WAITING:
+                    entry.state = EntryState.BEHIND
+                    entry.exceptional = True
+                    entry.content = None
+                    marked.append(entry)
+                elif entry.dead_behind or not dead:
+                    continue  # what lies behind it was visited when it became so
+                entry.dead_behind = dead
+                to_visit.append(entry)
+        return marked
+
+    def _release_barriers(self, entry: Entry) -> None:
+        """Let barriers go that wait for something only a person can move."""
+        keep: list[Entry] = []
+        for dependent in entry.dependents:
+            if dependent.keys == () and dependent.state is EntryState.WAITING:
+                self._wake_dependent(dependent)
+            else:
+                keep.append(dependent)
+        entry.dependents = keep
+
+    def _leave(self, entry: Entry) -> None:
+        """Take a delivery out; one that still waits for others passes their hold on."""
+        self._by_seq.pop(entry.seq, None)
+        entry.content = None
+        entry.state = EntryState.GONE
+        if entry.waiting == 0:
+            self._pass_on(entry)
+
+    def _pass_on(self, entry: Entry) -> None:
+        keys = CHAIN if self._chained else entry.keys
+        for key in keys or ():
+            if self._tails.get(key) is entry:
+                del self._tails[key]
+        if self._barrier is entry:
+            self._barrier = None
+        dependents, entry.dependents = entry.dependents, []
+        for dependent in dependents:
+            self._wake_dependent(dependent)
+
+    def _wake_dependent(self, entry: Entry) -> None:
+        entry.waiting -= 1
+        if entry.waiting:
+            return
+        if entry.state is EntryState.GONE:
+            self._pass_on(entry)
+        elif entry.state in (EntryState.WAITING, EntryState.BEHIND):
+            self._make_ready(entry)

@@ -1,0 +1,145 @@
+"""Reading an outbox back from the store: what is stuck, what waits, and the bytes to send."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from ifengine.errors import SealError
+from ifengine.routes.lanes import Entry, EntryState
+from ifengine.store.base import ExceptionRow, ExceptionState, OutboxRow, Reader
+from ifengine.store.sealing import BlobKind, KeyRing
+
+KEY_BYTES = 8
+
+_STATES = {
+    ExceptionState.RETRYING: EntryState.RETRYING,
+    ExceptionState.IN_DOUBT: EntryState.IN_DOUBT,
+    ExceptionState.BEHIND: EntryState.BEHIND,
+    ExceptionState.HELD: EntryState.HELD,
+    ExceptionState.DEAD_LETTER: EntryState.DEAD,
+}
+
+
+@dataclass(slots=True)
+class Loaded:
+    """One unsettled delivery from the store, and the state to enter it with."""
+
+    entry: Entry
+    state: EntryState
+    due_us: int = 0
+
+
+def split_keys(row: OutboxRow) -> tuple[bytes, ...] | None:
+    """Return the order keys of a row: None unordered, ``()`` without a key."""
+    if not row.ordered:
+        return None
+    keys = row.keys
+    return tuple(keys[at : at + KEY_BYTES] for at in range(0, len(keys), KEY_BYTES))
+
+
+def unseal_content(
+    reader: Reader, ring: KeyRing, inbox_id: int, copy_id: int, *, with_name: bool = False
+) -> bytes:
+    """Return the bytes a delivery sends, or ``name NUL bytes`` for a file.
+
+    Raises:
+        SealError: they are gone or changed.
+    """
+    if copy_id:
+        sealed = reader.copy(copy_id)
+        if sealed is None:
+            raise SealError("the stored copy is gone")
+        return ring.open(BlobKind.COPY, copy_id, 0, sealed)
+    if with_name:
+        raise SealError("a file without a stored name")
+    row = reader.inbox(inbox_id)
+    if row is None or not row.sealed:
+        raise SealError("the stored message is gone")
+    return ring.open(BlobKind.INBOX, inbox_id, 0, row.sealed)
+
+
+def load_stuck(reader: Reader, outbox: int, cursor: int) -> list[Loaded]:
+    """Return exceptions whose place is at or before the cursor, in the order of their places.
+
+    Those placed after it are met when the pages after the cursor are read.
+    """
+    found = []
+    for row in reader.exceptions(outbox):
+        delivery = reader.outbox_entry(outbox, row.seq)
+        if delivery is not None and (delivery.place <= cursor or row.seq <= cursor):
+            found.append(_loaded(reader, delivery, row, None))
+    found.sort(key=lambda loaded: (loaded.entry.place, loaded.entry.seq))
+    return found
+
+
+def load_page(
+    reader: Reader, ring: KeyRing, outbox: int, after: int, limit: int, files: set[int]
+) -> tuple[int, list[Loaded]]:
+    """Return the last seq read and the unsettled deliveries after a seq, with their content."""
+    rows = reader.outbox_after(outbox, after, limit)
+    page = []
+    for delivery in rows:
+        if reader.outcome(outbox, delivery.seq) is not None:
+            continue
+        exception = reader.exception(outbox, delivery.seq)
+        content = None
+        if exception is None:
+            try:
+                content = unseal_content(
+                    reader,
+                    ring,
+                    delivery.inbox_id,
+                    delivery.copy_id,
+                    with_name=delivery.destination in files,
+                )
+            except SealError:
+                content = None  # it is asked for again when it is its turn, and dead-letters then
+        page.append(_loaded(reader, delivery, exception, content))
+    return (rows[-1].seq if rows else after), page
+
+
+def _loaded(
+    reader: Reader, delivery: OutboxRow, exception: ExceptionRow | None, content: bytes | None
+) -> Loaded:
+    received = reader.inbox(delivery.inbox_id)
+    entry = Entry(
+        seq=delivery.seq,
+        place=delivery.place,
+        inbox_id=delivery.inbox_id,
+        run=delivery.run,
+        channel=delivery.channel,
+        destination=delivery.destination,
+        copy_id=delivery.copy_id,
+        keys=split_keys(delivery),
+        at_us=delivery.at_us,
+        received_us=received.received_us if received is not None else delivery.at_us,
+        config_version=delivery.config_version,
+        content=content,
+    )
+    if exception is None:
+        return Loaded(entry, EntryState.WAITING)
+    entry.refusals, entry.doubts = exception.refusals, exception.doubts
+    entry.possible_duplicate = exception.possible_duplicate
+    return Loaded(entry, _STATES[exception.state], exception.due_us)
+
+
+COUNT_PAGE = 2000
+
+
+def count_unsettled(
+    reader: Reader, outbox: int, cursor: int
+) -> list[tuple[int, EntryState, int]]:
+    """Return (destination, state, count) of what is not settled; read once, at the start."""
+    counts: Counter[tuple[int, EntryState]] = Counter()
+    exceptions = {row.seq: _STATES[row.state] for row in reader.exceptions(outbox)}
+    for seq, state in exceptions.items():
+        delivery = reader.outbox_entry(outbox, seq)
+        if delivery is not None:
+            counts[delivery.destination, state] += 1
+    settled = {row.seq for row in reader.outcomes_after(outbox, cursor)}
+    after = cursor
+    while rows := reader.outbox_after(outbox, after, COUNT_PAGE):
+        after = rows[-1].seq
+        for row in rows:
+            if row.seq not in exceptions and row.seq not in settled:
+                counts[row.destination, EntryState.WAITING] += 1
+    return [(destination, state, count) for (destination, state), count in counts.items()]

@@ -1,0 +1,58 @@
+"""What the parts of a running engine share: time, the open batch, keys, names, numbers, counters."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from ifengine.clock import Clock
+from ifengine.store.base import Reader
+from ifengine.store.group import GroupCommit
+from ifengine.store.names import Names
+from ifengine.store.sealing import KeyRing
+from ifengine.telemetry.metrics import Metrics
+
+T = TypeVar("T")
+
+
+class Read(Protocol):
+    """Runs a look at the store in the reading thread."""
+
+    def __call__(self, look: Callable[[Reader], T]) -> Awaitable[T]: ...
+
+
+@dataclass(slots=True)
+class Numbers:
+    """The numbers given out by this process, the only writer."""
+
+    inbox_id: int = 0
+    copy_id: int = 0
+
+    def next_inbox_id(self) -> int:
+        """Return a number no message has had."""
+        self.inbox_id += 1
+        return self.inbox_id
+
+    def next_copy_id(self) -> int:
+        """Return a number no stored copy has had."""
+        self.copy_id += 1
+        return self.copy_id
+
+
+@dataclass(slots=True, kw_only=True)
+class Parts:
+    """Handed to every part when it is made."""
+
+    loop: asyncio.AbstractEventLoop
+    clock: Clock
+    group: GroupCommit
+    ring: KeyRing
+    names: Names
+    metrics: Metrics
+    read: Read
+    spawn: Callable[[Coroutine[Any, Any, None]], object]  # a task owned by the engine's TaskGroup
+    dice: Callable[[], float]  # uniform in [0, 1), for jitter
+    numbers: Numbers = field(default_factory=Numbers)
+    config_version: int = 0
+    unclean: bool = False  # the last run did not end by itself
+    stopping: bool = False

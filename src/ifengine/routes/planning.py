@@ -1,0 +1,201 @@
+"""What a channel decided, as rows of one batch: plan, outbox, copies, exceptions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ifengine.routes.channel import Plan, PlannedDelivery
+from ifengine.routes.delivery import Outbox
+from ifengine.routes.lanes import Entry, EntryState
+from ifengine.routes.outbox_loading import KEY_BYTES
+from ifengine.routes.parts import Parts
+from ifengine.store.base import (
+    Batch,
+    ExceptionRow,
+    ExceptionState,
+    Fate,
+    OutboxRow,
+    PlannedFate,
+    PlanRow,
+)
+from ifengine.store.sealing import BlobKind
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where one destination's deliveries go, with the number its rows carry."""
+
+    outbox: Outbox
+    number: int
+    is_files: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """One message and what its channel decided about it."""
+
+    inbox_id: int
+    received_us: int
+    content: bytes = field(repr=False)
+    plan: Plan
+    keys: tuple[bytes, ...] | None
+    held: str = ""  # why nothing of it may go yet, safe
+    run: int = 0
+
+
+Fed = tuple[Outbox, Entry, EntryState]
+
+
+class PlanWriter:
+    """Writes the plans of one channel. Numbers are given out here, in the order of the plans."""
+
+    def __init__(
+        self, parts: Parts, channel: str, number: int, targets: Mapping[str, Target]
+    ) -> None:
+        self.channel = channel
+        self.number = number
+        self.targets = targets
+        self._parts = parts
+        self._settled = {
+            (name, fate): parts.metrics.messages_settled_total.labels(
+                channel, name, fate.name.lower()
+            )
+            for name in targets
+            for fate in (Fate.FILTERED, Fate.DROPPED, Fate.DEAD_LETTER)
+        }
+
+    def hashed(self, keys: tuple[str, ...] | None) -> tuple[bytes, ...] | None:
+        """Return order keys as the store may hold them."""
+        if keys is None:
+            return None
+        tag = self._parts.ring.tag
+        return tuple(sorted(tag("order", key.encode())[:KEY_BYTES] for key in keys))
+
+    def write(self, batch: Batch, planned: Planned) -> list[Fed]:
+        """Add a plan's rows to a batch; returns what its outboxes get once it is committed."""
+        parts = self._parts
+        now_us = parts.clock.now_us()
+        fates: list[PlannedFate] = []
+        fed: list[Fed] = []
+        for delivery in planned.plan:
+            target = self.targets[delivery.destination]
+            if delivery.fate in (Fate.QUEUED, Fate.DEAD_LETTER):
+                entry, state = self.queue(batch, planned, delivery, now_us)
+                if state is EntryState.WAITING and not target.is_files:
+                    changed = delivery.content
+                    entry.content = planned.content if changed is None else changed
+                fed.append((target.outbox, entry, state))
+                fates.append(
+                    PlannedFate(target.number, Fate.QUEUED, target.outbox.number, entry.seq, "")
+                )
+            else:
+                reason = delivery.reason.safe if delivery.reason else ""
+                fates.append(PlannedFate(target.number, delivery.fate, 0, 0, reason))
+                self._settled[delivery.destination, delivery.fate].inc()
+        batch.plans.append(
+            PlanRow(
+                planned.inbox_id,
+                planned.run,
+                self.number,
+                parts.config_version,
+                now_us,
+                tuple(fates),
+            )
+        )
+        return fed
+
+    def queue(
+        self,
+        batch: Batch,
+        planned: Planned,
+        delivery: PlannedDelivery,
+        now_us: int,
+        *,
+        place: int = 0,
+        origin_seq: int = 0,
+    ) -> tuple[Entry, EntryState]:
+        """Add the rows of one delivery: outbox, its own copy, and its exception when it failed."""
+        parts = self._parts
+        target = self.targets[delivery.destination]
+        outbox = target.outbox
+        seq = outbox.next_seq()
+        copy_id = 0
+        if delivery.fate is Fate.QUEUED and (delivery.content is not None or target.is_files):
+            content = planned.content if delivery.content is None else delivery.content
+            if target.is_files:
+                content = delivery.file_name.encode() + b"\0" + content
+            copy_id = parts.numbers.next_copy_id()
+            batch.copies.append((copy_id, parts.ring.seal(BlobKind.COPY, copy_id, 0, content)))
+        keys = planned.keys
+        batch.outbox.append(
+            OutboxRow(
+                outbox.number,
+                seq,
+                place or seq,
+                planned.inbox_id,
+                planned.run,
+                self.number,
+                target.number,
+                copy_id,
+                keys is not None,
+                b"".join(keys or ()),
+                now_us,
+                origin_seq,
+                parts.config_version,
+            )
+        )
+        state = EntryState.WAITING
+        if delivery.fate is Fate.DEAD_LETTER:
+            state = EntryState.DEAD
+            self._count_failure(delivery)
+        elif planned.held:
+            state = EntryState.HELD
+        if state is not EntryState.WAITING:
+            batch.exceptions.append(
+                self._exception(outbox.number, seq, delivery, planned.held, now_us)
+            )
+        entry = Entry(
+            seq=seq,
+            place=place or seq,
+            inbox_id=planned.inbox_id,
+            run=planned.run,
+            channel=self.number,
+            destination=target.number,
+            copy_id=copy_id,
+            keys=keys,
+            at_us=now_us,
+            received_us=planned.received_us,
+            config_version=parts.config_version,
+        )
+        return entry, state
+
+    def _count_failure(self, delivery: PlannedDelivery) -> None:
+        metrics = self._parts.metrics
+        self._settled[delivery.destination, Fate.DEAD_LETTER].inc()
+        metrics.transform_errors_total.labels(self.channel, delivery.step or "channel").inc()
+        metrics.dead_lettered_total.labels(self.channel, delivery.destination, "steps").inc()
+
+    def _exception(
+        self, outbox: int, seq: int, delivery: PlannedDelivery, held: str, now_us: int
+    ) -> ExceptionRow:
+        dead = delivery.fate is Fate.DEAD_LETTER
+        reason = delivery.reason.safe if delivery.reason else held
+        full = delivery.reason.full if delivery.reason else ""
+        detail = b""
+        if full:
+            detail = self._parts.ring.seal(BlobKind.DETAIL, outbox, seq, full.encode())
+        return ExceptionRow(
+            outbox,
+            seq,
+            ExceptionState.DEAD_LETTER if dead else ExceptionState.HELD,
+            0,
+            0,
+            0,
+            now_us,
+            "steps" if dead else "intake",
+            delivery.step,
+            reason,
+            "",
+            detail,
+            self._parts.config_version,
+            False,
+        )

@@ -1,0 +1,150 @@
+"""What an attempt's result means: settled, again later, dead letter, held, stopped. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from ifengine.routes.config.models import NakReaction, RetryConfig
+
+ALWAYS_ERROR = frozenset({100, 101, 102, 103, 200, 201, 202, 203, 204, 205})
+ALWAYS_REJECT = frozenset({206, 207})
+DUPLICATE_KEY = 205
+
+
+class AttemptResult(Enum):
+    """How one attempt ended."""
+
+    ACCEPTED = auto()
+    REFUSED = auto()  # a negative answer to this very message
+    IN_DOUBT = auto()  # bytes left, no answer that counts
+    UNREACHABLE = auto()  # nothing left: no connection
+    UNSENDABLE = auto()  # the content cannot travel this way, ever
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt, as an endpoint reports it."""
+
+    result: AttemptResult
+    label: str  # closed vocabulary: aa ae ar ca ce cr timeout reset refused none file ...
+    code: str = ""  # MSA-1
+    error_codes: tuple[int, ...] = ()  # ERR-3
+    detail: bytes = field(default=b"", repr=False)  # the peer's text, to be sealed
+
+
+class Action(Enum):
+    """What to do with the delivery now."""
+
+    SETTLE = auto()
+    RETRY = auto()
+    DEAD_LETTER = auto()
+    HOLD = auto()
+    STOP = auto()
+    WAIT = auto()  # no connection: nothing counts, the outbox waits
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The action, with the counts after it and the safe reason."""
+
+    action: Action
+    refusals: int
+    doubts: int
+    reason: str = ""
+    delay_seconds: float = 0.0
+    accepted_as_duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The reactions of one destination (channel-language.md, decision 2)."""
+
+    retry: RetryConfig
+    on_nak: Mapping[str, NakReaction]
+    on_in_doubt: str
+
+
+def delay_seconds(retry: RetryConfig, attempt: int, dice: float) -> float:
+    """Return the wait before the next attempt: exponential, capped, with jitter.
+
+    Args:
+        retry: the policy.
+        attempt: how many attempts failed so far, from 1.
+        dice: a uniform random number in [0, 1).
+    """
+    exponent = min(attempt - 1, 64)
+    base = min(retry.max_seconds, retry.first_seconds * retry.factor**exponent)
+    return base * (1 + retry.jitter * (2 * dice - 1))
+
+
+def reaction_code(attempt: Attempt) -> str:
+    """Return the MSA-1 code that decides: ERR-3 is read first (safety-rules.md 5)."""
+    enhanced = attempt.code.startswith("C")
+    if any(code in ALWAYS_ERROR for code in attempt.error_codes):
+        return "CE" if enhanced else "AE"
+    if any(code in ALWAYS_REJECT for code in attempt.error_codes):
+        return "CR" if enhanced else "AR"
+    return attempt.code
+
+
+def decide(
+    attempt: Attempt,
+    policy: Policy,
+    *,
+    refusals: int,
+    doubts: int,
+    possible_duplicate: bool,
+    dice: float,
+) -> Decision:
+    """Say what an attempt's result means for the delivery.
+
+    ``refusals`` and ``doubts`` are the counts before this attempt; failures to connect count as
+    neither.
+    """
+    match attempt.result:
+        case AttemptResult.ACCEPTED:
+            return Decision(Action.SETTLE, refusals, doubts)
+        case AttemptResult.UNREACHABLE:
+            return Decision(Action.WAIT, refusals, doubts, reason="no connection")
+        case AttemptResult.UNSENDABLE:
+            return Decision(Action.DEAD_LETTER, refusals, doubts, reason=attempt.label)
+        case AttemptResult.IN_DOUBT:
+            return _in_doubt(attempt, policy, refusals, doubts + 1, dice)
+        case AttemptResult.REFUSED:
+            if possible_duplicate and DUPLICATE_KEY in attempt.error_codes:
+                # the first copy arrived: a 205 on a repeat is a yes (safety-rules.md 3)
+                return Decision(Action.SETTLE, refusals, doubts, accepted_as_duplicate=True)
+            return _refused(attempt, policy, refusals + 1, doubts, dice)
+
+
+def _in_doubt(
+    attempt: Attempt, policy: Policy, refusals: int, doubts: int, dice: float
+) -> Decision:
+    reason = f"no answer ({attempt.label})"
+    if policy.on_in_doubt == "hold":
+        return Decision(Action.HOLD, refusals, doubts, reason=reason)
+    limit = policy.retry.in_doubt
+    if limit is not None and doubts >= limit:
+        return Decision(Action.DEAD_LETTER, refusals, doubts, reason=reason)
+    wait = delay_seconds(policy.retry, doubts, dice)
+    return Decision(Action.RETRY, refusals, doubts, reason=reason, delay_seconds=wait)
+
+
+def _refused(
+    attempt: Attempt, policy: Policy, refusals: int, doubts: int, dice: float
+) -> Decision:
+    code = reaction_code(attempt)
+    reason = f"answered {attempt.code}"
+    if attempt.error_codes:
+        reason += f" {attempt.error_codes[0]}"
+    match policy.on_nak.get(code, NakReaction.DEAD_LETTER):
+        case NakReaction.DEAD_LETTER:
+            return Decision(Action.DEAD_LETTER, refusals, doubts, reason=reason)
+        case NakReaction.STOP:
+            return Decision(Action.STOP, refusals, doubts, reason=reason)
+        case NakReaction.RETRY:
+            limit = policy.retry.refused
+            if limit is not None and refusals >= limit:
+                return Decision(Action.DEAD_LETTER, refusals, doubts, reason=reason)
+            wait = delay_seconds(policy.retry, refusals, dice)
+            return Decision(Action.RETRY, refusals, doubts, reason=reason, delay_seconds=wait)

@@ -1,0 +1,114 @@
+"""Group commit: all that waits goes to the disk in one transaction, and nobody hears before it is there.
+
+At most one batch is in flight. While it is written the next one fills; there is no linger, the
+commit itself makes the batch (performance.md 8).
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from ifengine.clock import Clock
+from ifengine.store.base import Batch, Store
+
+LAZY_SECONDS = 0.005  # what nobody waits for may ride along with the next urgent commit this long
+
+
+class GroupCommit:
+    """The open batch, and its way to the store. Used on the event loop only."""
+
+    def __init__(
+        self,
+        store: Store,
+        loop: asyncio.AbstractEventLoop,
+        clock: Clock,
+        *,
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self.batch = Batch()
+        self.before_commit: list[Callable[[Batch], None]] = []  # asked to add what is due
+        self.commit_took: Callable[[float], None] = lambda seconds: None
+        self._store = store
+        self._loop = loop
+        self._clock = clock
+        self._failed = failed
+        self._in_flight = False
+        self._scheduled = False
+        self._urgent = False
+        self._lazy: asyncio.TimerHandle | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+        self.error: BaseException | None = None
+
+    def soon(self) -> None:
+        """Commit the open batch at the end of this turn of the loop, or right after the one in flight."""
+        self._urgent = True
+        if not self._scheduled and not self._in_flight:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def lazily(self) -> None:
+        """Commit within ``LAZY_SECONDS``; rides along with anything urgent before."""
+        if self._lazy is None and not self._scheduled and not self._in_flight:
+            self._lazy = self._loop.call_later(LAZY_SECONDS, self._flush)
+
+    async def durable(self) -> None:
+        """Return when everything added so far is on stable storage.
+
+        Raises:
+            StorageFailedError: it is not, and will not be.
+        """
+        if self.error is not None:
+            raise self.error
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._waiters.append(waiter)
+        self.batch.done.append(lambda: waiter.done() or waiter.set_result(None))
+        self.soon()
+        await waiter
+
+    async def write(self, fill: Callable[[Batch], None]) -> None:
+        """Let ``fill`` add to the open batch, and wait until it is on stable storage."""
+        fill(self.batch)
+        await self.durable()
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        if self._lazy is not None:
+            self._lazy.cancel()
+            self._lazy = None
+        if self._in_flight or self.error is not None:
+            return
+        for add_due in self.before_commit:
+            add_due(self.batch)
+        if self.batch.is_empty():
+            return
+        batch, self.batch = self.batch, Batch()
+        self._in_flight = True
+        self._urgent = False
+        started = self._clock.monotonic()
+
+        def finished(error: BaseException | None) -> None:
+            self._loop.call_soon_threadsafe(self._finished, batch, error, started)
+
+        self._store.submit(batch, finished)
+
+    def _finished(self, batch: Batch, error: BaseException | None, started: float) -> None:
+        self._in_flight = False
+        if error is not None:
+            self._fail(error)
+            return
+        self.commit_took(self._clock.monotonic() - started)
+        for tell in batch.done:
+            tell()
+        self._waiters = [w for w in self._waiters if not w.done()]
+        if self._urgent:
+            self.soon()
+        else:
+            self.lazily()
+
+    def _fail(self, error: BaseException) -> None:
+        # nothing of the batch is acknowledged; whoever waits hears why; the engine stops
+        self.error = error
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_exception(error)
+        self._failed(error)
