@@ -5,14 +5,13 @@ the same bytes again when written (PEP 383). That also holds for every byte abov
 message that says ASCII or nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _UTF8_ALIASES = ("UNICODE UTF-8", "UTF-8", "UTF8", "UNICODE")  # UTF-16 cannot travel in MLLP
 _CP1252_ALIASES = ("CP1252", "WINDOWS-1252", "WINDOWS 1252")
 
 # Table 0211. ISO IR14 (JIS X 0201) and CNS 11643 have no codec here and stay opaque.
 _CODECS: dict[str, str] = {
-    "": "ascii",
     "ASCII": "ascii",
     "US-ASCII": "ascii",
     "ISO IR6": "ascii",
@@ -41,6 +40,11 @@ _WIDE = frozenset({"gb18030", "big5", "shift_jis", "iso2022_jp_ext"})
 _SHIFTED = "iso2022_jp_ext"
 
 
+OPAQUE_BYTES = "surrogateescape"
+# encoding and error handling of the form a wide message is split in
+INTERNAL = ("utf-8", "surrogatepass")
+
+
 @dataclass(frozen=True, slots=True)
 class Codec:
     """How the bytes of one message become text.
@@ -55,7 +59,7 @@ class Codec:
 
     def decode(self, raw: bytes) -> str:
         """Return text; bytes that are not of this set become lone surrogates."""
-        return raw.decode(self.name, "surrogateescape")
+        return raw.decode(self.name, OPAQUE_BYTES)
 
     def encode(self, text: str) -> bytes:
         """Return bytes; lone surrogates of ``decode`` become the bytes they came from.
@@ -63,7 +67,7 @@ class Codec:
         Raises:
             UnicodeEncodeError: the set lacks a character. Its text quotes the value: cut the chain.
         """
-        return text.encode(self.name, "surrogateescape")
+        return text.encode(self.name, OPAQUE_BYTES)
 
 
 ASCII = Codec("ascii")
@@ -80,29 +84,47 @@ def find_codec(name: str) -> Codec | None:
 
 @dataclass(frozen=True, slots=True)
 class CharsetPolicy:
-    """Which character set counts: ``forced``, else MSH-18, else a UTF-8 byte order mark, else ``default``."""
+    """Which character set counts: ``forced``, else MSH-18, else a UTF-8 byte order mark, else ``default``.
+
+    A name that table 0211 does not know makes every byte above 127 opaque.
+    """
 
     forced: str | None = None
     default: str = "ascii"
+    _named: dict[bytes, Codec] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def codec(self, msh18: bytes, repetition: bytes, *, bom: bool = False) -> Codec:
-        """Return the codec for the raw bytes of MSH-18.
+        """Return the codec for the raw bytes of MSH-18, cut at the repetition delimiter."""
+        if bom and self.forced is None and msh18 in (b"", b'""'):
+            return UTF8
+        key = repetition + msh18
+        codec = self._named.get(key)
+        if codec is None:
+            if len(self._named) >= _MOST_NAMED:  # a peer that invents names must not fill memory
+                self._named.clear()
+            codec = self._named[key] = self._choose(msh18, repetition)
+        return codec
+
+    def _choose(self, msh18: bytes, repetition: bytes) -> Codec:
+        """Look a name up.
 
         The first repetition is the set of the message. Japanese messages name ASCII or nothing
         there and the two-byte sets, reached by ISO 2022 escapes, in later repetitions.
         """
         if self.forced is not None:
             return find_codec(self.forced) or OPAQUE
-        if not msh18 or msh18 == b'""':
-            return UTF8 if bom else find_codec(self.default) or OPAQUE
-        names = msh18.decode("ascii", "replace").split(repetition.decode("ascii") or None)
-        if any(_CODECS.get(" ".join(name.upper().split())) == _SHIFTED for name in names):
+        default = find_codec(self.default) or OPAQUE
+        if msh18 in (b"", b'""'):
+            return default
+        parts = msh18.split(repetition) if repetition else [msh18]
+        names = [part.decode("ascii", "replace") for part in parts]
+        codecs = [find_codec(name) for name in names]
+        if _BY_NAME[_SHIFTED] in codecs:
             return _BY_NAME[_SHIFTED]
-        if not names or not names[0].strip():
-            return find_codec(self.default) or OPAQUE
-        return find_codec(names[0]) or OPAQUE
+        return (codecs[0] or OPAQUE) if names[0].strip() else default
 
 
+_MOST_NAMED = 256
 DEFAULT_POLICY = CharsetPolicy()
 
 
@@ -118,7 +140,7 @@ def to_internal(content: bytes, codec: Codec) -> bytes | None:
             return None
     except UnicodeEncodeError:
         return None
-    return text.encode("utf-8", "surrogatepass")
+    return text.encode(*INTERNAL)
 
 
 def from_internal(internal: bytes, codec: Codec) -> bytes:
@@ -127,4 +149,4 @@ def from_internal(internal: bytes, codec: Codec) -> bytes:
     Raises:
         UnicodeError: the bytes are not of that form.
     """
-    return codec.encode(internal.decode("utf-8", "surrogatepass"))
+    return codec.encode(internal.decode(*INTERNAL))

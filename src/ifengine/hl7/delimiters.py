@@ -21,6 +21,10 @@ _FORMATTING = re.compile(
 _HEXADECIMAL = re.compile(rb"X(?:[0-9A-Fa-f]{2})+")
 
 
+class NoEscapeCharacterError(ValueError):
+    """A value holds a delimiter and MSH-2 is too short to name an escape character."""
+
+
 class DelimiterFaultError(ValueError):
     """MSH-1 or MSH-2 cannot delimit: missing, repeated, or not printable punctuation."""
 
@@ -69,7 +73,11 @@ class Delimiters:
         set_once = object.__setattr__
         set_once(self, "_special", re.compile(special))
         set_once(self, "_sequence", re.compile(sequence))
-        set_once(self, "_escaped", letters)
+        hidden = {
+            plain: self.escape_character + name + self.escape_character
+            for plain, name in letters.items()
+        }
+        set_once(self, "_escaped", hidden)
         set_once(self, "_unescaped", undone)
 
     @classmethod
@@ -90,10 +98,6 @@ class Delimiters:
         _KNOWN[field + msh2] = made
         return made
 
-    def can_hold(self, value: bytes) -> bool:
-        """Whether ``escape`` has a way to write this value: without escape character not every one."""
-        return bool(self.escape_character) or self._special.search(value) is None
-
     def escape(self, value: bytes) -> bytes:
         r"""Return bytes that can stand in a message as one value and as nothing else.
 
@@ -105,12 +109,16 @@ class Delimiters:
         told from the sequence.
 
         Raises:
-            ValueError: the message has no escape character and the value needs one.
+            NoEscapeCharacterError: the message has none and the value needs one.
         """
-        if value.isalnum() or self._special.search(value) is None:
+        if value.isalnum():
             return value
         if not self.escape_character:
-            raise ValueError("a delimiter cannot be escaped in this message")
+            if self._special.search(value) is not None:
+                raise NoEscapeCharacterError("a delimiter cannot be escaped in this message")
+            return value
+        if self.escape_character not in value:
+            return self._hide(value)
         pieces: list[bytes] = []
         at = 0
         for match in self._sequence.finditer(value):
@@ -146,8 +154,10 @@ class Delimiters:
         return _FORMATTING.fullmatch(body) is not None and self._special.search(body) is None
 
     def _hide(self, value: bytes) -> bytes:
-        escape, names = self.escape_character, self._escaped
-        return self._special.sub(lambda match: escape + names[match[0]] + escape, value)
+        return self._special.sub(self._hidden, value)
+
+    def _hidden(self, match: re.Match[bytes]) -> bytes:
+        return self._escaped[match[0]]
 
 
 def _require_delimiters(field: bytes, msh2: bytes) -> None:

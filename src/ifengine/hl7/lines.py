@@ -39,9 +39,9 @@ def split_segments(content: bytes, separator: bytes) -> Segments:
         lines = content.split(b"\r")
         if not lines[-1]:
             lines.pop()
-        names = [known.get(line[:4], "") for line in lines]
-        if "" not in names:
-            return cast("list[bytes | list[bytes]]", lines), names, None
+        names = list(map(known.get, [line[:4] for line in lines]))
+        if None not in names:
+            return cast("list[bytes | list[bytes]]", lines), cast("list[str]", names), None
     return _split_carefully(content, separator, known)
 
 

@@ -12,13 +12,15 @@ from typing import NamedTuple
 from ifengine.errors import EngineError, FieldError
 from ifengine.hl7.charset import (
     DEFAULT_POLICY,
+    INTERNAL,
     OPAQUE,
+    OPAQUE_BYTES,
     CharsetPolicy,
     Codec,
     from_internal,
     to_internal,
 )
-from ifengine.hl7.delimiters import Delimiters
+from ifengine.hl7.delimiters import Delimiters, NoEscapeCharacterError
 from ifengine.hl7.header import (
     BYTE_ORDER_MARK,
     Header,
@@ -27,7 +29,7 @@ from ifengine.hl7.header import (
     read_header,
 )
 from ifengine.hl7.lines import breaks, is_segment_name, split_segments
-from ifengine.hl7.parts import part_of, replace_part
+from ifengine.hl7.parts import part_of, with_part
 
 NULL = '""'  # the value that means: delete what you have
 
@@ -63,6 +65,7 @@ class Message:
         "_bom",
         "_codec",
         "_content",
+        "_decoding",
         "_encoded",
         "_header",
         "_names",
@@ -78,6 +81,7 @@ class Message:
     _bom: bool
     _codec: Codec
     _content: bytes
+    _decoding: tuple[str, str]
     _separator: bytes
     # a segment is its bytes until it is asked for, then its fields. The lists are shared between
     # copies and never changed in place: a write puts a new list.
@@ -120,6 +124,7 @@ class Message:
         made.touched = False
         made._content = content
         made._codec = codec
+        made._decoding = INTERNAL if codec.wide else (codec.name, OPAQUE_BYTES)
         made._separator = delimiters.field
         made._bom = header.bom
         made._header = header
@@ -137,6 +142,7 @@ class Message:
         made.touched = self.touched
         made._content = self._content
         made._codec = self._codec
+        made._decoding = self._decoding
         made._separator = self._separator
         made._bom = self._bom
         made._header = self._header
@@ -152,7 +158,7 @@ class Message:
     def header(self) -> Header:
         """MSH as it is now."""
         if self._header is None:
-            line = self._separator.join(self._fields(0))
+            line = self._line(0)
             if self._codec.wide:
                 line = from_internal(line, self._codec)
             self._header = read_header(BYTE_ORDER_MARK + line if self._bom else line)
@@ -181,8 +187,10 @@ class Message:
         mark and what is carried behind a segment as they came. Blank lines are left out.
         """
         if self._encoded is None:
-            join = self._separator.join
-            lines = [line if isinstance(line, bytes) else join(line) for line in self._segments]
+            lines = [
+                segment if isinstance(segment, bytes) else self._line(i)
+                for i, segment in enumerate(self._segments)
+            ]
             if self._tails is not None:
                 lines = [line + tail for line, tail in zip(lines, self._tails, strict=True)]
             lines.append(b"")
@@ -191,6 +199,14 @@ class Message:
                 content = from_internal(content, self._codec)
             self._encoded = BYTE_ORDER_MARK + content if self._bom else content
         return self._encoded
+
+    def _line(self, i: int) -> bytes:
+        segment = self._segments[i]
+        if isinstance(segment, bytes):
+            return segment
+        if self._names[i] in _NUMBERED_FROM_SEPARATOR:
+            segment = [segment[0], *segment[2:]]  # joining puts field 1 back
+        return self._separator.join(segment)
 
     def names(self) -> list[str]:
         """Return the segment names in order."""
@@ -207,13 +223,13 @@ class Message:
 
     def field_count(self, i: int) -> int:
         """Return how many fields a segment has, trailing empty ones included."""
-        return len(self._fields(i)) - (self._names[i] not in _NUMBERED_FROM_SEPARATOR)
+        return len(self._fields(i)) - 1
 
     def repetition_count(self, i: int, f: int) -> int:
         """Return how many repetitions a field has: 0 when it is empty or absent."""
         if f <= 2 and self._names[i] in _NUMBERED_FROM_SEPARATOR:
             return 1
-        value = self._field(i, f)
+        value = self._node(i, f, None, None, None)
         if not value:
             return 0
         repetition = self.delimiters.repetition
@@ -241,43 +257,44 @@ class Message:
         value = self._node(i, f, r, c, s)
         delimiters = self.delimiters
         if delimiters.escape_character in value and not self._has_parts(i, f, r, c, s, value):
-            return self._decode(delimiters.unescape(value, self._hexadecimal()))
-        return self._decode(value)
+            value = delimiters.unescape(value, self._hexadecimal())
+        return value.decode(*self._decoding)
 
     def _fields(self, i: int) -> list[bytes]:
+        """Return the segment name and its fields: field n is at n, MSH-1 included."""
         segment = self._segments[i]
         if isinstance(segment, bytes):
             segment = segment.split(self._separator)
+            if self._names[i] in _NUMBERED_FROM_SEPARATOR:
+                segment.insert(1, self._separator)
             self._segments[i] = segment
         return segment
 
-    def _field(self, i: int, f: int) -> bytes:
-        fields = self._fields(i)
-        at = f - 1 if self._names[i] in _NUMBERED_FROM_SEPARATOR else f
-        if f < 1:
-            raise ValueError("fields count from 1")
-        return fields[at] if at < len(fields) else b""
-
     def _node(self, i: int, f: int, r: int | None, c: int | None, s: int | None) -> bytes:
-        if f <= 2 and self._names[i] in _NUMBERED_FROM_SEPARATOR:
+        if f <= 2 and (f < 1 or self._names[i] in _NUMBERED_FROM_SEPARATOR):
             return self._delimiter_field(i, f, r, c, s)
-        value = self._field(i, f)
+        fields = self._fields(i)
+        if f >= len(fields):
+            return b""
+        value = fields[f]
         if r is None and c is None and s is None:
             return value
         delimiters = self.delimiters
-        value = part_of(value, delimiters.repetition, r or 1)
+        if r is not None or delimiters.repetition in value:
+            value = part_of(value, delimiters.repetition, 1 if r is None else r)
         if c is None and s is None:
             return value
-        value = part_of(value, delimiters.component, c or 1)
+        value = part_of(value, delimiters.component, 1 if c is None else c)
         return value if s is None else part_of(value, delimiters.subcomponent, s)
 
     def _delimiter_field(
         self, i: int, f: int, r: int | None, c: int | None, s: int | None
     ) -> bytes:
         """MSH-1 and MSH-2 have no parts: what looks like delimiters there is their value."""
-        if {r, c, s} - {None, 1}:
-            return b""
-        return self._separator if f == 1 else self._field(i, f)
+        if f < 1:
+            raise ValueError("fields count from 1")
+        fields = self._fields(i)
+        return b"" if {r, c, s} - {None, 1} or f >= len(fields) else fields[f]
 
     def _has_parts(
         self, i: int, f: int, r: int | None, c: int | None, s: int | None, value: bytes
@@ -291,12 +308,6 @@ class Message:
             if r is None:
                 inner.append(delimiters.repetition)
         return any(delimiter and delimiter in value for delimiter in inner)
-
-    def _decode(self, value: bytes) -> str:
-        codec = self._codec
-        if codec.wide:
-            return value.decode("utf-8", "surrogatepass")
-        return value.decode(codec.name, "surrogateescape")
 
     def _hexadecimal(self) -> Callable[[bytes], bytes]:
         return partial(_hexadecimal_of, self._codec) if self._codec.wide else bytes
@@ -315,17 +326,26 @@ class Message:
             FieldError: MSH-1 or MSH-2; a character the message's set does not have; a delimiter in
                 a message without escape character; a part in a message without its delimiter.
         """
+        if value.isalnum() and value.isascii():  # most values: no charset has them otherwise
+            self._put(i, f, r, c, s, value.encode("ascii"))
+        else:
+            self._put(i, f, r, c, s, self._encode_value(i, f, r, c, s, value))
+
+    def _encode_value(
+        self, i: int, f: int, r: int | None, c: int | None, s: int | None, value: str
+    ) -> bytes:
         try:
             encoded = self._codec.encode(value)
         except UnicodeEncodeError:
             rule = "the character set of the message (MSH-18) lacks a character of this value"
             raise FieldError(self._place(i, f, r, c, s), rule, length=len(value)) from None
         if self._codec.wide:
-            encoded = value.encode("utf-8", "surrogatepass")
-        if not self.delimiters.can_hold(encoded):
+            encoded = value.encode(*INTERNAL)
+        try:
+            return self.delimiters.escape(encoded)
+        except NoEscapeCharacterError:
             rule = "holds a delimiter, and MSH-2 names no escape character"
-            raise FieldError(self._place(i, f, r, c, s), rule, length=len(value))
-        self._put(i, f, r, c, s, self.delimiters.escape(encoded))
+            raise FieldError(self._place(i, f, r, c, s), rule, length=len(value)) from None
 
     def set_raw(
         self, i: int, f: int, r: int | None, c: int | None, s: int | None, value: bytes
@@ -408,46 +428,48 @@ class Message:
         self, i: int, f: int, r: int | None, c: int | None, s: int | None, value: bytes
     ) -> None:
         old = self._writable_field(i, f, r, c, s)
-        if r is None and c is None and s is None:
-            new = value
-        elif not value and not self._node(i, f, r, c, s):
-            return  # emptying what is not there adds no delimiters
-        else:
-            new = self._replace_part(old, i, f, r, c, s, value)
+        new = value
+        if c is not None or s is not None or r is not None:
+            if not value and not self._node(i, f, r, c, s):
+                return  # emptying what is not there adds no delimiters
+            new = self._with_node(old, i, f, r, c, s, value)
         if new == old:
             return
         fields = self._fields(i).copy()
-        at = f - 1 if self._names[i] in _NUMBERED_FROM_SEPARATOR else f
-        if at >= len(fields):
-            fields += [b""] * (at + 1 - len(fields))
-        fields[at] = new
+        if f >= len(fields):
+            fields += [b""] * (f + 1 - len(fields))
+        fields[f] = new
         self._segments[i] = fields
         if i == 0:
             self._header = None
-        self._touch()
+        self.touched = True
+        self._encoded = None
 
-    def _replace_part(
+    def _with_node(
         self, old: bytes, i: int, f: int, r: int | None, c: int | None, s: int | None, value: bytes
     ) -> bytes:
+        """Return the field with one repetition, component or subcomponent replaced."""
         delimiters = self.delimiters
-        levels = [(delimiters.repetition, r or 1)]
+        repetition, component = delimiters.repetition, delimiters.component
+        r = 1 if r is None else r
+        if (r > 1 and not repetition) or (s is not None and s > 1 and not delimiters.subcomponent):
+            raise FieldError(self._place(i, f, r, c, s), "MSH-2 names no delimiter for this part")
         if c is not None or s is not None:
-            levels.append((delimiters.component, c or 1))
-        if s is not None:
-            levels.append((delimiters.subcomponent, s))
-        for delimiter, number in levels:
-            if number < 1:
-                raise ValueError("parts count from 1")
-            if number > 1 and not delimiter:
-                raise FieldError(
-                    self._place(i, f, r, c, s), "MSH-2 names no delimiter for this part"
-                )
-        return replace_part(old, levels, value)
+            c = 1 if c is None else c
+            outer = part_of(old, repetition, r)
+            if s is not None:
+                inner = part_of(outer, component, c)
+                value = with_part(inner, delimiters.subcomponent, s, value)
+            value = with_part(outer, component, c, value)
+        return with_part(old, repetition, r, value)
 
     def _writable_field(self, i: int, f: int, r: int | None, c: int | None, s: int | None) -> bytes:
-        if f <= 2 and self._names[i] in _NUMBERED_FROM_SEPARATOR:
+        if f <= 2 and (f < 1 or self._names[i] in _NUMBERED_FROM_SEPARATOR):
+            if f < 1:
+                raise ValueError("fields count from 1")
             raise FieldError(self._place(i, f, r, c, s), "cannot be set")
-        return self._field(i, f)
+        fields = self._fields(i)
+        return fields[f] if f < len(fields) else b""
 
     def _touch(self) -> None:
         self.touched = True
@@ -465,4 +487,4 @@ class Message:
 
 
 def _hexadecimal_of(codec: Codec, raw: bytes) -> bytes:
-    return codec.decode(raw).encode("utf-8", "surrogatepass")
+    return codec.decode(raw).encode(*INTERNAL)

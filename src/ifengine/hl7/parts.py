@@ -1,4 +1,4 @@
-"""Parts of an encoded field: found and replaced level by level, without touching their neighbours."""
+"""Parts of an encoded field: found and replaced without touching their neighbours."""
 
 
 def part_of(value: bytes, delimiter: bytes, number: int) -> bytes:
@@ -14,17 +14,17 @@ def part_of(value: bytes, delimiter: bytes, number: int) -> bytes:
     return parts[number - 1] if number <= len(parts) else b""
 
 
-def replace_part(old: bytes, levels: list[tuple[bytes, int]], value: bytes) -> bytes:
-    """Return ``old`` with the part replaced that ``levels`` names, from the outermost in.
+def with_part(old: bytes, delimiter: bytes, number: int, value: bytes) -> bytes:
+    """Return ``old`` with one part replaced; the parts that are missing before it are empty.
 
-    Each level is a delimiter and a number from 1. A plain value is part 1 of every level, so it
-    stays where a later part is written; missing parts between are empty.
+    A plain ``old`` is part 1 and stays where a later part is written.
     """
-    if not levels:
-        return value
-    (delimiter, number), *inner = levels
-    parts = old.split(delimiter) if delimiter else [old]
+    if number < 1:
+        raise ValueError("parts count from 1")
+    if not delimiter or delimiter not in old:
+        return value if number == 1 else old + delimiter * (number - 1) + value
+    parts = old.split(delimiter)
     if number > len(parts):
         parts += [b""] * (number - len(parts))
-    parts[number - 1] = replace_part(parts[number - 1], inner, value)
+    parts[number - 1] = value
     return delimiter.join(parts)
