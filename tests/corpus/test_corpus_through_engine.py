@@ -1,0 +1,195 @@
+"""Other people's messages through a pass-through channel of a real engine.
+
+Each arrives byte for byte, or is refused and found again as a record, or, being an
+acknowledgment, is kept unanswered. Who asks for silence in MSH-15/16 gets it.
+"""
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from corpus.loopback import Line, Receiver, answered, control_id
+from crash.serving import Site, wait_until
+
+CORPUS = Path(__file__).parents[3] / "shared" / "corpus"
+
+CHANNEL = """\
+ifengine: 1
+channel: through
+about: Passes everything on as it came.
+from: feed
+accept_processing: [P, T, D, N, "1"]
+to:
+  far:
+    connection: far
+"""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One message, or what stands before the first one, of a corpus file."""
+
+    file: str
+    content: bytes
+
+    def field(self, number: int) -> bytes:
+        """Return a field of MSH by its number, as it stands."""
+        first = re.split(rb"[\r\n]", self.content, maxsplit=1)[0]
+        fields = first.split(self.content[3:4]) if self.content[3:4] else []
+        return fields[number - 1] if len(fields) >= number else b""
+
+    def is_message(self) -> bool:
+        """Return whether it starts with a header."""
+        return self.content.startswith(b"MSH") and len(self.content) > 8
+
+    def is_acknowledgment(self) -> bool:
+        """Return whether MSH-9 says ACK, MCF or the like."""
+        component = self.content[4:5] or b"^"
+        return self.is_message() and self.field(9).split(component)[0] == b"ACK"
+
+    def wants_silence_on_success(self) -> bool | None:
+        """Return what MSH-15/16 ask for after acceptance; None where they name no known condition."""
+        accept, application = self.field(15), self.field(16)
+        if not accept and not application:
+            return False
+        if accept in (b"NE", b"ER") and application in (b"", b"NE"):
+            return True
+        if accept in (b"AL", b"SU"):
+            return False
+        return None
+
+
+def pieces() -> Iterator[Piece]:
+    """Cut every file of the corpus at its headers; nothing else is changed but MLLP's own bytes."""
+    with (CORPUS / "index.csv").open(encoding="utf-8", newline="") as index:
+        names = [row["path"] for row in csv.DictReader(index)]
+    for name in names:
+        data = (CORPUS / name).read_bytes()
+        data = re.sub(rb"\x1c\r?", b"", data).replace(b"\x0b", b"")
+        for content in re.split(rb"(?<=[\r\n])(?=MSH)", data):
+            if content:
+                yield Piece(name, content)
+
+
+def marker(number: int) -> bytes:
+    """A message of our own behind each piece: its answer shows that the piece got none."""
+    return (
+        b"MSH|^~\\&|MARK|MERCY|IE|MERCY|20260105101500||ADT^A08|MARK-%06d|P|2.5.1\r"
+        b"EVN|A08|20260105101500\r" % number
+    )
+
+
+@dataclass
+class Told:
+    """What happened to one piece at the sender's end."""
+
+    piece: Piece
+    code: str | None  # None: no answer
+
+
+def send_all(line: Line, given: list[Piece]) -> list[Told]:
+    """Send every piece with its marker; answers come in order."""
+    told = []
+    for number, piece in enumerate(given):
+        line.send(piece.content)
+        line.send(marker(number))
+        code = None
+        while True:
+            answer = line.answer()
+            assert answer is not None, f"the engine closed the connection at {piece.file}"
+            got, control = answered(answer)
+            if control == b"MARK-%06d" % number:
+                assert got == "AA"
+                break
+            assert code is None, f"two answers to one message: {piece.file}"
+            assert control == control_id(piece.content), f"a foreign MSA-2: {piece.file}"
+            code = got
+        told.append(Told(piece, code))
+    return told
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not CORPUS.is_dir(), reason="the corpus ../shared/corpus is not on this machine"
+)
+def test_every_message_of_the_corpus_arrives_or_is_found_again(tmp_path: Path) -> None:
+    given = list(pieces())
+    assert len(given) > 600
+    receiver = Receiver()
+    site = Site(
+        tmp_path / "site",
+        listen={"feed": ""},
+        send={"far": receiver.port},
+        channels={"through": CHANNEL},
+    )
+    try:
+        site.start()
+        line = Line(site.ports["feed"])
+        told = send_all(line, given)
+        line.close()
+        records = sorted(
+            site.json("messages", "list", "--limit", "100000"), key=lambda one: int(one["id"])
+        )
+        expected, kinds = account(told, records)
+        wait_until("everything arrives", lambda: len(receiver.received) >= len(expected), 60)
+        assert receiver.received == expected, "not the same bytes in the same order"
+        assert kinds["sent"] > 550
+        assert kinds["acknowledgment"] >= 9
+        assert kinds["silent"] > 20
+        assert site.stop() == 0
+    finally:
+        site.close()
+        receiver.close()
+
+
+def account(told: list[Told], records: list[dict]) -> tuple[list[bytes], Counter[str]]:
+    """Compare the sender's view with the engine's records, one by one, in the order of receipt.
+
+    Returns what the receiver must have, in order, and how many went which way.
+    """
+    assert len(records) == 2 * len(told), "one frame, one record"
+    expected: list[bytes] = []
+    kinds: Counter[str] = Counter()
+    for number, (one, record) in enumerate(zip(told, records[::2], strict=True)):
+        place = f"{one.piece.file}: {one.code} {record['state']} {reasons(record)}"
+        state = record["state"]
+        if one.piece.is_acknowledgment():
+            assert one.code is None, place
+            assert (state, reasons(record)) == ("dropped", ["acknowledgment"]), place
+            kinds["acknowledgment"] += 1
+        elif state == "rejected":
+            assert one.code in ("AE", "AR", "CE", "CR", None), place
+            assert one.code or not one.piece.is_message(), place
+            assert all(reasons(record)), place
+            kinds["rejected"] += 1
+        else:
+            assert one.piece.is_message(), place
+            assert record["control_id"] == control_id(one.piece.content).decode("latin-1"), place
+            assert one.code in ("AA", "CA", None), place
+            silence = one.piece.wants_silence_on_success()
+            if silence is not None:
+                assert (one.code is None) == silence, place
+            kinds["silent"] += one.code is None
+            if (state, reasons(record)) == ("dropped", ["duplicate"]):
+                assert one.piece.content in expected, place
+                kinds["duplicate"] += 1
+            elif state == "held":
+                mode = one.piece.field(11).split(one.piece.content[4:5])[1:]
+                assert mode[:1] in ([b"A"], [b"R"], [b"I"]), place
+                kinds["held"] += 1
+            else:
+                expected.append(one.piece.content)
+                kinds["sent"] += 1
+        expected.append(marker(number))
+    print(dict(kinds))
+    return expected, kinds
+
+
+def reasons(record: dict) -> list[str]:
+    """Return why a record is where it is."""
+    return [one["reason"] for one in record["destinations"]]
