@@ -30,16 +30,20 @@ class HeaderFault(StrEnum):
 
 
 class Header:
-    """MSH-1 to MSH-18 of one message. Fields are raw bytes, never unescaped, never decoded."""
+    """MSH-1 to MSH-18 of one message, as raw bytes, never unescaped, never decoded.
+
+    ``fields[n - 1]`` is MSH-n for n from 2 to 18, ``b""`` where it is absent. ``bom``: a byte order
+    mark stands before MSH. ``accept_ack`` and ``application_ack`` are MSH-15 and MSH-16.
+    """
 
     __slots__ = (
-        "_fields",
         "accept_ack",
         "application_ack",
         "bom",
         "control_id",
         "delimiters",
         "fault",
+        "fields",
         "message_code",
         "structure",
         "trigger_event",
@@ -51,7 +55,7 @@ class Header:
         """Take the segment split at the field separator: MSH-n is ``fields[n - 1]``."""
         if len(fields) < _LAST_FIELD:
             fields = fields + _EMPTY_FIELDS[len(fields) :]
-        self._fields = fields
+        self.fields = fields
         self.delimiters = delimiters
         self.bom = bom
         parts = fields[8].split(delimiters.component, 3)
@@ -72,37 +76,33 @@ class Header:
     def __repr__(self) -> str:
         return f"Header(fault={self.fault and self.fault.value!r})"
 
-    def field(self, number: int) -> bytes:
-        """Return MSH-n as it is written, for n from 3 to 18; ``b""`` when absent."""
-        return self._fields[number - 1]
-
     def _first_component(self, number: int) -> bytes:
-        return self._fields[number - 1].split(self.delimiters.component, 1)[0]
+        return self.fields[number - 1].split(self.delimiters.component, 1)[0]
 
     @property
     def sending_application(self) -> bytes:
         """MSH-3, all components."""
-        return self._fields[2]
+        return self.fields[2]
 
     @property
     def sending_facility(self) -> bytes:
         """MSH-4, all components."""
-        return self._fields[3]
+        return self.fields[3]
 
     @property
     def receiving_application(self) -> bytes:
         """MSH-5, all components."""
-        return self._fields[4]
+        return self.fields[4]
 
     @property
     def receiving_facility(self) -> bytes:
         """MSH-6, all components."""
-        return self._fields[5]
+        return self.fields[5]
 
     @property
     def timestamp(self) -> bytes:
         """MSH-7."""
-        return self._fields[6]
+        return self.fields[6]
 
     @property
     def processing_id(self) -> bytes:
@@ -112,7 +112,7 @@ class Header:
     @property
     def processing_mode(self) -> bytes:
         """MSH-11.2: ``A``, ``R``, ``I``, ``T`` or nothing."""
-        parts = self._fields[10].split(self.delimiters.component, 2)
+        parts = self.fields[10].split(self.delimiters.component, 2)
         return parts[1] if len(parts) > 1 else b""
 
     @property
@@ -123,7 +123,7 @@ class Header:
     @property
     def charset(self) -> bytes:
         """MSH-18 with all repetitions."""
-        return self._fields[17]
+        return self.fields[17]
 
     @property
     def enhanced_mode(self) -> bool:

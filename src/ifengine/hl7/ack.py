@@ -1,0 +1,344 @@
+"""Acknowledgments: which are due, and what stands in them. A peer's are read by ``ack_reading``.
+
+Source: HL7 v2.9.1, 2.8 (original and enhanced mode), 2.13.1 (MSA), 2.14.5 (ERR).
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from functools import lru_cache
+from typing import NamedTuple
+
+from ifengine.clock import MICROSECONDS, as_datetime
+from ifengine.hl7.ack_reading import Acknowledgment, read_ack
+from ifengine.hl7.delimiters import FRAMING_BYTES, Delimiters
+from ifengine.hl7.header import NULL_BYTES, Header, HeaderFault
+from ifengine.hl7.tables import AckCode, AckCondition, Hl7ErrorCode, Severity
+
+__all__ = [
+    "AckCode",
+    "AckError",
+    "Acknowledgment",
+    "Answer",
+    "ErrorLocation",
+    "Hl7ErrorCode",
+    "Severity",
+    "Verdict",
+    "answers",
+    "due_answers",
+    "read_ack",
+    "refusal_of",
+]
+
+APPLICATION_SUFFIX = b"A"  # an application acknowledgment in enhanced mode is a message of its own
+ACKNOWLEDGMENT_TYPES = frozenset({b"ACK", b"MCF"})  # never answered themselves
+
+_MOST_MSA_3 = 80
+_MOST_ERR_8 = 250
+
+
+class Verdict(Enum):
+    """What intake decided about one message."""
+
+    COMMITTED = auto()  # in safe storage, or there already as a duplicate
+    UNACCEPTABLE_HEADER = auto()  # R: type, processing id, version or sender is not served here
+    INVALID_CONTENT = auto()  # E: the content breaks a rule
+
+
+class ErrorLocation(NamedTuple):
+    """ERR-2 (ERL): where in the message. Numbers count from 1; 0 means not given."""
+
+    segment: str
+    sequence: int = 1
+    field: int = 0
+    repetition: int = 0
+    component: int = 0
+    subcomponent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AckError:
+    """One error of a negative answer. ``location`` None: the fault is not in the message.
+
+    ``text`` goes to the sender as it is: safe text, never content.
+    """
+
+    code: Hl7ErrorCode
+    location: ErrorLocation | None = None
+    text: str = ""
+
+
+class Answer(NamedTuple):
+    """A message to send back, and its MSA-1."""
+
+    code: AckCode
+    content: bytes
+
+
+_CODES: dict[Verdict, tuple[AckCode, AckCode]] = {  # accept (commit) and application
+    Verdict.COMMITTED: (AckCode.CA, AckCode.AA),
+    Verdict.UNACCEPTABLE_HEADER: (AckCode.CR, AckCode.AR),
+    Verdict.INVALID_CONTENT: (AckCode.CE, AckCode.AE),
+}
+
+_FAULTS: dict[HeaderFault, AckError] = {
+    HeaderFault.NO_MSH: AckError(
+        Hl7ErrorCode.SEGMENT_SEQUENCE, None, "the message does not begin with MSH"
+    ),
+    HeaderFault.BATCH: AckError(
+        Hl7ErrorCode.UNSUPPORTED_MESSAGE_TYPE, None, "batches are not accepted here"
+    ),
+    HeaderFault.BAD_DELIMITERS: AckError(
+        Hl7ErrorCode.DATA_TYPE, ErrorLocation("MSH", 1, 2), "MSH-1 or MSH-2 cannot delimit"
+    ),
+    HeaderFault.SHORT_MSH: AckError(
+        Hl7ErrorCode.REQUIRED_FIELD_MISSING, ErrorLocation("MSH", 1, 10), "MSH ends before MSH-10"
+    ),
+    HeaderFault.FRAMING_BYTES: AckError(
+        Hl7ErrorCode.DATA_TYPE, ErrorLocation("MSH", 1), "MSH holds a framing byte"
+    ),
+    HeaderFault.NO_MESSAGE_TYPE: AckError(
+        Hl7ErrorCode.REQUIRED_FIELD_MISSING, ErrorLocation("MSH", 1, 9), "MSH-9 is empty"
+    ),
+    HeaderFault.NO_CONTROL_ID: AckError(
+        Hl7ErrorCode.REQUIRED_FIELD_MISSING, ErrorLocation("MSH", 1, 10), "MSH-10 is empty"
+    ),
+}
+_REFUSED_OUTRIGHT = 200  # table 0357: from here on the fault is not one of the content
+
+
+def refusal_of(fault: HeaderFault) -> tuple[Verdict, AckError]:
+    """Return how a header with this fault is refused. ``EMPTY`` is answered with nothing at all."""
+    error = _FAULTS.get(fault, _FAULTS[HeaderFault.NO_MSH])
+    outright = error.code >= _REFUSED_OUTRIGHT
+    return Verdict.UNACCEPTABLE_HEADER if outright else Verdict.INVALID_CONTENT, error
+
+
+# --- which answers are due ------------------------------------------------------------------
+
+
+@lru_cache(maxsize=256)
+def _due(msh15: bytes, msh16: bytes, verdict: Verdict) -> tuple[AckCode, ...]:
+    """Return the codes to send, in order, after the outcome is known (table in hl7-rules.md 2.2)."""
+    accept, application = _CODES[verdict]
+    msh15, msh16 = (b"" if value == NULL_BYTES else value for value in (msh15, msh16))
+    if not msh15 and not msh16:
+        return (application,)
+    success = verdict is Verdict.COMMITTED
+    codes = []
+    if _wanted(msh15, success):
+        codes.append(accept)
+        if not success:
+            return (accept,)  # what was not accepted is not processed: the exchange ends here
+    if _wanted(msh16, success):
+        codes.append(application)
+    return tuple(codes)
+
+
+def _wanted(condition: bytes, success: bool) -> bool:
+    # in enhanced mode an empty one is NE; an unknown value counts as AL, because a sender left
+    # waiting does more harm than an answer too many
+    match condition.decode("ascii", "replace"):
+        case "" | AckCondition.NEVER:
+            return False
+        case AckCondition.ON_SUCCESS:
+            return success
+        case AckCondition.ON_ERROR:
+            return not success
+        case _:
+            return True
+
+
+def due_answers(
+    header: Header,
+    verdict: Verdict,
+    *,
+    at_us: int,
+    control_id: bytes,
+    error: AckError | None = None,
+    sender: tuple[bytes, bytes] | None = None,
+) -> list[Answer]:
+    """Return the messages to send back on the same connection, in order; ``[]`` is silence.
+
+    Original mode has one (AA, AE or AR). Enhanced mode has the accept acknowledgment by MSH-15 and
+    then the application acknowledgment by MSH-16, a message with a control id of its own. After CE
+    or CR nothing follows. An acknowledgment is never answered. A header with a fault is never
+    answered positively, whatever the verdict.
+
+    Args:
+        header: of the message that is answered.
+        verdict: the outcome.
+        at_us: the time of the answer, for MSH-7.
+        control_id: MSH-10 of the first answer: characters that need no escape.
+        error: of a negative answer; by default the header's fault, else 207.
+        sender: MSH-3 and MSH-4 of the answer, encoded; by default the receiver of the message.
+    """
+    fault = header.fault
+    if header.message_code in ACKNOWLEDGMENT_TYPES or fault is HeaderFault.EMPTY:
+        return []
+    if fault is not None:
+        verdict, error = _refused(fault, verdict, error)
+    codes = _due(header.accept_ack, header.application_ack, verdict)
+    if not codes:
+        return []
+    if verdict is not Verdict.COMMITTED and error is None:
+        error = AckError(Hl7ErrorCode.INTERNAL_ERROR)
+    answers = []
+    for code in codes:
+        if code in _APPLICATION_CODES and header.enhanced_mode:
+            control_id = control_id + APPLICATION_SUFFIX
+        answers.append(Answer(code, _write(header, code, at_us, control_id, error, sender)))
+    return answers
+
+
+def answers(
+    header: Header,
+    verdict: Verdict,
+    *,
+    at_us: int,
+    control_id: bytes,
+    error: AckError | None = None,
+    sender: tuple[bytes, bytes] | None = None,
+) -> list[bytes]:
+    """Return the contents of ``due_answers``."""
+    due = due_answers(
+        header, verdict, at_us=at_us, control_id=control_id, error=error, sender=sender
+    )
+    return [answer.content for answer in due]
+
+
+_APPLICATION_CODES = frozenset({AckCode.AA, AckCode.AE, AckCode.AR})
+
+
+def _refused(
+    fault: HeaderFault, verdict: Verdict, error: AckError | None
+) -> tuple[Verdict, AckError]:
+    by_fault, fault_error = refusal_of(fault)
+    return by_fault if verdict is Verdict.COMMITTED else verdict, error or fault_error
+
+
+# --- what stands in an answer ---------------------------------------------------------------
+
+
+class _Rules(NamedTuple):
+    """What differs between versions."""
+
+    structure: bool  # MSH-9.3
+    error_fields: bool  # ERR-2, ERR-3, ERR-4, ERR-8 in place of ERR-1
+    text: bool  # MSA-3
+
+
+@lru_cache(maxsize=64)
+def _rules(version: bytes) -> _Rules:
+    """Return the rules of MSH-12.1; those of the oldest versions where it cannot be read."""
+    parts = version.split(b".")
+    numbers = tuple(int(part) for part in parts if part.isdigit() and len(part) < 5)
+    if not numbers or len(numbers) != len(parts):
+        numbers = (2, 1)
+    since_2_5 = numbers >= (2, 5)
+    return _Rules(since_2_5, since_2_5, numbers < (2, 7))
+
+
+# one second's text: the answers of a second share it
+_stamp: tuple[int, bytes] = (-1, b"")
+
+
+def _timestamp(at_us: int) -> bytes:
+    """Return MSH-7 to the second, with the offset that says UTC."""
+    global _stamp
+    second = at_us // MICROSECONDS
+    if _stamp[0] != second:
+        text = as_datetime(second * MICROSECONDS).strftime("%Y%m%d%H%M%S+0000")
+        _stamp = (second, text.encode("ascii"))
+    return _stamp[1]
+
+
+def _write(
+    header: Header,
+    code: AckCode,
+    at_us: int,
+    control_id: bytes,
+    error: AckError | None,
+    sender: tuple[bytes, bytes] | None,
+) -> bytes:
+    delimiters = header.delimiters
+    rules = _rules(header.version)
+    copied = header.fields
+    if header.fault is HeaderFault.FRAMING_BYTES:
+        copied = [_without_framing(value) for value in copied]
+    application, facility = sender or (copied[4], copied[5])
+    separator = delimiters.field
+    control_id_of_sender = copied[9]
+    msh = [
+        b"MSH",
+        delimiters.msh2,
+        application,
+        facility,
+        copied[2],
+        copied[3],
+        _timestamp(at_us),
+        b"",
+        _message_type(header, rules),
+        control_id,
+        copied[10],
+        copied[11],
+    ]
+    if copied[17] or header.enhanced_mode:
+        # an answer in enhanced mode says itself that nothing is to be sent back
+        never = AckCondition.NEVER.value.encode() if header.enhanced_mode else b""
+        msh += (b"", b"", never, never)
+        if copied[17]:
+            msh += (b"", copied[17])
+    msa = [b"MSA", code.value.encode(), control_id_of_sender]
+    if error is None:
+        return b"%b\r%b\r" % (separator.join(msh), separator.join(msa))
+    if rules.text and error.text:
+        msa.append(_text(error.text, _MOST_MSA_3, delimiters))
+    err = _error_segment(error, rules, delimiters)
+    return b"%b\r%b\r%b\r" % (separator.join(msh), separator.join(msa), err)
+
+
+def _message_type(header: Header, rules: _Rules) -> bytes:
+    component = header.delimiters.component
+    event = header.trigger_event
+    if not event or event == NULL_BYTES or header.fault is HeaderFault.FRAMING_BYTES:
+        return b"ACK"
+    if rules.structure:
+        return b"ACK" + component + event + component + b"ACK"
+    return b"ACK" + component + event
+
+
+def _without_framing(value: bytes) -> bytes:
+    """Return nothing for a field that could not be framed: an echo of half of it matches no one."""
+    return b"" if any(code in value for code in FRAMING_BYTES) else value
+
+
+def _text(text: str, most: int, delimiters: Delimiters) -> bytes:
+    """Return our own text in ASCII, at home in every character set, as one value."""
+    plain = text[:most].encode("ascii", "replace")
+    return delimiters.escape(plain) if delimiters.escape_character else b""
+
+
+def _error_segment(error: AckError, rules: _Rules, delimiters: Delimiters) -> bytes:
+    separator, component = delimiters.field, delimiters.component
+    code = [b"%d" % error.code, error.code.text.encode("ascii"), b"HL70357"]
+    location = error.location
+    if not rules.error_fields:
+        parts = [b"", b"", b""]
+        if location is not None:
+            parts = [location.segment.encode("ascii"), _number(location.sequence)]
+            parts.append(_number(location.field))
+        # without subcomponent delimiter only the code itself can be told
+        inner = delimiters.subcomponent.join(code) if delimiters.subcomponent else code[0]
+        return b"ERR" + separator + component.join([*parts, inner])
+    where = b""
+    if location is not None:
+        numbers = [_number(value) for value in location[1:]]
+        where = component.join([location.segment.encode("ascii"), *numbers]).rstrip(component)
+    fields = [b"ERR", b"", where, component.join(code), Severity.ERROR.value.encode()]
+    if error.text:
+        fields += [b"", b"", b"", _text(error.text, _MOST_ERR_8, delimiters)]
+    return separator.join(fields)
+
+
+def _number(value: int) -> bytes:
+    return b"%d" % value if value else b""
