@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from ifengine.errors import EngineError
 
+MOST_LISTED = 2000  # messages in one answer; longer lists are asked for page by page
 MOST_ANSWER_BYTES = 512 * 1024 * 1024
 TIMEOUT_SECONDS = 120.0
 _CHUNK = 256 * 1024
@@ -57,13 +58,41 @@ def call(
 ) -> object:
     """Run one verb and return what stands under ``ok``; parameters that are None are left out.
 
+    A ``messages.list`` of more than MOST_LISTED is asked for in pages and returned as one list.
+
     Raises:
         NotReachableError: nobody answers, or not in time.
         RefusedError: this user may not, or the act is refused by a rule.
         UsageCallError: wrong parameters.
         CallError: any other error of the engine.
     """
-    request = {"verb": verb} | {name: p for name, p in params.items() if p is not None}
+    given = {name: value for name, value in params.items() if value is not None}
+    limit = given.get("limit")
+    if verb == "messages.list" and isinstance(limit, int) and limit > MOST_LISTED:
+        return _paged(socket_path, verb, timeout_seconds, given, limit)
+    return _one_call(socket_path, verb, timeout_seconds, given)
+
+
+def _paged(
+    socket_path: Path, verb: str, timeout_seconds: float, given: dict[str, object], limit: int
+) -> list[object]:
+    found: list[object] = []
+    while len(found) < limit:
+        asked = min(MOST_LISTED, limit - len(found))
+        page = _one_call(socket_path, verb, timeout_seconds, {**given, "limit": asked})
+        if not isinstance(page, list):
+            break
+        found += page
+        if len(page) < asked:
+            break
+        given["before"] = int(page[-1]["id"])
+    return found
+
+
+def _one_call(
+    socket_path: Path, verb: str, timeout_seconds: float, given: dict[str, object]
+) -> object:
+    request = {"verb": verb} | given
     line = json.dumps(request, separators=(",", ":")).encode() + b"\n"
     answer = _exchange(socket_path, line, timeout_seconds)
     try:

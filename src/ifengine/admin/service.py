@@ -41,3 +41,83 @@ metrics            --                                                {text}
 A preview (``dry_run``) returns ``letters``; given back as ``letters``, exactly these are replayed
 or discarded, whatever came in between.
 """
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
+
+from ifengine.admin import (
+    audits,
+    channels,
+    dead_letters,
+    doctor,
+    keys,
+    messages,
+    replays,
+)
+from ifengine.admin.request import Caller, Params, RequestError, Role, usage
+from ifengine.admin.runtime import Runtime
+
+Handler = Callable[[Runtime, Params, Caller], Awaitable[object]]
+
+
+class Verb(NamedTuple):
+    """One thing the engine does on request, and what it takes to ask for it."""
+
+    handler: Handler
+    role: Role
+    params: frozenset[str]
+
+
+def _verb(handler: Handler, *params: str) -> Verb:
+    return Verb(handler, Role.OPERATOR, frozenset(params))
+
+
+VERBS: Mapping[str, Verb] = {
+    "status": _verb(channels.status),
+    "channels.list": _verb(channels.listing),
+    "channels.pause": _verb(channels.pause, "name", "reason"),
+    "channels.resume": _verb(channels.resume, "name"),
+    "messages.list": _verb(messages.listing, *messages.LISTING),
+    "messages.show": _verb(messages.show, "id", "dest", "phi", "reason"),
+    "messages.trace": _verb(messages.trace, "id", "phi", "reason"),
+    "dlq.list": _verb(dead_letters.listing, "channel", "dest", "state"),
+    "dlq.show": _verb(dead_letters.show, "id", "dest", "phi", "reason"),
+    "dlq.replay": _verb(replays.replay, *replays.REPLAY),
+    "dlq.discard": _verb(replays.discard, *replays.DISCARD),
+    "audit.verify": _verb(audits.verify_chain),
+    "keys.status": _verb(keys.status),
+    "doctor": _verb(doctor.examine, "check"),
+    "metrics": _verb(channels.metrics),
+}
+
+AuditVerified = Callable[[bool], None]
+
+
+class Service:
+    """Answers verbs for one running engine. Deny by default: a verb not in VERBS does not exist."""
+
+    def __init__(self, runtime: Runtime, *, audit_verified: AuditVerified | None = None) -> None:
+        """Take the engine; ``audit_verified`` is told the result of every verification."""
+        self._runtime = runtime
+        self._audit_verified = audit_verified
+
+    async def answer(self, verb: str, values: Mapping[str, object], caller: Caller) -> object:
+        """Return the answer of a verb, a value that JSON can carry.
+
+        Raises:
+            RequestError: unknown verb or parameter, wrong form, not allowed, not found.
+            EngineError: the engine could not do it; the text is safe to show.
+        """
+        found = VERBS.get(verb)
+        if found is None:
+            raise usage("there is no such verb", f"verbs: {' '.join(VERBS)}")
+        if found.role not in caller.roles:
+            raise RequestError("refused", "this user may not do that")
+        params = Params(values)
+        if not params.names() <= found.params:
+            allowed = " ".join(sorted(found.params)) or "none"
+            raise usage(f"{verb}: unknown parameter", f"parameters: {allowed}")
+        result = await found.handler(self._runtime, params, caller)
+        if self._audit_verified is not None and verb == "audit.verify":
+            self._audit_verified(isinstance(result, dict) and result.get("ok") is True)
+        return result

@@ -1,0 +1,108 @@
+"""``dlq replay`` and ``dlq discard``: the preview, the limits, the counts afterwards."""
+
+from collections.abc import Sequence
+
+from ifengine.admin.dead_letters import SELECTION, Letter, message_types, selected
+from ifengine.admin.request import Caller, Params, RequestError, usage
+from ifengine.admin.runtime import DeadLetterRef, Runtime
+
+REPLAY = SELECTION | {"as", "dry_run", "allow_older", "reason"}
+DISCARD = SELECTION | {"dry_run", "reason"}
+
+MOST_REPLAYED_AT_ONCE = 1000  # security.md 5: more needs two people, who do not exist yet
+SAMPLE = 5
+# Events about who a patient is (safety-rules.md 13, 27): never in a bulk replay.
+_IDENTITY = "A18 A24 A30 A34 A35 A36 A37 A39 A40 A41 A42 A43 A44 A45 A46 A47 A49 A50 A51"
+IDENTITY_EVENTS = frozenset(_IDENTITY.split())
+
+
+async def replay(runtime: Runtime, params: Params, caller: Caller) -> dict[str, object]:
+    """Answer ``dlq.replay``.
+
+    As ``stored`` the bytes go out again as they were; as ``reprocess`` today's channel runs over
+    what was received. A bulk replay leaves identity events out; they go one at a time.
+    """
+    how = params.text("as") or "reprocess"
+    if how not in ("stored", "reprocess"):
+        raise usage("as: must be stored or reprocess")
+    dry_run = params.flag("dry_run")
+    reason = params.text("reason").strip() if dry_run else params.needed("reason")
+    letters = await selected(runtime, params)
+    identity: list[Letter] = []
+    if len(letters) > 1:
+        types = await message_types(runtime, letters)
+        identity = [entry for entry in letters if _is_identity(types.get(entry.inbox_id))]
+        left_out = {entry.ref for entry in identity}
+        letters = [entry for entry in letters if entry.ref not in left_out]
+    if len(letters) > MOST_REPLAYED_AT_ONCE and not dry_run:
+        raise RequestError(
+            "refused",
+            f"{len(letters)} dead letters: at most {MOST_REPLAYED_AT_ONCE} go at once",
+            hint="narrow it, or replay in parts with --limit",
+        )
+    report = await runtime.replay(
+        [letter.ref for letter in letters],
+        how=how,
+        allow_older=params.flag("allow_older"),
+        dry_run=dry_run,
+        actor=caller.actor,
+        reason=reason,
+    )
+    by_ref = {letter.ref: letter for letter in letters}
+    return {
+        "dry_run": dry_run,
+        "as": how,
+        "asked": len(letters) + len(identity),
+        "going": len(report.going),
+        "older": len(report.older),
+        "unordered": len(report.unordered),
+        "gone": len(report.gone),
+        "filtered": len(report.filtered),
+        "failed_again": len(report.failed_again),
+        "identity": len(identity),
+        "older_messages": _messages(by_ref, report.older),
+        "identity_messages": [str(letter.inbox_id) for letter in identity],
+        "config_version": runtime.config_version,
+        "letters": [letter.name for letter in letters],
+        "sample": _sample([by_ref[ref] for ref in report.going if ref in by_ref]),
+    }
+
+
+async def discard(runtime: Runtime, params: Params, caller: Caller) -> dict[str, object]:
+    """Answer ``dlq.discard``: settle dead letters as discarded; they stay listed as such."""
+    dry_run = params.flag("dry_run")
+    reason = params.text("reason").strip() if dry_run else params.needed("reason")
+    letters = await selected(runtime, params)
+    done: Sequence[DeadLetterRef] = ()
+    if not dry_run:
+        refs = [letter.ref for letter in letters]
+        done = await runtime.discard(refs, actor=caller.actor, reason=reason)
+    return {
+        "dry_run": dry_run,
+        "asked": len(letters),
+        "discarded": len(done),
+        "gone": 0 if dry_run else len(letters) - len(done),
+        "letters": [letter.name for letter in letters],
+        "sample": _sample(letters),
+    }
+
+
+def _is_identity(found: tuple[str, str] | None) -> bool:
+    return found is not None and found[0] == "ADT" and found[1] in IDENTITY_EVENTS
+
+
+def _messages(by_ref: dict[DeadLetterRef, Letter], refs: Sequence[DeadLetterRef]) -> list[str]:
+    return [str(by_ref[ref].inbox_id) for ref in refs if ref in by_ref]
+
+
+def _sample(letters: Sequence[Letter]) -> list[dict[str, str]]:
+    return [
+        {
+            "letter": letter.name,
+            "id": str(letter.inbox_id),
+            "channel": letter.channel,
+            "destination": letter.destination,
+            "reason": letter.reason,
+        }
+        for letter in letters[:SAMPLE]
+    ]
