@@ -1,0 +1,125 @@
+"""A copy of the example site on free ports, and ``ifengine`` as a person would call it."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+LONGEST_FOLDER = 70  # the path of a Unix socket has room for 107 characters
+READY_SECONDS = 15.0
+
+
+class DemoError(Exception):
+    """The demonstration did not go as it must."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def copy_site(receivers: Mapping[str, int]) -> tuple["Site", int]:
+    """Copy the site of the repository; an overlay gives it free ports.
+
+    ``receivers``: connection -> port. Returns the site and the port it listens on.
+    """
+    folder = ROOT / "var" / "demo"
+    if len(str(folder)) > LONGEST_FOLDER:
+        folder = Path(tempfile.gettempdir()) / f"ifengine-demo-{os.getpid()}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    shutil.copy(ROOT / "ifengine.yaml", folder)
+    shutil.copytree(ROOT / "channels", folder / "channels")
+    listen, metrics = free_ports(2)
+    lines = ["# Written by the demonstration: the same site on free ports.", "connections:"]
+    lines.append(f"  epic-adt: {{port: {listen}}}")
+    lines += [f"  {name}: {{port: {port}}}" for name, port in receivers.items()]
+    lines += [f"listen: {{metrics: 127.0.0.1:{metrics}}}", ""]
+    (folder / "env").mkdir()
+    (folder / "env" / "demo.yaml").write_text("\n".join(lines))
+    return Site(folder), listen
+
+
+class Site:
+    """The copied site and the process that serves it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.log = folder / "serve.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def command_line(self, *words: str) -> list[str]:
+        """Return how ``ifengine WORDS`` is called here."""
+        return [
+            sys.executable, "-m", "ifengine", *words, "--site", str(self.folder), "--env", "demo",
+        ]  # fmt: skip
+
+    def run(self, *words: str, seconds: float = 60.0) -> str:
+        """Run a command, which must succeed; return what it printed."""
+        done = subprocess.run(
+            self.command_line(*words), capture_output=True, text=True, timeout=seconds
+        )
+        if done.returncode != 0:
+            raise DemoError(
+                f"ifengine {' '.join(words)}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+            )
+        return done.stdout
+
+    def json(self, *words: str) -> Any:
+        """Run a command with ``-o json`` and return its document."""
+        return json.loads(self.run(*words, "-o", "json"))
+
+    def start(self) -> float:
+        """Serve; return after how many seconds it was ready."""
+        started = time.monotonic()
+        begins = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as log:
+            # a session of its own: Ctrl-C reaches the demonstration alone, which then stops it
+            self.process = subprocess.Popen(
+                self.command_line("serve"), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+        while True:
+            text = self.log.read_bytes()[begins:].decode(errors="replace")
+            if re.search(r"^ready\b", text, re.MULTILINE):
+                return time.monotonic() - started
+            if self.process.poll() is not None:
+                raise DemoError(f"serve ended with {self.process.returncode}:\n{text[-3000:]}")
+            if time.monotonic() - started > READY_SECONDS:
+                raise DemoError(
+                    f"serve was not ready within {READY_SECONDS:.0f} s:\n{text[-3000:]}"
+                )
+            time.sleep(0.02)
+
+    def kill(self) -> int:
+        """SIGKILL; return the process id it had."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+        return self.process.pid
+
+    def stop(self) -> int:
+        """SIGTERM; return the exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+    def close(self) -> None:
+        """End whatever still runs."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
