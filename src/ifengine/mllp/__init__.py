@@ -1,0 +1,1 @@
+"""MLLP: framing, listener, client, TLS. Knows no HL7."""
