@@ -1,0 +1,107 @@
+"""A condition once read: tests and their combination."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ifengine.hl7.condition_checks import Check, Filled
+from ifengine.hl7.condition_values import Operand, PathValue, Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """One value, asked one thing; with a quantifier, every occurrence of a path."""
+
+    __test__ = False  # no test class of pytest
+
+    quantifier: str
+    left: Operand
+    check: Check
+
+    def holds(self, scope: Scope) -> bool:
+        """Whether it is so. ``all`` needs at least one occurrence."""
+        check = self.check
+        if not self.quantifier:
+            left = self.left
+            if type(check) is Filled and type(left) is PathValue:
+                return left.path.found(scope) == ((check.word == "exists") != check.negated)
+            return check.holds(left.read(scope, whole=check.whole), scope)
+        answers = [check.holds(text, scope) for text in self._texts(scope)]
+        if self.quantifier == "all":
+            return bool(answers) and all(answers)
+        return any(answers) == (self.quantifier == "any")
+
+    def _texts(self, scope: Scope) -> list[str]:
+        left = self.left
+        if not isinstance(left, PathValue):
+            return [left.read(scope, whole=self.check.whole)]
+        if not self.quantifier:
+            return [left.read(scope, whole=self.check.whole)]
+        return left.path.encodings(scope) if self.check.whole else left.path.leaves(scope)
+
+    def notes(self, scope: Scope) -> Iterator[str]:
+        """Yield why a comparison has no answer: places and rules, no values."""
+        for text in self._texts(scope):
+            reason = self.check.cannot(text, scope) if text else ""
+            if reason:
+                yield f"{self}: {reason}"
+                return
+
+    def __str__(self) -> str:
+        return f"{self.quantifier} {self.left} {self.check}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """``not`` what follows."""
+
+    inner: "Part"
+
+    def holds(self, scope: Scope) -> bool:
+        return not self.inner.holds(scope)
+
+    def __str__(self) -> str:
+        return f"not ({self.inner})"
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """``and`` of all parts."""
+
+    parts: tuple["Part", ...]
+
+    def holds(self, scope: Scope) -> bool:
+        return all(part.holds(scope) for part in self.parts)
+
+    def __str__(self) -> str:
+        return " and ".join(_grouped(part) for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """``or`` of all parts."""
+
+    parts: tuple["Part", ...]
+
+    def holds(self, scope: Scope) -> bool:
+        return any(part.holds(scope) for part in self.parts)
+
+    def __str__(self) -> str:
+        return " or ".join(_grouped(part) for part in self.parts)
+
+
+Part = Test | Not | Both | Either
+
+
+def _grouped(part: Part) -> str:
+    return f"({part})" if isinstance(part, Both | Either) else str(part)
+
+
+def tests_of(part: Part) -> Iterator[Test]:
+    """Yield every test in a condition, from left to right."""
+    if isinstance(part, Test):
+        yield part
+    elif isinstance(part, Not):
+        yield from tests_of(part.inner)
+    else:
+        for inner in part.parts:
+            yield from tests_of(inner)

@@ -1,0 +1,489 @@
+"""Paths such as ``PID-3(where .5 = MR).1`` or ``OBR[2]/OBX[*]-5``: reading them and finding nodes.
+
+Everything counts from 1, as in the standard. Source: channel-language.md "Notation".
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+from ifengine.errors import NotationError
+from ifengine.hl7 import groups
+from ifengine.hl7.condition_grammar import parse_prefix
+from ifengine.hl7.condition_parts import Part
+from ifengine.hl7.condition_values import Contains, Readable, Scope
+from ifengine.hl7.message import Message
+
+_USUAL = b"^~&"
+
+
+class NodeRef(NamedTuple):
+    """A node of a message: segment position from 0, the rest from 1, None for the whole level."""
+
+    segment: int
+    field: int
+    repetition: int | None
+    component: int | None
+    subcomponent: int | None
+
+
+class Which(Enum):
+    """An index that is a word."""
+
+    LAST = "last"
+    ALL = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """``(where …)``: the ones for which it holds."""
+
+    condition: Part
+
+    def __str__(self) -> str:
+        return f"(where {self.condition})"
+
+
+Index = int | Which | Where | None
+
+
+def _index_text(index: Index) -> str:
+    if index is None:
+        return ""
+    if isinstance(index, Where):
+        return str(index)
+    return f"[{index.value if isinstance(index, Which) else index}]"
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRef:
+    """A segment by name (``Z*`` for all local ones) and index."""
+
+    name: str
+    index: Index = None
+
+    def __str__(self) -> str:
+        return self.name + _index_text(self.index)
+
+
+class Within:
+    """The scope inside a ``(where …)``: one segment, and one repetition for ``.5``."""
+
+    __slots__ = ("_outer", "message", "node", "segment")
+
+    def __init__(
+        self, message: Message, outer: Scope | None, segment: int, node: tuple[int, int, int] | None
+    ) -> None:
+        self.message = message
+        self.segment: int | None = segment
+        self.node = node  # segment, field, repetition
+        self._outer = outer
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """The variables of the scope around."""
+        return {} if self._outer is None else self._outer.variables
+
+    def table(self, name: str) -> Contains:
+        """Return a table of the scope around.
+
+        Raises:
+            LookupError: there is none.
+        """
+        if self._outer is None:
+            raise LookupError(name)
+        return self._outer.table(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A place in a message. ``field`` is None for a segment, ``segment`` is empty for ``.5``."""
+
+    text: str
+    head: SegmentRef
+    parent: SegmentRef | None
+    field: int | None
+    repetition: Index
+    component: int | None
+    subcomponent: int | None
+
+    @property
+    def segment(self) -> str:
+        """The name of the segment; empty for a path relative to a repetition."""
+        return self.head.name
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether this is ``.5``, a part of the repetition that is looked at."""
+        return not self.head.name
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether nothing says which of several segments is meant."""
+        return self.parent is None and self.head.index is None and not self.is_relative
+
+    def __str__(self) -> str:
+        text = f"{self.parent}/{self.head}" if self.parent else str(self.head)
+        if self.field is not None:
+            text += f"-{self.field}{_index_text(self.repetition)}"
+        parts = (self.component, self.subcomponent)
+        return text + "".join(f".{part}" for part in parts if part is not None)
+
+    # --- reading ----------------------------------------------------------------------------
+
+    def read(self, message: Message, scope: Scope | None = None) -> str | None:
+        """Return the text of the first node.
+
+        Returns:
+            None when the segment or the field is absent or empty; ``""`` (two quotes) where the
+            sender wrote null. A node without parts is unescaped, one with parts encoded.
+        """
+        node = self.first(message, scope)
+        if node is None:
+            return None
+        return message.text(*node) or None
+
+    def values(self, message: Message, scope: Scope | None = None) -> list[str]:
+        """Return the text of every occurrence; an empty field of a segment that is there is ``""``.
+
+        A bare segment or field means all of them here.
+        """
+        found: list[str] = []
+        if self.field is None:
+            return found
+        for i in self.positions(message, scope):
+            nodes = self._fields_of(message, scope, i, every=True)
+            texts = [message.text(*node) for node in nodes]
+            found += texts or ([""] if self.repetition in (None, Which.ALL) else [])
+        return found
+
+    def nodes(
+        self, message: Message, scope: Scope | None = None, *, every: bool = False
+    ) -> list[NodeRef]:
+        """Return the nodes that a write means.
+
+        A bare segment is the first, a bare field is the whole field, and a component without index
+        is that of the first repetition. With ``every``, as the in-place verbs want it, bare means
+        all that are there.
+        """
+        positions = self.positions(message, scope)
+        if not every and self.head.index is None:
+            positions = positions[:1]
+        found: list[NodeRef] = []
+        for i in positions:
+            found += self._fields_of(message, scope, i, every=every, write=not every)
+        return found
+
+    def positions(self, message: Message, scope: Scope | None = None) -> list[int]:
+        """Return the positions of the segments that are meant; a bare name means all of them."""
+        if self.parent is None and self.head.index is None and self.head.name != "Z*":
+            current = None if scope is None else scope.segment
+            if current is None:
+                return message.indexes(self.head.name)
+            return groups.seen_from(message.names(), current, self.head.name)
+        names = message.names()
+        if self.parent is None:
+            return _select(_named(names, self.head.name, scope), self.head, message, scope)
+        parents = _select(_named(names, self.parent.name, scope), self.parent, message, scope)
+        if self.parent.index is None:
+            parents = parents[:1]
+        found: list[int] = []
+        for parent in parents:
+            below = groups.children(names, parent, self.head.name)
+            found += _select(below, self.head, message, scope)
+        return found
+
+    def first(self, message: Message, scope: Scope | None = None) -> NodeRef | None:
+        """Return the first node that a read means; None where there is none."""
+        if self.is_relative:
+            return self._relative(scope)
+        field = self.field
+        if field is None:
+            return None
+        if type(self.repetition) in (int, type(None)):
+            positions = self.positions(message, scope)
+            if not positions:
+                return None
+            r = self.repetition or 1
+            return NodeRef(positions[0], field, r, self.component, self.subcomponent)  # type: ignore[arg-type]
+        for i in self.positions(message, scope):
+            for node in self._fields_of(message, scope, i, every=True):
+                return node
+            if self.head.index is None:
+                break
+        return None
+
+    def _relative(self, scope: Scope | None) -> NodeRef | None:
+        if not isinstance(scope, Within) or scope.node is None:
+            return None
+        return NodeRef(*scope.node, self.component, self.subcomponent)
+
+    def _fields_of(
+        self, message: Message, scope: Scope | None, i: int, *, every: bool, write: bool = False
+    ) -> Iterator[NodeRef]:
+        """Yield the nodes of one segment, lazily: a reader stops at the first."""
+        field, index = self.field, self.repetition
+        if field is None:
+            return
+        parts = (self.component, self.subcomponent)
+        if write and index is None:
+            whole = self.component is None
+            yield NodeRef(i, field, None if whole else 1, *parts)
+            return
+        if type(index) is int:
+            if write or index <= message.repetition_count(i, field):
+                yield NodeRef(i, field, index, *parts)
+            return
+        count = message.repetition_count(i, field)
+        if index is Which.LAST:
+            if write or count:
+                yield NodeRef(i, field, max(count, 1), *parts)
+            return
+        for r in range(1, count + 1):
+            if not isinstance(index, Where) or index.condition.holds(
+                Within(message, scope, i, (i, field, r))
+            ):
+                yield NodeRef(i, field, r, *parts)
+
+    # --- as a value of a condition ----------------------------------------------------------
+
+    def leaf(self, scope: Scope) -> str:
+        """Return the first leaf of the first node: what a composite field is compared by."""
+        message = scope.message
+        node = self.first(message, scope)
+        return "" if node is None else _leaf(message, node)
+
+    def leaves(self, scope: Scope) -> list[str]:
+        """Return the first leaf of every occurrence, empty ones included."""
+        message = scope.message
+        return [_leaf(message, node) for node in self._occurrences(scope)]
+
+    def encoded(self, scope: Scope) -> str:
+        """Return the first node, its structure written with the usual delimiters."""
+        node = self.first(scope.message, scope)
+        return "" if node is None else _with_usual_delimiters(scope.message, node)
+
+    def encodings(self, scope: Scope) -> list[str]:
+        """Return ``encoded`` of every occurrence, empty ones included."""
+        return [_with_usual_delimiters(scope.message, node) for node in self._occurrences(scope)]
+
+    def found(self, scope: Scope) -> bool:
+        """Whether such a segment is there, or the field holds more than delimiters."""
+        message = scope.message
+        if self.field is None and not self.is_relative:
+            return bool(self.positions(message, scope))
+        node = self.first(message, scope)
+        return node is not None and holds_something(message, node)
+
+    def _occurrences(self, scope: Scope) -> list[NodeRef]:
+        message = scope.message
+        if self.is_relative or self.field is None:
+            node = self.first(message, scope)
+            return [] if node is None else [node]
+        found: list[NodeRef] = []
+        for i in self.positions(message, scope):
+            nodes = list(self._fields_of(message, scope, i, every=True))
+            if not nodes and self.repetition in (None, Which.ALL):
+                nodes = [NodeRef(i, self.field, 1, self.component, self.subcomponent)]
+            found += nodes
+        return found
+
+
+def holds_something(message: Message, node: NodeRef) -> bool:
+    """Whether a node holds anything but delimiters."""
+    raw = message.raw(*node)
+    if not raw:
+        return False
+    given = message.delimiters
+    return bool(raw.strip(given.component + given.repetition + given.subcomponent))
+
+
+def _leaf(message: Message, node: NodeRef) -> str:
+    i, f, r, c, s = node
+    return message.text(i, f, r, c or 1, s or 1)
+
+
+def _with_usual_delimiters(message: Message, node: NodeRef) -> str:
+    text = message.text(*node)
+    given = message.delimiters
+    own = given.component + given.repetition + given.subcomponent
+    if own == _USUAL:
+        return text
+    if node.subcomponent is not None or not any(sign in text for sign in own.decode("ascii")):
+        return text
+    usual = {own[at]: _USUAL[at] for at in range(len(own))}
+    return text.translate(usual)
+
+
+def _named(names: list[str], name: str, scope: Scope | None) -> list[int]:
+    if name == "Z*":
+        return [position for position, found in enumerate(names) if found.startswith("Z")]
+    if scope is not None and scope.segment is not None:
+        return groups.seen_from(names, scope.segment, name)
+    return [position for position, found in enumerate(names) if found == name]
+
+
+def _select(
+    positions: list[int], ref: SegmentRef, message: Message, scope: Scope | None
+) -> list[int]:
+    index = ref.index
+    if index is None or index is Which.ALL:
+        return positions
+    if index is Which.LAST:
+        return positions[-1:]
+    if isinstance(index, Where):
+        holds = index.condition.holds
+        return [i for i in positions if holds(Within(message, scope, i, None))]
+    return positions[index - 1 : index]
+
+
+# --- reading the notation -------------------------------------------------------------------
+
+_NAME = re.compile(r"[A-Z][A-Z0-9]{2}")
+_LOWER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2}(?=[-.\[(/^]|$)")
+_NUMBER = re.compile(r"[0-9]+")
+_WHERE = re.compile(r"\(where(?=[\s(])")
+_CLOSED = {"[": "]", "(": ")"}
+_MOST = 10_000
+
+
+def parse_path(text: str, *, relative: bool = False) -> Path:
+    """Read a path that is the whole text; ``relative`` admits ``.5``.
+
+    Raises:
+        NotationError: it is none; the offset is inside the text.
+    """
+    if not text.strip():
+        raise NotationError("a path is missing", 0, "PID-5.1")
+    path, end = _scan(text, len(text) - len(text.lstrip()), relative=relative)
+    if text[end:].strip():
+        raise _unexpected(text, end, path)
+    return path
+
+
+def scan_path(text: str, start: int) -> tuple[Readable, int]:
+    """Read a path that begins at ``start`` and say where it ends; ``.5`` is one.
+
+    Raises:
+        NotationError: there is none, or something is stuck to its end.
+    """
+    path, end = _scan(text, start, relative=True)
+    if (
+        text[end : end + 1] not in ("", ",", ")", "]", "=", "<", ">", "!")
+        and not text[end].isspace()
+    ):
+        raise _unexpected(text, end, path)
+    return path, end
+
+
+def _unexpected(text: str, at: int, path: Path) -> NotationError:
+    rest = text[at:].split()[0] if text[at:].split() else text[at:]
+    before = text[:at].split()[-1] if text[:at].split() else str(path)
+    hint = ""
+    number = _NUMBER.match(text, at + 1)
+    sign = text[at]
+    if sign in ".^" and path.field is None and number:
+        hint = f"fields are written with a dash: {path.head}-{number[0]}"
+    elif sign in "-^" and path.field is not None and number:
+        wanted = [n for n in (path.component, int(number[0])) if n is not None]
+        shown = f"{path.head}-{path.field}" + "".join(f".{n}" for n in wanted)
+        hint = f"components are written with a dot: {shown}"
+    elif sign in "~":
+        hint = f"a repetition is written in brackets: {path.head}-{path.field or 1}[2]"
+    return NotationError(f'did not expect "{rest}" after {before}', at, hint)
+
+
+def _scan(text: str, start: int, *, relative: bool) -> tuple[Path, int]:
+    if text[start : start + 1] == ".":
+        if not relative:
+            raise NotationError(
+                "a path begins with a segment", start, '".5" is for (where .5 = …) and `where:`'
+            )
+        component, subcomponent, end = _parts(text, start)
+        return Path(text[start:end], SegmentRef(""), None, None, None, component, subcomponent), end
+    head, end = _segment(text, start)
+    parent: SegmentRef | None = None
+    if text[end : end + 1] == "/":
+        parent = head
+        if parent.name == "Z*":
+            raise NotationError("Z* has no segments under it", start)
+        head, end = _segment(text, end + 1)
+    if text[end : end + 1] != "-" or head.name == "Z*":
+        return Path(text[start:end], head, parent, None, None, None, None), end
+    field, end = _count(text, end + 1, "a field number is missing", f"{head.name}-1")
+    index, end = _index(text, end, relative=True)
+    component, subcomponent, end = _parts(text, end)
+    return Path(text[start:end], head, parent, field, index, component, subcomponent), end
+
+
+def _segment(text: str, at: int) -> tuple[SegmentRef, int]:
+    if text.startswith("Z*", at):
+        return SegmentRef("Z*"), at + 2
+    match = _NAME.match(text, at)
+    if match is None:
+        small = _LOWER_NAME.match(text, at)
+        if small is not None:
+            upper = small[0].upper()
+            raise NotationError(
+                "segment names are written in capitals", at, f"{upper}{text[small.end() :]}"
+            )
+        raise NotationError(
+            "a path begins with the three characters of a segment",
+            min(at, max(len(text) - 1, 0)),
+            "PID-5.1",
+        )
+    index, end = _index(text, match.end(), relative=False)
+    return SegmentRef(match[0], index), end
+
+
+def _index(text: str, at: int, *, relative: bool) -> tuple[Index, int]:
+    opened = text[at : at + 1]
+    if opened not in ("[", "("):
+        return None, at
+    where = _WHERE.match(text, at)
+    if where is not None:
+        return _where(text, at, where.end(), relative=relative)
+    end = text.find(_CLOSED[opened], at)
+    if end == -1:
+        raise NotationError(f"a {opened} without its {_CLOSED[opened]}", at)
+    inside = text[at + 1 : end].strip()
+    words = {"last": Which.LAST, "*": Which.ALL}
+    if inside in words:
+        return words[inside], end + 1
+    if not _NUMBER.fullmatch(inside):
+        hint = "[2], [last], [*] or (where …)"
+        if inside.startswith("where") and opened == "[":
+            hint = f"where stands in round brackets: ({inside})"
+        raise NotationError(f'did not expect "{inside}" in {opened} {_CLOSED[opened]}', at, hint)
+    number, _ = _count(text, at + 1 + text[at + 1 : end].index(inside), "", "[1] is the first")
+    return number, end + 1
+
+
+def _where(text: str, at: int, start: int, *, relative: bool) -> tuple[Index, int]:
+    part, end, _ = parse_prefix(text, start, scan_path, relative=relative)
+    if text[end : end + 1] != ")":
+        if end >= len(text):
+            raise NotationError("a ( without its )", at)
+        raise NotationError(f'did not expect "{text[end:].split()[0]}" in (where …)', end)
+    return Where(part), end + 1
+
+
+def _parts(text: str, at: int) -> tuple[int | None, int | None, int]:
+    numbers: list[int | None] = []
+    while text[at : at + 1] == "." and len(numbers) < 2:
+        number, at = _count(text, at + 1, "a number is missing after the dot", "PID-5.1")
+        numbers.append(number)
+    component, subcomponent = [*numbers, None, None][:2]
+    return component, subcomponent, at
+
+
+def _count(text: str, at: int, missing: str, hint: str) -> tuple[int, int]:
+    match = _NUMBER.match(text, at)
+    if match is None:
+        raise NotationError(missing, min(at, len(text) - 1), hint)
+    number = int(match[0][:8])
+    if not 1 <= number <= _MOST:
+        raise NotationError(f"positions count from 1 to {_MOST}", at, hint)
+    return number, match.end()
