@@ -1,0 +1,139 @@
+"""``ifengine check``: every mistake of a site at once."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ifengine import __version__
+from ifengine.cli.failure import ExitCode, usage
+from ifengine.cli.options import Place, site_options
+from ifengine.cli.output import output_option, plural, print_json, print_line
+from ifengine.cli.site import SITE_FILE, read_site, show_problems
+from ifengine.transforms.source import Problem, Severity
+
+SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+
+
+@click.command()
+@click.argument("paths", nargs=-1, metavar="[PATH…]")
+@click.option("--strict", is_flag=True,
+              help="Warnings end with 1 too, as do values missing from the environment.")  # fmt: skip
+@output_option("text", "json", "sarif", "github")
+@site_options
+def check(place: Place, paths: tuple[str, ...], strict: bool, output: str) -> int:
+    """Find mistakes in the site and its channels.
+
+    A PATH is a site's directory, or a file of it: then only that file's problems are shown. Ends
+    with 1 when there is an error.
+    """
+    from ifengine.routes.config.render import problem_as_json
+
+    place, files = _chosen(place, paths)
+    loaded = read_site(place)
+    problems: Sequence[Problem] = loaded.problems
+    if files:
+        problems = [p for p in problems if _within(place, p.position.file, files)]
+    errors = sum(p.severity is Severity.ERROR for p in problems)
+    warnings = len(problems) - errors
+    bad = errors > 0 or (strict and warnings > 0)
+    match output:
+        case "json":
+            print_json({"ok": not bad, "problems": [problem_as_json(p) for p in problems]})
+        case "sarif":
+            print_json(_sarif(problems))
+        case "github":
+            for problem in problems:
+                print_line(_github(problem))
+        case _:
+            show_problems(problems, place, err=False)
+            print_line(_summary(place, errors, warnings))
+    return ExitCode.PROBLEMS if bad else ExitCode.DONE
+
+
+def _chosen(place: Place, paths: Sequence[str]) -> tuple[Place, list[Path]]:
+    """Return the site that the paths belong to, and the files that were asked about."""
+    directories: set[Path] = set()
+    files: list[Path] = []
+    for name in paths:
+        path = _existing(place, name)
+        if (path / SITE_FILE).is_file():
+            directories.add(path)
+            continue
+        files.append(path)
+        root = place.directory.resolve()
+        if path != root and root not in path.parents:
+            root = next((p for p in path.parents if (p / SITE_FILE).is_file()), root)
+            if root not in path.parents:
+                raise usage(f"{name}: belongs to no site", f"a site's directory holds {SITE_FILE}")
+        directories.add(root)
+    if len(directories) > 1:
+        raise usage("these paths belong to several sites", "check one site at a time")
+    if directories:
+        place = place._replace(directory=directories.pop())
+    return place, files
+
+
+def _existing(place: Place, name: str) -> Path:
+    for path in (Path(name), place.directory / name, place.directory / "channels" / name):
+        if path.exists():
+            return path.resolve()
+    raise usage(f"{name}: there is no such file or directory")
+
+
+def _within(place: Place, file: str, wanted: Sequence[Path]) -> bool:
+    path = (place.directory / file).resolve()
+    return any(path == one or one in path.parents for one in wanted)
+
+
+def _summary(place: Place, errors: int, warnings: int) -> str:
+    channels = len(list((place.directory / "channels").glob("*.yaml")))
+    tables = len(list((place.directory / "channels" / "tables").glob("*.csv")))
+    found = [plural(n, word) for n, word in ((errors, "error"), (warnings, "warning")) if n]
+    return f"{plural(channels, 'channel')}, {plural(tables, 'table')}: {', '.join(found) or 'no problems'}"
+
+
+def _github(problem: Problem) -> str:
+    """Return a workflow command; its own separators are escaped."""
+    file, line, column = problem.position
+
+    def escaped(text: str, also: str = "") -> str:
+        for sign in "%\r\n" + also:
+            text = text.replace(sign, f"%{ord(sign):02X}")
+        return text
+
+    message = problem.message + (f" ({problem.hint})" if problem.hint else "")
+    place = (
+        f"file={escaped(file, ':,')},line={line},col={column},title={escaped(problem.code, ':,')}"
+    )
+    return f"::{problem.severity.value} {place}::{escaped(message)}"
+
+
+def _sarif(problems: Sequence[Problem]) -> dict[str, Any]:
+    results = [
+        {
+            "ruleId": p.code,
+            "level": p.severity.value,
+            "message": {"text": p.message + (f" ({p.hint})" if p.hint else "")},
+            "locations": [
+                {
+                    "physicalLocation": {
+                        "artifactLocation": {"uri": p.position.file},
+                        "region": {"startLine": p.position.line, "startColumn": p.position.column},
+                    }
+                }
+            ],
+        }
+        for p in problems
+    ]
+    driver = {
+        "name": "ifengine",
+        "version": __version__,
+        "rules": [{"id": code} for code in sorted({p.code for p in problems})],
+    }
+    return {
+        "$schema": SARIF_SCHEMA,
+        "version": "2.1.0",
+        "runs": [{"tool": {"driver": driver}, "results": results}],
+    }

@@ -1,0 +1,77 @@
+"""``ifengine serve``: run the engine of a site until it is told to stop."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ifengine import __version__
+from ifengine.cli.failure import CommandError, ExitCode
+from ifengine.cli.options import Place, site_options
+from ifengine.cli.output import plural, printable
+from ifengine.cli.site import errors_of, read_site, show_problems
+from ifengine.errors import StorageFailedError
+from ifengine.transforms.source import Severity
+
+if TYPE_CHECKING:
+    from ifengine.routes.config.models import SiteConfig
+
+
+@click.command()
+@click.option("--check-only", is_flag=True, help="Load, check and open the key, then stop.")
+@site_options
+def serve(place: Place, check_only: bool) -> int:
+    """Run the engine of a site.
+
+    Prints one line `ready` on standard error when every listener is bound. SIGTERM and Ctrl-C stop
+    it in order: no more is taken, what is under way is finished, exit 0. Exit 75: the storage
+    failed.
+    """
+    site, warnings = _checked(place)
+    _open_key(site)
+    env = f"  env {place.env}" if place.env else ""
+    head = [f"ifengine {__version__}  site {site.site}{env}  {site.environment}"]
+    noted = f", {plural(warnings, 'warning')} (ifengine check)" if warnings else ""
+    running = sum(channel.enabled for channel in site.channels)
+    head.append(f"  {plural(running, 'channel')}{noted}")
+    if check_only:
+        _say([*head, "nothing was started"])
+        return ExitCode.DONE
+
+    from ifengine.engine import run
+
+    def announce(lines: list[str]) -> None:
+        _say([*head, *lines, "ready"])
+
+    try:
+        return run(site, announce=announce)
+    except StorageFailedError as error:
+        click.echo(f"error: {error}", err=True)
+        return ExitCode.STORAGE_FAILED
+
+
+def _say(lines: list[str]) -> None:
+    for line in lines:
+        click.echo(printable(line), err=True)
+    sys.stderr.flush()
+
+
+def _checked(place: Place) -> tuple["SiteConfig", int]:
+    """Return the site and its number of warnings; errors are shown and end the command."""
+    loaded = read_site(place)
+    refusing = [*errors_of(loaded), *loaded.unfilled]
+    if loaded.site is None or refusing:
+        show_problems(refusing, place, err=True)
+        raise CommandError(
+            f"not started: {plural(len(refusing), 'error')} in the site", hint="ifengine check"
+        )
+    warnings = sum(problem.severity is Severity.WARNING for problem in loaded.problems)
+    return loaded.site, warnings
+
+
+def _open_key(site: "SiteConfig") -> None:
+    """Say early, and before anything is bound, that the key is missing or not safe."""
+    from ifengine.store.keys import FileKek
+
+    FileKek(Path(site.kek.removeprefix("file:")))
