@@ -58,11 +58,11 @@ class Group(NamedTuple):
 # --- reading --------------------------------------------------------------------------------------
 
 
-async def open_letters(runtime: Runtime) -> list[Letter]:
-    """Return all dead letters, by outbox and seq."""
-    rows = await runtime.read(
-        lambda reader: reader.exceptions_in(ExceptionState.DEAD_LETTER, MOST_LETTERS)
-    )
+async def open_letters(
+    runtime: Runtime, state: ExceptionState = ExceptionState.DEAD_LETTER
+) -> list[Letter]:
+    """Return all dead letters, or all held deliveries, by outbox and seq."""
+    rows = await runtime.read(lambda reader: reader.exceptions_in(state, MOST_LETTERS))
     found: list[Letter] = []
     for at in range(0, len(rows), PAGE):
         page = rows[at : at + PAGE]
@@ -81,7 +81,7 @@ def _letters(runtime: Runtime, reader: Reader, rows: Sequence[ExceptionRow]) -> 
                     inbox_id=entry.inbox_id,
                     channel=runtime.names.name(entry.channel),
                     destination=destination_name(runtime.names, entry.channel, entry.destination),
-                    state="dead_letter",
+                    state=row.state.name.lower(),
                     reason=row.reason,
                     since_us=row.since_us,
                     keys=order_keys(entry),
@@ -238,7 +238,7 @@ def _shown(
     shown: list[dict[str, object]] = []
     for at in record.destinations:
         row = at.state.exception
-        if row is None or row.state is not ExceptionState.DEAD_LETTER:
+        if row is None or row.state not in (ExceptionState.DEAD_LETTER, ExceptionState.HELD):
             continue
         if destination not in ("", at.name):
             continue
@@ -251,7 +251,7 @@ def _shown(
                 "id": str(record.row.inbox_id),
                 "channel": record.channel,
                 "destination": at.name,
-                "state": "dead_letter",
+                "state": row.state.name.lower(),
                 "since": rfc3339(row.since_us),
                 "stage": row.stage,
                 "step": row.step,
@@ -301,8 +301,11 @@ async def selected(runtime: Runtime, params: Params) -> list[Letter]:
             raise RequestError("not_found", "there is no such group", hint="ifengine dlq list")
         letters = list(groups[group - 1].letters)
     elif names:
+        letters += await open_letters(runtime, ExceptionState.HELD)
         letters = _named(letters, names)
     elif ids:
+        # a held delivery waits for a person too; it is let go by its message's id
+        letters += await open_letters(runtime, ExceptionState.HELD)
         letters = _of_messages(letters, ids)
     else:
         letters = await _filtered(runtime, letters, params)
@@ -373,11 +376,13 @@ async def _filtered(runtime: Runtime, letters: list[Letter], params: Params) -> 
     return found
 
 
-async def message_types(runtime: Runtime, letters: Sequence[Letter]) -> dict[int, tuple[str, str]]:
+async def message_types(
+    runtime: Runtime, letters: Sequence[Letter]
+) -> dict[int, tuple[bytes, bytes]]:
     """Return MSH-9.1 and MSH-9.2 of the messages of some letters, by inbox id."""
     look = Look(runtime)
     ids = sorted({letter.inbox_id for letter in letters if letter.inbox_id})
-    types: dict[int, tuple[str, str]] = {}
+    types: dict[int, tuple[bytes, bytes]] = {}
     for at in range(0, len(ids), PAGE):
 
         def read(reader: Reader, page: list[int] = ids[at : at + PAGE]) -> None:
@@ -386,8 +391,7 @@ async def message_types(runtime: Runtime, letters: Sequence[Letter]) -> dict[int
                 body = None if row is None else look.body(row)
                 if body is not None:
                     header = read_header(body)
-                    code = header.message_code.decode("latin-1")
-                    types[inbox_id] = (code, header.trigger_event.decode("latin-1"))
+                    types[inbox_id] = (header.message_code, header.trigger_event)
 
         await runtime.read(read)
     return types

@@ -1,5 +1,6 @@
 """``messages list``, ``show`` and ``trace``."""
 
+import contextlib
 from collections.abc import Callable
 
 from ifengine.admin import acts, search
@@ -17,6 +18,7 @@ from ifengine.admin.runtime import Runtime
 from ifengine.clock import MICROSECONDS, rfc3339
 from ifengine.errors import SealError
 from ifengine.hl7.charset import CharsetPolicy
+from ifengine.routes.outbox_loading import unseal_content
 from ifengine.store.base import (
     AttemptRow,
     AuditRow,
@@ -156,20 +158,28 @@ def _as_sent(
     record: MessageRecord,
     view: Callable[[bytes], ContentView],
 ) -> list[dict[str, object]]:
-    """Return what each destination gets, where a channel changed the message."""
+    """Return what each destination gets; with content where a channel changed the message."""
+    files = {
+        f"{channel.name}.{destination.name}"
+        for channel in runtime.site.channels
+        for destination in channel.destinations
+        if destination.files is not None
+    }
     shown: list[dict[str, object]] = []
     for entry in _entries(reader, record):
-        name = destination_name(runtime.names, entry.channel, entry.destination)
         content = None
-        sealed = reader.copy(entry.copy_id) if entry.copy_id else None
-        if sealed is not None:
-            try:
-                content = runtime.ring.open(BlobKind.COPY, entry.copy_id, 0, sealed)
-            except SealError:
-                content = None
+        if entry.copy_id:
+            with_name = runtime.names.name(entry.destination) in files
+            with contextlib.suppress(SealError):
+                content = unseal_content(
+                    reader, runtime.ring, entry.inbox_id, entry.copy_id, with_name=with_name
+                )
+            if content is not None and with_name:
+                # a file's copy begins with its name, which may be made of content
+                content = content.partition(b"\0")[2]
         shown.append(
             {
-                "destination": name,
+                "destination": destination_name(runtime.names, entry.channel, entry.destination),
                 "run": entry.run,
                 "changed": bool(entry.copy_id),
                 **(_viewed(content, view) or {}),
@@ -275,7 +285,9 @@ class _Tracer:
             "result": row.result,
             "code": row.code,
             "seconds": row.took_us / MICROSECONDS,
-            "detail": self._detail(BlobKind.ATTEMPT, row.outbox, row.seq, row.detail),
+            "detail": self._detail(
+                BlobKind.ATTEMPT, (row.outbox << 40) | row.seq, row.number, row.detail
+            ),
         }
 
     def _outcome(self, name: str, row: OutcomeRow) -> dict[str, object]:

@@ -5,15 +5,13 @@ from collections.abc import Sequence
 from ifengine.admin.dead_letters import SELECTION, Letter, message_types, selected
 from ifengine.admin.request import Caller, Params, RequestError, usage
 from ifengine.admin.runtime import DeadLetterRef, Runtime
+from ifengine.routes.dead_letters import IDENTITY_EVENTS
 
 REPLAY = SELECTION | {"as", "dry_run", "allow_older", "reason"}
 DISCARD = SELECTION | {"dry_run", "reason"}
 
 MOST_REPLAYED_AT_ONCE = 1000  # security.md 5: more needs two people, who do not exist yet
 SAMPLE = 5
-# Events about who a patient is (safety-rules.md 13, 27): never in a bulk replay.
-_IDENTITY = "A18 A24 A30 A34 A35 A36 A37 A39 A40 A41 A42 A43 A44 A45 A46 A47 A49 A50 A51"
-IDENTITY_EVENTS = frozenset(_IDENTITY.split())
 
 
 async def replay(runtime: Runtime, params: Params, caller: Caller) -> dict[str, object]:
@@ -28,12 +26,6 @@ async def replay(runtime: Runtime, params: Params, caller: Caller) -> dict[str, 
     dry_run = params.flag("dry_run")
     reason = params.text("reason").strip() if dry_run else params.needed("reason")
     letters = await selected(runtime, params)
-    identity: list[Letter] = []
-    if len(letters) > 1:
-        types = await message_types(runtime, letters)
-        identity = [entry for entry in letters if _is_identity(types.get(entry.inbox_id))]
-        left_out = {entry.ref for entry in identity}
-        letters = [entry for entry in letters if entry.ref not in left_out]
     if len(letters) > MOST_REPLAYED_AT_ONCE and not dry_run:
         raise RequestError(
             "refused",
@@ -49,13 +41,20 @@ async def replay(runtime: Runtime, params: Params, caller: Caller) -> dict[str, 
         reason=reason,
     )
     by_ref = {letter.ref: letter for letter in letters}
+    # the engine leaves identity events out of a bulk replay; said apart from what has no key
+    types = await message_types(runtime, [by_ref[r] for r in report.unordered if r in by_ref])
+    identity = [
+        by_ref[ref]
+        for ref in report.unordered
+        if len(letters) > 1 and ref in by_ref and _is_identity(types.get(by_ref[ref].inbox_id))
+    ]
     return {
         "dry_run": dry_run,
         "as": how,
-        "asked": len(letters) + len(identity),
+        "asked": len(letters),
         "going": len(report.going),
         "older": len(report.older),
-        "unordered": len(report.unordered),
+        "unordered": len(report.unordered) - len(identity),
         "gone": len(report.gone),
         "filtered": len(report.filtered),
         "failed_again": len(report.failed_again),
@@ -87,8 +86,8 @@ async def discard(runtime: Runtime, params: Params, caller: Caller) -> dict[str,
     }
 
 
-def _is_identity(found: tuple[str, str] | None) -> bool:
-    return found is not None and found[0] == "ADT" and found[1] in IDENTITY_EVENTS
+def _is_identity(found: tuple[bytes, bytes] | None) -> bool:
+    return found is not None and found[0] == b"ADT" and found[1] in IDENTITY_EVENTS
 
 
 def _messages(by_ref: dict[DeadLetterRef, Letter], refs: Sequence[DeadLetterRef]) -> list[str]:

@@ -4,16 +4,13 @@ Three ways in: the blind indexes (control id, patient), what is not settled yet,
 its newest entry back. Each gives inbox ids, newest first; the rest of the filters follow.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ifengine.admin.records import Look, MessageRecord
 from ifengine.admin.request import Params, usage
 from ifengine.admin.runtime import Runtime
-from ifengine.errors import EngineError
-from ifengine.hl7.header import Header, read_header
-from ifengine.hl7.identifiers import patient_identifiers
-from ifengine.hl7.message import Message
+from ifengine.routes.indexer import control_tag, patient_tag, tags_of
 from ifengine.store.base import (
     CursorKind,
     Fate,
@@ -37,8 +34,6 @@ _KINDS: dict[Fate, tuple[InboxKind, ...]] = {
     Fate.UNROUTED: (InboxKind.UNROUTED, InboxKind.MESSAGE),
     Fate.DROPPED: (InboxKind.DUPLICATE, InboxKind.ACKNOWLEDGMENT, InboxKind.MESSAGE),
 }
-
-Identifies = Callable[[Header, bytes], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,49 +197,32 @@ def _unplanned(reader: Reader, channel: int) -> Iterator[int]:
 
 async def _identified(runtime: Runtime, look: Look, where: MessageFilter) -> set[int]:
     found: list[set[int]] = []
-    for purpose, value, identifies in (
-        ("control", where.control_id, _has_control_id(where.control_id)),
-        ("patient", where.patient, _has_patient(where.patient)),
+    ring = runtime.ring
+    control_id = where.control_id.encode("utf-8", "surrogateescape")
+    for wanted, tag in (
+        (where.control_id, control_tag(ring, control_id)),
+        (where.patient, patient_tag(ring, where.patient)),
     ):
-        if value:
-            tag = runtime.ring.tag(purpose, value.encode("utf-8", "surrogateescape"))
+        if wanted:
             ids = set(await runtime.read(lambda reader, tag=tag: reader.tagged(tag, MOST_TAGGED)))  # type: ignore[misc]
-            found.append(ids | await _unindexed(runtime, look, identifies))
+            found.append(ids | await _unindexed(runtime, look, tag))
     return set.intersection(*found)
 
 
-async def _unindexed(runtime: Runtime, look: Look, identifies: Identifies) -> set[int]:
-    """Return which of the newest messages, not yet in the index, are meant."""
+async def _unindexed(runtime: Runtime, look: Look, tag: bytes) -> set[int]:
+    """Return which of the newest messages, not yet in the index, would stand under a tag."""
     after = await runtime.read(lambda reader: reader.cursor(CursorKind.INDEXER, 0))
     found: set[int] = set()
     while True:
 
         def scan(reader: Reader, after: int = after) -> tuple[list[int], int]:
             rows = reader.inbox_range(after, _SCAN_ROWS)
-            return [row.inbox_id for row in rows if _is(row)], rows[-1].inbox_id if rows else 0
-
-        def _is(row: InboxRow) -> bool:
-            body = look.body(row)
-            return body is not None and identifies(read_header(body), body)
+            bodies = ((row.inbox_id, look.body(row)) for row in rows)
+            ids = [i for i, body in bodies if body and tag in tags_of(runtime.ring, body)]
+            return ids, rows[-1].inbox_id if rows else 0
 
         ids, last = await runtime.read(scan)
         found.update(ids)
         if not last:
             return found
         after = last
-
-
-def _has_control_id(value: str) -> Identifies:
-    wanted = value.encode("utf-8", "surrogateescape")
-    return lambda header, body: header.control_id == wanted
-
-
-def _has_patient(value: str) -> Identifies:
-    def identifies(header: Header, body: bytes) -> bool:
-        try:
-            message = Message.parse(body, header=header)
-        except EngineError:
-            return False
-        return any(identifier.number == value for identifier in patient_identifiers(message))
-
-    return identifies
