@@ -82,7 +82,7 @@ class Delimiters:
 
     @classmethod
     def read(cls, field: bytes, msh2: bytes) -> "Delimiters":
-        """Return the delimiters written in MSH-1 and MSH-2, always the same object for the same two.
+        """Return the delimiters written in MSH-1 and MSH-2; what was seen before is not made again.
 
         Raises:
             DelimiterFaultError: they are missing, repeated, or not printable punctuation.
