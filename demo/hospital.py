@@ -100,11 +100,11 @@ class Hospital:
     ) -> Told:
         """Return one event as a message."""
         self.numbers += 1
-        control = f"MERCY{self.numbers:07d}"
+        control = f"RIV{self.numbers:07d}"
         family, given, sex, born = person
         text = "\r".join(
             (
-                f"MSH|^~\\&|EPIC|MERCY|IFENGINE|MERCY|20260105101500||ADT^{event}^ADT_{event}|{control}|P|2.5.1",
+                f"MSH|^~\\&|EPIC|RIVERSIDE|IFENGINE|RIVERSIDE|20260105101500||ADT^{event}^ADT_{event}|{control}|P|2.5.1",
                 f"EVN|{event}|20260105101500",
                 f"PID|1||{number}^^^MERCY^MR~900-{number % 100:02d}-{number % 10_000:04d}^^^SSA^SS||"
                 f"{family} ^{given}||{born}|{sex}|||1 Invented Street^^Nowhere^OH^43604|||||||||"

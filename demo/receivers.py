@@ -56,7 +56,7 @@ class Receiver:
         else:
             self.delivered.append(control)
         return (
-            f"MSH|^~\\&|{self.name.upper()}|MERCY|||20260105101500||ACK|{self.name}{len(self.delivered)}|P|2.5.1\r"
+            f"MSH|^~\\&|{self.name.upper()}|RIVERSIDE|||20260105101500||ACK|{self.name}{len(self.delivered)}|P|2.5.1\r"
             f"MSA|{code}|{control}\r{more}"
         ).encode()
 
