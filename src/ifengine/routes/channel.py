@@ -10,7 +10,9 @@ from ifengine.routes.config.models import ChannelConfig, DestinationConfig, Site
 from ifengine.store.base import Fate
 from ifengine.transforms.base import DroppedError, Reason, StepFailedError, StepScope, Trace
 
-UNMATCHED = "unmatched"  # where a message waits that no destination accepts, `no_match: dead_letter`
+UNMATCHED = (
+    "unmatched"  # where a message waits that no destination accepts, `no_match: dead_letter`
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +83,10 @@ class Channel:
             return tuple(
                 sorted(
                     {
-                        f"{cx.authority.upper()}|{cx.id.upper()}"
+                        f"{cx.authority[0]}|{cx.number.strip().upper()}"
                         for cx in patient_identifiers(message)
-                        if cx.id and cx.type == identity.type and cx.namespace in identity.authority
+                        if cx.identifier_type == identity.type
+                        and cx.authority[0] in identity.authority
                     }
                 )
             )
@@ -151,10 +154,15 @@ class Channel:
         try:
             if destination.types:
                 header = message.header
-                code, event = header.message_code.decode("latin-1"), header.trigger_event.decode("latin-1")
+                code, event = (
+                    header.message_code.decode("latin-1"),
+                    header.trigger_event.decode("latin-1"),
+                )
                 if not any(pattern.admits(code, event) for pattern in destination.types):
                     return PlannedDelivery(
-                        name, Fate.FILTERED, reason=_rule(self.config, f"{name} types", destination.line)
+                        name,
+                        Fate.FILTERED,
+                        reason=_rule(self.config, f"{name} types", destination.line),
                     )
             if destination.accept is not None and not destination.accept.holds(channel_scope):
                 line = destination.accept_line

@@ -15,7 +15,15 @@ from ifengine.routes.outbox_loading import (
     unseal_content,
 )
 from ifengine.routes.parts import Parts
-from ifengine.routes.retry import Action, Attempt, AttemptResult, Decision, Policy, decide, delay_seconds
+from ifengine.routes.retry import (
+    Action,
+    Attempt,
+    AttemptResult,
+    Decision,
+    Policy,
+    decide,
+    delay_seconds,
+)
 from ifengine.store.base import (
     AttemptRow,
     Batch,
@@ -114,7 +122,9 @@ class Outbox:
         """Find what is unsettled: stuck deliveries first, then the first page of the rest."""
         number = self.number
 
-        def look(reader: Reader) -> tuple[int, int, list[Loaded], list[tuple[int, EntryState, int]]]:
+        def look(
+            reader: Reader,
+        ) -> tuple[int, int, list[Loaded], list[tuple[int, EntryState, int]]]:
             cursor = reader.cursor(CursorKind.OUTBOX, number)
             head = max(reader.outbox_head(number), cursor)
             return (
@@ -517,6 +527,11 @@ class Outbox:
         self.schedule.remove(seq)
         self.pump()
 
+    def resume(self) -> None:
+        """Go on after a pause, or after `on_nak: stop`."""
+        self.paused = self.stopped = False
+        self.pump()
+
     # --- stop ------------------------------------------------------------------------------------------
 
     @property
@@ -550,7 +565,8 @@ class Outbox:
         if self.stopped:
             return True
         return any(
-            entry.state in (EntryState.RETRYING, EntryState.IN_DOUBT, EntryState.DEAD, EntryState.HELD)
+            entry.state
+            in (EntryState.RETRYING, EntryState.IN_DOUBT, EntryState.DEAD, EntryState.HELD)
             and bool(entry.dependents)
             for entry in self.schedule.entries()
         )

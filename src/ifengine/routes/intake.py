@@ -4,12 +4,20 @@ Nothing is answered before the batch that holds the frame is on stable storage, 
 a refused or unreadable frame is a record too.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from ifengine.hl7.ack import AckError, ErrorLocation, Hl7ErrorCode, Verdict, answers
+from ifengine.hl7.ack import (
+    ACKNOWLEDGMENT_TYPES,
+    AckError,
+    ErrorLocation,
+    Verdict,
+    due_answers,
+    refusal_of,
+)
 from ifengine.hl7.header import Header, HeaderFault, read_header
+from ifengine.hl7.tables import Hl7ErrorCode
 from ifengine.mllp.framing import FramingFault, encode_frame
 from ifengine.mllp.listener import Inbound
 from ifengine.routes.channel import Channel
@@ -24,7 +32,6 @@ MOST_PENDING_BYTES = 16 * 1024 * 1024
 MOST_PENDING_MESSAGES = 10_000
 DEFAULT_WINDOW_US = 7 * 86_400 * 1_000_000
 TAG_ONLY = frozenset({b"DFT", b"BAR"})  # safety-rules.md 6: charges are never dropped as repeats
-ACKNOWLEDGMENTS = frozenset({b"ACK", b"MCF"})
 
 
 class Decision(NamedTuple):
@@ -51,6 +58,31 @@ class _Pending(NamedTuple):
         return f"<Pending {self.entry.inbox_id}>"
 
 
+class LastHour:
+    """How many came in the last 60 minutes, by the minute."""
+
+    __slots__ = ("_counts", "_minute")
+
+    def __init__(self) -> None:
+        self._counts = [0] * 60
+        self._minute = 0
+
+    def add(self, now: float) -> None:
+        """Count one, ``now`` on the monotonic clock."""
+        self._move(int(now // 60))
+        self._counts[self._minute % 60] += 1
+
+    def total(self, now: float) -> int:
+        """Return the sum of the last 60 minutes."""
+        self._move(int(now // 60))
+        return sum(self._counts)
+
+    def _move(self, minute: int) -> None:
+        for passed in range(self._minute + 1, min(minute, self._minute + 60) + 1):
+            self._counts[passed % 60] = 0
+        self._minute = max(minute, self._minute)
+
+
 class ChannelIntake:
     """One channel as its listener sees it: which messages are its own, and the counters."""
 
@@ -61,6 +93,7 @@ class ChannelIntake:
         self.window_us = int(channel.config.dedupe_window_seconds * 1e6)
         self.last_received_us = 0
         self.received = 0
+        self.recent = LastHour()
         metrics, name = parts.metrics, channel.name
         self._metrics = metrics
         self._types = frozenset(f"{t.code}^{t.event}" for t in channel.config.types)
@@ -73,14 +106,12 @@ class ChannelIntake:
         self.last = metrics.last_received_timestamp_seconds.labels(name)
         self._acks: dict[str, Callable[[], None]] = {}
 
-    def count_received(self, header: Header, size: int, at_us: int) -> None:
+    def count_received(self, header: Header, size: int, at_us: int, now: float) -> None:
         """Count a frame that came for this channel."""
         key = (header.message_code, header.trigger_event)
         inc = self._received.get(key)
         if inc is None:
-            label = type_label(
-                key[0].decode("latin-1"), key[1].decode("latin-1"), self._types
-            )
+            label = type_label(key[0].decode("latin-1"), key[1].decode("latin-1"), self._types)
             inc = self._metrics.messages_received_total.labels(self.channel.name, label).inc
             if len(self._received) < 512:
                 self._received[key] = inc
@@ -88,6 +119,7 @@ class ChannelIntake:
         self.bytes.inc(size)
         self.last_received_us = at_us
         self.received += 1
+        self.recent.add(now)
 
     def count_ack(self, code: str) -> None:
         """Count an answer."""
@@ -141,7 +173,8 @@ class Intake:
         self._queue(connection, header, content, entry, decision)
         channel = decision.channel
         if channel is not None:
-            channel.count_received(header, len(content), entry.received_us)
+            now = parts.clock.monotonic()
+            channel.count_received(header, len(content), entry.received_us, now)
         parts.group.soon()
 
     def fault_received(self, connection: Inbound, fault: FramingFault, data: bytes) -> None:
@@ -158,14 +191,12 @@ class Intake:
         return self._channels[0] if len(self._channels) == 1 else None
 
     def _decide(self, header: Header) -> Decision:
-        if header.message_code in ACKNOWLEDGMENTS and header.fault in (
+        if header.message_code in ACKNOWLEDGMENT_TYPES and header.fault in (
             None,
             HeaderFault.NO_CONTROL_ID,
         ):
             # an acknowledgment is never acknowledged and never routed (hl7-rules.md 2.2)
-            return Decision(
-                InboxKind.ACKNOWLEDGMENT, None, self._only_channel(), "acknowledgment"
-            )
+            return Decision(InboxKind.ACKNOWLEDGMENT, None, self._only_channel(), "acknowledgment")
         if header.fault is not None:
             return self._refuse_fault(header.fault)
         code = header.message_code.decode("latin-1")
@@ -179,7 +210,11 @@ class Intake:
                 for c in self._channels
                 for pattern in c.channel.config.types
             )
-            number = Hl7ErrorCode.UNSUPPORTED_EVENT if known else Hl7ErrorCode.UNSUPPORTED_TYPE
+            number = (
+                Hl7ErrorCode.UNSUPPORTED_EVENT_CODE
+                if known
+                else Hl7ErrorCode.UNSUPPORTED_MESSAGE_TYPE
+            )
             component = 2 if known else 1
             return self._refuse(
                 None,
@@ -205,7 +240,7 @@ class Intake:
         if connection.versions and header.version.decode("latin-1") not in connection.versions:
             return self._refuse(
                 candidate,
-                Hl7ErrorCode.UNSUPPORTED_VERSION,
+                Hl7ErrorCode.UNSUPPORTED_VERSION_ID,
                 ErrorLocation("MSH", 1, 12, 1, 1),
                 "version not accepted",
             )
@@ -222,15 +257,8 @@ class Intake:
         return Decision(InboxKind.REJECTED, Verdict.UNACCEPTABLE_HEADER, channel, reason, error)
 
     def _refuse_fault(self, fault: HeaderFault) -> Decision:
-        number, location = _FAULTS.get(fault, (Hl7ErrorCode.SEGMENT_SEQUENCE, None))
-        text = fault.value.replace("_", " ")
-        return Decision(
-            InboxKind.REJECTED,
-            Verdict.INVALID_CONTENT,
-            self._only_channel(),
-            fault.value,
-            AckError(number, location, text),
-        )
+        verdict, error = refusal_of(fault)
+        return Decision(InboxKind.REJECTED, verdict, self._only_channel(), fault.value, error)
 
     # --- storing ------------------------------------------------------------------------------
 
@@ -262,9 +290,7 @@ class Intake:
             )
             entry.digest = ring.digest(self._compared(header, content))
             entry.tag_only = header.message_code in TAG_ONLY
-            entry.guard_window_us = (
-                channel.window_us if channel is not None else DEFAULT_WINDOW_US
-            )
+            entry.guard_window_us = channel.window_us if channel is not None else DEFAULT_WINDOW_US
         return entry
 
     def _compared(self, header: Header, content: bytes) -> bytes:
@@ -319,7 +345,7 @@ class Intake:
             return []
         number = entry.origin if entry.verdict is GuardVerdict.DUPLICATE else entry.inbox_id
         frames = []
-        for answer in answers(
+        for answer in due_answers(
             header,
             decision.verdict,
             at_us=now_us,
@@ -381,18 +407,6 @@ class Intake:
             )
 
 
-_FAULTS: Mapping[HeaderFault, tuple[Hl7ErrorCode, ErrorLocation | None]] = {
-    HeaderFault.NO_CONTROL_ID: (
-        Hl7ErrorCode.REQUIRED_FIELD_MISSING,
-        ErrorLocation("MSH", 1, 10),
-    ),
-    HeaderFault.NO_MESSAGE_TYPE: (
-        Hl7ErrorCode.REQUIRED_FIELD_MISSING,
-        ErrorLocation("MSH", 1, 9),
-    ),
-}
-
-
 class IntakeLoad:
     """Bytes and messages received but not yet on disk, over all listeners; pauses reading at a bound."""
 
@@ -407,8 +421,7 @@ class IntakeLoad:
         self.pending_bytes += size
         self.pending_messages += 1
         if not self._paused and (
-            self.pending_bytes > MOST_PENDING_BYTES
-            or self.pending_messages > MOST_PENDING_MESSAGES
+            self.pending_bytes > MOST_PENDING_BYTES or self.pending_messages > MOST_PENDING_MESSAGES
         ):
             self._paused = True
             self._changed(True)

@@ -131,6 +131,7 @@ class Schedule:
         self.window = (1 if strict_settle else SETTLE_WINDOW) * lanes
         self._tails: dict[bytes, Entry] = {}
         self._barrier: Entry | None = None
+        self._since_barrier: list[Entry] = []
         self._ready: list[Entry] = []
         self._plain: deque[Entry] = deque()  # ascending; settled ones leave lazily
         self._by_seq: dict[int, Entry] = {}
@@ -141,6 +142,10 @@ class Schedule:
 
     def __len__(self) -> int:
         return len(self._by_seq)
+
+    def keeps_place(self, keys: tuple[bytes, ...] | None) -> bool:
+        """Return whether a replay with these keys leaves in the place of its dead letter."""
+        return self._holds_dead and (self._chained or bool(keys))
 
     @property
     def plain_count(self) -> int:
@@ -211,27 +216,37 @@ class Schedule:
             entry.waiting = len(before)
             for key in keys:
                 self._tails[key] = entry
+            if not self._chained:
+                self._note_since_barrier(entry)
             return stuck
-        # a message without a key waits for all that is alive and holds all (rule 18)
-        live = {id(t): t for t in self._tails.values() if not self._dead_end(t)}
+        # a message without a key waits for all that is alive and holds all (rule 18); what came
+        # before the last barrier is waited for by that one
+        live = [e for e in self._since_barrier if not self._dead_end(e)]
         if self._barrier is not None:
-            live[id(self._barrier)] = self._barrier
-        for earlier in live.values():
+            live.append(self._barrier)
+        for earlier in live:
             earlier.dependents.append(entry)
         entry.waiting = len(live)
         self._barrier = entry
+        self._since_barrier = []
         return False
+
+    def _note_since_barrier(self, entry: Entry) -> None:
+        since = self._since_barrier
+        since.append(entry)
+        if len(since) > 2 * len(self._by_seq) + 256:
+            self._since_barrier = [e for e in since if e.state is not EntryState.GONE]
 
     @staticmethod
     def _dead_end(entry: Entry) -> bool:
         # what lies behind a dead letter moves only when a person acts: a barrier does not wait
         if entry.state is EntryState.BEHIND:
             return entry.dead_behind
-        return entry.state in (EntryState.DEAD, EntryState.HELD)
+        return entry.state in (EntryState.DEAD, EntryState.HELD, EntryState.GONE)
 
     def _holds(self, entry: Entry) -> bool:
         """Return whether this delivery, dead, holds what comes after it."""
-        return self._holds_dead and (self._chained or bool(entry.keys))
+        return self.keeps_place(entry.keys)
 
     def _make_ready(self, entry: Entry) -> None:
         entry.state = EntryState.READY

@@ -125,9 +125,7 @@ def _loaded(
 COUNT_PAGE = 2000
 
 
-def count_unsettled(
-    reader: Reader, outbox: int, cursor: int
-) -> list[tuple[int, EntryState, int]]:
+def count_unsettled(reader: Reader, outbox: int, cursor: int) -> list[tuple[int, EntryState, int]]:
     """Return (destination, state, count) of what is not settled; read once, at the start."""
     counts: Counter[tuple[int, EntryState]] = Counter()
     exceptions = {row.seq: _STATES[row.state] for row in reader.exceptions(outbox)}

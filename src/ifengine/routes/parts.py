@@ -27,6 +27,7 @@ class Numbers:
 
     inbox_id: int = 0
     copy_id: int = 0
+    key_id: int = 0
 
     def next_inbox_id(self) -> int:
         """Return a number no message has had."""

@@ -70,7 +70,7 @@ class Pipeline:
         self._head = 0  # the newest message of this channel
         self._through = 0  # every message up to here was queued or planned
         self._parts = parts
-        self._charset = charset
+        self.charset = charset
         self._queue: deque[Received] = deque()
         self._bytes = 0
         self._uncommitted = 0
@@ -175,7 +175,7 @@ class Pipeline:
             plan = self._all_dead("stored content is damaged")
         else:
             try:
-                message = Message.parse(content, charset=self._charset)
+                message = Message.parse(content, charset=self.charset)
                 keys = self.writer.hashed(self.channel.order_keys(message))
                 if message.header.processing_mode in HISTORICAL_MODES:
                     held = "processing mode (MSH-11.2) A, R or I"

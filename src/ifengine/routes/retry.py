@@ -130,9 +130,7 @@ def _in_doubt(
     return Decision(Action.RETRY, refusals, doubts, reason=reason, delay_seconds=wait)
 
 
-def _refused(
-    attempt: Attempt, policy: Policy, refusals: int, doubts: int, dice: float
-) -> Decision:
+def _refused(attempt: Attempt, policy: Policy, refusals: int, doubts: int, dice: float) -> Decision:
     code = reaction_code(attempt)
     reason = f"answered {attempt.code}"
     if attempt.error_codes:

@@ -6,6 +6,7 @@ commit itself makes the batch (performance.md 8).
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from ifengine.clock import Clock
 from ifengine.store.base import Batch, Store
@@ -60,7 +61,7 @@ class GroupCommit:
             raise self.error
         waiter: asyncio.Future[None] = self._loop.create_future()
         self._waiters.append(waiter)
-        self.batch.done.append(lambda: waiter.done() or waiter.set_result(None))
+        self.batch.done.append(partial(_resolve, waiter))
         self.soon()
         await waiter
 
@@ -112,3 +113,8 @@ class GroupCommit:
             if not waiter.done():
                 waiter.set_exception(error)
         self._failed(error)
+
+
+def _resolve(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

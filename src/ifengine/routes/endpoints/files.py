@@ -87,7 +87,9 @@ class FilesLane:
     def begin(self, parcel: Parcel) -> None:
         """Write one file."""
         if not is_safe_name(parcel.file_name):
-            attempt = Attempt(AttemptResult.UNSENDABLE, "file name has characters that are not safe")
+            attempt = Attempt(
+                AttemptResult.UNSENDABLE, "file name has characters that are not safe"
+            )
             self._loop.call_soon(self._owner.attempt_ended, self, attempt)
             return
         self._spawn(self._write(parcel))
@@ -103,9 +105,7 @@ class FilesLane:
             if written:
                 attempt = Attempt(AttemptResult.ACCEPTED, "file")
             else:
-                attempt = Attempt(
-                    AttemptResult.UNSENDABLE, "file exists with other content"
-                )
+                attempt = Attempt(AttemptResult.UNSENDABLE, "file exists with other content")
         self._owner.attempt_ended(self, attempt)
 
     def sweep(self, now: float) -> None:

@@ -1,0 +1,253 @@
+"""From a site to its parts: channels, outboxes, lanes, pipelines, intakes, listeners."""
+
+import ipaddress
+import ssl
+from dataclasses import dataclass, field
+
+from ifengine.errors import SettingsError
+from ifengine.hl7.charset import CharsetPolicy
+from ifengine.mllp.client import ClientOptions
+from ifengine.mllp.framing import Tolerance
+from ifengine.mllp.listener import ListenerOptions, MllpListener
+from ifengine.mllp.tls import client_context, server_context
+from ifengine.routes.channel import UNMATCHED, Channel
+from ifengine.routes.config.models import (
+    DestinationConfig,
+    ListenConnection,
+    Order,
+    RetryConfig,
+    SendConnection,
+    SiteConfig,
+    TlsConfig,
+)
+from ifengine.routes.delivery import Destination, Outbox
+from ifengine.routes.endpoints.base import Lane
+from ifengine.routes.endpoints.files import FilesLane
+from ifengine.routes.endpoints.mllp import MllpLane
+from ifengine.routes.intake import ChannelIntake, Intake, IntakeLoad
+from ifengine.routes.lanes import Schedule
+from ifengine.routes.parts import Parts
+from ifengine.routes.pipeline import Pipeline
+from ifengine.routes.planning import PlanWriter, Target
+from ifengine.routes.retry import Policy
+from ifengine.store.base import Batch, NameKind
+from ifengine.store.names import Names
+
+
+@dataclass(slots=True)
+class Built:
+    """Every part of a running site."""
+
+    pipelines: dict[int, Pipeline] = field(default_factory=dict)
+    outboxes: dict[int, Outbox] = field(default_factory=dict)
+    intakes: dict[int, ChannelIntake] = field(default_factory=dict)  # by channel number
+    listeners: list[MllpListener] = field(default_factory=list)
+    outbox_of: dict[str, Outbox] = field(default_factory=dict)  # by CHANNEL.DESTINATION
+
+
+def outbox_name(channel: str, destination: DestinationConfig) -> str:
+    """Return which outbox a destination feeds: its connection's, or one of its own."""
+    return destination.connection or f"{channel}.{destination.name}"
+
+
+def register_names(site: SiteConfig, names: Names, batch: Batch) -> None:
+    """Give every configured name its number, before any row carries it."""
+    for listener in site.listeners:
+        names.add(NameKind.LISTENER, listener, batch)
+    for channel in site.channels:
+        names.add(NameKind.CHANNEL, channel.name, batch)
+        for destination in channel.destinations:
+            names.add(NameKind.DESTINATION, f"{channel.name}.{destination.name}", batch)
+            names.add(NameKind.OUTBOX, outbox_name(channel.name, destination), batch)
+        names.add(NameKind.DESTINATION, f"{channel.name}.{UNMATCHED}", batch)
+        names.add(NameKind.OUTBOX, f"{channel.name}.{UNMATCHED}", batch)
+
+
+def build(site: SiteConfig, parts: Parts, load: IntakeLoad) -> Built:
+    """Make the parts of a site; nothing is bound or connected yet.
+
+    Raises:
+        SettingsError: a certificate or key cannot be used.
+    """
+    built = Built()
+    channels = [Channel(c, site) for c in site.channels if c.enabled]
+    _add_outboxes(site, parts, channels, built)
+    by_listener: dict[str, list[ChannelIntake]] = {name: [] for name in site.listeners}
+    for channel in channels:
+        number = parts.names.number(NameKind.CHANNEL, channel.name)
+        pipeline = _pipeline(site, parts, channel, number, built)
+        built.pipelines[number] = pipeline
+        intake = ChannelIntake(parts, channel, number, pipeline)
+        built.intakes[number] = intake
+        by_listener[channel.config.source].append(intake)
+    for name, intakes in by_listener.items():
+        if intakes:
+            connection = site.listeners[name]
+            number = parts.names.number(NameKind.LISTENER, name)
+            receiver = Intake(parts, connection, number, intakes, load)
+            built.listeners.append(
+                MllpListener(listener_options(connection), receiver, parts.clock)
+            )
+    return built
+
+
+def _pipeline(
+    site: SiteConfig, parts: Parts, channel: Channel, number: int, built: Built
+) -> Pipeline:
+    names = parts.names
+    targets = {}
+    for destination in channel.destinations:
+        full = f"{channel.name}.{destination.name}"
+        targets[destination.name] = Target(
+            built.outbox_of[full],
+            names.number(NameKind.DESTINATION, full),
+            destination.files is not None,
+        )
+    unmatched = f"{channel.name}.{UNMATCHED}"
+    targets[UNMATCHED] = Target(
+        built.outbox_of[unmatched], names.number(NameKind.DESTINATION, unmatched), False
+    )
+    listener = site.listeners[channel.config.source]
+    charset = CharsetPolicy(forced=listener.charset_forced, default=listener.charset_default)
+    writer = PlanWriter(parts, channel.name, number, targets)
+    return Pipeline(parts, channel, writer, charset)
+
+
+def _add_outboxes(site: SiteConfig, parts: Parts, channels: list[Channel], built: Built) -> None:
+    feeding: dict[str, list[tuple[Channel, DestinationConfig]]] = {}
+    for channel in channels:
+        for destination in channel.destinations:
+            feeding.setdefault(outbox_name(channel.name, destination), []).append(
+                (channel, destination)
+            )
+    for name, pairs in feeding.items():
+        outbox = _outbox(site, parts, name, pairs)
+        built.outboxes[outbox.number] = outbox
+        for channel, destination in pairs:
+            built.outbox_of[f"{channel.name}.{destination.name}"] = outbox
+    for channel in channels:
+        outbox = _unmatched(parts, channel)
+        built.outboxes[outbox.number] = outbox
+        built.outbox_of[outbox.name] = outbox
+
+
+def _outbox(
+    site: SiteConfig, parts: Parts, name: str, pairs: list[tuple[Channel, DestinationConfig]]
+) -> Outbox:
+    # those that share a connection agree on order, lanes and settle: `check` sees to it
+    channel, first = pairs[0]
+    strict = first.settle == "strict"
+    schedule = Schedule(
+        order=first.order,
+        ordered=channel.config.order_by is not None,
+        lanes=first.lanes,
+        strict_settle=strict,
+    )
+    destinations = {}
+    for owner, destination in pairs:
+        full = f"{owner.name}.{destination.name}"
+        number = parts.names.number(NameKind.DESTINATION, full)
+        connection = site.senders.get(destination.connection or "")
+        timeout = destination.ack_timeout_seconds
+        if timeout is None:
+            timeout = connection.ack_timeout_seconds if connection is not None else 30.0
+        destinations[number] = Destination(
+            channel=owner.name,
+            name=destination.name,
+            number=number,
+            channel_number=parts.names.number(NameKind.CHANNEL, owner.name),
+            policy=Policy(destination.retry, destination.on_nak, destination.on_in_doubt),
+            ack_timeout_seconds=timeout,
+            is_files=destination.files is not None,
+        )
+    outbox = Outbox(
+        parts,
+        name=name,
+        number=parts.names.number(NameKind.OUTBOX, name),
+        schedule=schedule,
+        destinations=destinations,
+        urgent_settle=strict,
+    )
+    outbox.add_lanes(_lanes(site, parts, first, outbox))
+    return outbox
+
+
+def _lanes(
+    site: SiteConfig, parts: Parts, destination: DestinationConfig, outbox: Outbox
+) -> list[Lane]:
+    if destination.files is not None:
+        return [FilesLane(destination.files.directory, outbox, parts.loop, parts.spawn)]
+    connection = site.senders[destination.connection or ""]
+    options = client_options(connection)
+    return [
+        MllpLane(options, outbox, parts.clock, parts.spawn, parts.loop)
+        for _ in range(destination.lanes)
+    ]
+
+
+def _unmatched(parts: Parts, channel: Channel) -> Outbox:
+    """The outbox without a way out, where a message waits that no destination accepts."""
+    name = f"{channel.name}.{UNMATCHED}"
+    number = parts.names.number(NameKind.DESTINATION, name)
+    destination = Destination(
+        channel=channel.name,
+        name=UNMATCHED,
+        number=number,
+        channel_number=parts.names.number(NameKind.CHANNEL, channel.name),
+        policy=Policy(RetryConfig(), {}, "resend"),
+        ack_timeout_seconds=0.0,
+    )
+    return Outbox(
+        parts,
+        name=name,
+        number=parts.names.number(NameKind.OUTBOX, name),
+        schedule=Schedule(order=Order.SKIP_DEAD, ordered=False, lanes=1, strict_settle=False),
+        destinations={number: destination},
+        urgent_settle=False,
+    )
+
+
+def listener_options(connection: ListenConnection) -> ListenerOptions:
+    """Return how a connection listens."""
+    return ListenerOptions(
+        name=connection.name,
+        host=connection.host,
+        port=connection.port,
+        ssl_context=_server_tls(connection.tls),
+        allow=tuple(ipaddress.ip_network(network) for network in connection.allow),
+        max_content_bytes=connection.max_message_bytes,
+        max_connections=connection.max_connections,
+        max_connections_per_address=connection.max_connections_per_address,
+        idle_timeout_seconds=connection.idle_timeout_seconds,
+        frame_timeout_seconds=connection.frame_timeout_seconds,
+        tolerate=frozenset(Tolerance(name) for name in connection.tolerate),
+    )
+
+
+def _server_tls(tls: TlsConfig | None) -> ssl.SSLContext | None:
+    if tls is None:
+        return None
+    if tls.cert is None:
+        raise SettingsError(f"tls {tls.name}: a listener needs a certificate")
+    return server_context(
+        cert=tls.cert, key=tls.key, ca=tls.ca, client=tls.client, minimum=tls.minimum
+    )
+
+
+def client_options(connection: SendConnection) -> ClientOptions:
+    """Return how a connection sends."""
+    tls = connection.tls
+    context = None
+    if tls is not None:
+        context = client_context(
+            ca=tls.ca, pinned=tls.pinned, cert=tls.cert, key=tls.key, minimum=tls.minimum
+        )
+    return ClientOptions(
+        name=connection.name,
+        host=connection.host,
+        port=connection.port,
+        ssl_context=context,
+        pinned=tls.pinned if tls is not None else (),
+        server_name=tls.server_name if tls is not None else None,
+        connect_timeout_seconds=connection.connect_timeout_seconds,
+    )

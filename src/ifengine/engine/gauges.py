@@ -1,0 +1,123 @@
+"""Gauges, brought up to date when somebody looks: depth is kept as numbers, never counted."""
+
+import os
+import platform
+
+from ifengine import __version__
+from ifengine.clock import MICROSECONDS
+from ifengine.engine.building import Built
+from ifengine.engine.watch import Watch
+from ifengine.mllp.listener import MllpListener
+from ifengine.mllp.tls import certificate_expiry
+from ifengine.routes.parts import Parts
+from ifengine.settings import Settings
+
+CHANNEL_STATES = ("running", "paused")
+
+
+class Gauges:
+    """Writes what the parts know into the metric families."""
+
+    def __init__(self, settings: Settings, parts: Parts, built: Built, watch: Watch) -> None:
+        self._site = settings.site
+        self._parts = parts
+        self._built = built
+        self._watch = watch
+        self._counted: dict[tuple[str, str, str], int] = {}
+        metrics = parts.metrics
+        metrics.build_info.labels(__version__, platform.python_version()).set(1)
+        metrics.disk_reserve_bytes.set(self._site.reserve_bytes)
+        metrics.config_last_reload_successful.set(1)
+        metrics.config_last_reload_success_timestamp_seconds.set(
+            parts.clock.now_us() / MICROSECONDS
+        )
+        for name, table in self._site.tables.items():
+            metrics.table_entries.labels(name).set(len(table))
+        for channel in self._site.channels:
+            if channel.enabled:
+                metrics.expected_interval_seconds.labels(channel.name).set(0)
+        self._certificates()
+
+    def _certificates(self) -> None:
+        for connection in (*self._site.listeners.values(), *self._site.senders.values()):
+            tls = connection.tls
+            if tls is not None and tls.cert is not None:
+                self._parts.metrics.certificate_expiry_timestamp_seconds.labels(
+                    tls.name, "own"
+                ).set(certificate_expiry(tls.cert).timestamp())
+
+    def update(self) -> None:
+        """Bring every gauge up to date."""
+        self._queues()
+        self._channels()
+        for listener in self._built.listeners:
+            self._listener(listener)
+        metrics, watch = self._parts.metrics, self._watch
+        metrics.event_loop_lag_seconds.set(watch.lag_seconds)
+        metrics.disk_free_bytes.set(watch.disk.free_bytes)
+        metrics.intake_paused.labels("disk").set(watch.disk.low)
+        now_us = self._parts.clock.now_us()
+        for key in self._parts.ring.status().keys:
+            if key.current and key.purpose == "content":
+                age = (now_us - key.created_us) / MICROSECONDS
+                metrics.key_age_seconds.labels("content").set(age)
+        for part, size in self._store_sizes().items():
+            metrics.store_size_bytes.labels(part).set(size)
+
+    def _store_sizes(self) -> dict[str, int]:
+        sizes = {}
+        for part, name in (("messages", "store.db"), ("wal", "store.db-wal")):
+            try:
+                sizes[part] = os.stat(self._site.store_path / name).st_size
+            except OSError:
+                sizes[part] = 0
+        return sizes
+
+    def _queues(self) -> None:
+        metrics = self._parts.metrics
+        for outbox in self._built.outboxes.values():
+            for destination in outbox.destinations.values():
+                labels = (destination.channel, destination.name)
+                metrics.queue_messages.labels(*labels).set(destination.waiting)
+                oldest = outbox.oldest_us(destination) if destination.waiting else 0
+                metrics.queue_oldest_timestamp_seconds.labels(*labels).set(oldest / MICROSECONDS)
+                metrics.queue_blocked.labels(*labels).set(outbox.is_blocked())
+                metrics.dead_letters.labels(*labels, "all").set(destination.dead)
+            if outbox.up is not None:
+                metrics.destination_up.labels(outbox.name).set(outbox.up)
+
+    def _channels(self) -> None:
+        metrics = self._parts.metrics
+        for number, pipeline in self._built.pipelines.items():
+            name = pipeline.channel.name
+            state = "paused" if pipeline.paused else "running"
+            for known in CHANNEL_STATES:
+                metrics.channel_state.labels(name, known).set(known == state)
+            intake = self._built.intakes[number]
+            metrics.last_received_timestamp_seconds.labels(name).set(
+                intake.last_received_us / MICROSECONDS
+            )
+
+    def _listener(self, listener: MllpListener) -> None:
+        metrics, counts, name = self._parts.metrics, listener.counts, listener.name
+        for intake in self._built.intakes.values():
+            if intake.channel.config.source == name:
+                metrics.connections.labels(intake.channel.name, "in").set(counts.connections)
+        for tolerance, used in counts.tolerated.items():
+            self._raise_to(metrics.mllp_tolerances_total, (name, tolerance.value), used)
+        failures = {
+            "not_allowed": counts.not_allowed,
+            "limit": counts.over_limit + counts.over_address_limit,
+            "tls": counts.tls_failures,
+            "timeout": sum(counts.timeouts.values()),
+        }
+        for reason, count in failures.items():
+            self._raise_to(metrics.connection_failures_total, (name, reason), count)
+
+    def _raise_to(self, family: object, labels: tuple[str, str], count: int) -> None:
+        """Bring a counter up to a number that is counted elsewhere."""
+        key = (str(id(family)), *labels)
+        more = count - self._counted.get(key, 0)
+        if more > 0:
+            family.labels(*labels).inc(more)  # type: ignore[attr-defined]
+            self._counted[key] = count

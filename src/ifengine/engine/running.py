@@ -1,0 +1,350 @@
+"""The life of an engine: open, recover, listen, run, drain, close."""
+
+import asyncio
+import hashlib
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from ifengine.admin.server import AdminServer
+from ifengine.admin.service import Service
+from ifengine.clock import Clock, SystemClock
+from ifengine.engine.building import Built, build, register_names
+from ifengine.engine.gauges import Gauges
+from ifengine.engine.runtime import EngineRuntime
+from ifengine.engine.watch import Watch
+from ifengine.errors import StorageFailedError
+from ifengine.routes.config.models import SiteConfig
+from ifengine.routes.intake import IntakeLoad
+from ifengine.routes.parts import Numbers, Parts
+from ifengine.settings import Settings, read_settings
+from ifengine.store.base import Batch, ConfigVersionRow, NewAudit, Reader, Store
+from ifengine.store.group import GroupCommit
+from ifengine.store.keys import FileKek
+from ifengine.store.names import Names
+from ifengine.store.registry import open_store
+from ifengine.store.sealing import KeyRing
+from ifengine.telemetry.http import MetricsServer
+from ifengine.telemetry.log import install_safe_handlers
+from ifengine.telemetry.metrics import Metrics
+
+T = TypeVar("T")
+
+EXIT_DONE = 0
+EXIT_STORAGE_FAILED = 75
+CLEAN_STOP = "clean_stop"
+DRAIN_STEP_SECONDS = 0.01
+
+Announce = Callable[[list[str]], None]
+
+
+def run(site: SiteConfig, *, announce: Announce) -> int:
+    """Run a site until SIGTERM or SIGINT.
+
+    Args:
+        site: a checked site.
+        announce: gets the lines to show once every listener is bound.
+
+    Returns:
+        The exit code: 0 after an ordered stop, 75 when the storage failed.
+
+    Raises:
+        EngineError: the engine could not start; nothing was bound.
+    """
+    settings = read_settings(site, os.environ)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(Engine(settings, announce).run())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+class Engine:
+    """One process that serves one site."""
+
+    def __init__(self, settings: Settings, announce: Announce) -> None:
+        self._settings = settings
+        self._announce = announce
+        self._clock: Clock = SystemClock()
+        self._stop = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._pauses: set[str] = set()
+        self._listeners_stopping = False
+
+    async def run(self) -> int:
+        """Serve until told to stop; returns the exit code."""
+        loop = asyncio.get_running_loop()
+        install_safe_handlers(loop)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        store = open_store(self._settings.store_kind, self._settings.site.store_path)
+        reading = ThreadPoolExecutor(1, "store-reader")
+        try:
+            reader = await loop.run_in_executor(reading, store.reader)
+            try:
+                return await self._serve(loop, store, reader, reading)
+            finally:
+                await loop.run_in_executor(reading, reader.close)
+        finally:
+            reading.shutdown()
+            await loop.run_in_executor(None, store.close)
+
+    # --- starting -----------------------------------------------------------------------------
+
+    async def _serve(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        store: Store,
+        reader: Reader,
+        reading: ThreadPoolExecutor,
+    ) -> int:
+        async def read(look: Callable[[Reader], T]) -> T:
+            return await loop.run_in_executor(reading, look, reader)
+
+        group = GroupCommit(store, loop, self._clock, failed=self._storage_failed)
+        kek = FileKek(self._settings.kek_path)
+        ring = KeyRing(store.store_id, await read(lambda r: r.data_keys()), kek)
+        store.protect_audit(ring.audit_mac)
+        metrics = Metrics()
+        commit_seconds = metrics.store_commit_duration_seconds
+        group.commit_took = commit_seconds.observe
+        counters = await read(lambda r: r.counters())
+        async with asyncio.TaskGroup() as tasks:
+            parts = Parts(
+                loop=loop,
+                clock=self._clock,
+                group=group,
+                ring=ring,
+                names=Names(await read(lambda r: r.names())),
+                metrics=metrics,
+                read=read,
+                spawn=tasks.create_task,
+                dice=_dice,
+                numbers=Numbers(counters.inbox_id, counters.copy_id, counters.key_id),
+            )
+            await self._first_commit(parts)
+            load = IntakeLoad(lambda paused: self._pause_intake("backlog", paused))
+            built = build(self._settings.site, parts, load)
+            self._built = built
+            watch = Watch(self._settings, parts, store, built, self._pause_intake)
+            gauges = Gauges(self._settings, parts, built, watch)
+            runtime = EngineRuntime(
+                self._settings, parts, built, watch, gauges, paused_listeners=self._is_paused
+            )
+            group.before_commit.append(_audit_received)
+            for outbox in built.outboxes.values():
+                group.before_commit.append(outbox.collect)
+            try:
+                await self._start(parts, built, runtime, watch)
+            except BaseException:
+                parts.stopping = True
+                raise
+            await self._stop.wait()
+            return await self._end(parts, built, watch)
+
+    async def _first_commit(self, parts: Parts) -> None:
+        """Keys, names, the configuration's version and the mark that this run has begun."""
+        now_us = self._clock.now_us()
+        site = self._settings.site
+        batch = parts.group.batch
+        keys = parts.ring.start_keys(parts.numbers.key_id + 1, now_us)
+        parts.numbers.key_id += len(keys)
+        batch.data_keys.extend(keys)
+        register_names(site, parts.names, batch)
+        versions, clean = await parts.read(lambda r: (r.config_versions(), r.setting(CLEAN_STOP)))
+        parts.unclean = clean == "0"
+        latest = versions[-1] if versions else None
+        if latest is None or latest.digest != site.digest:
+            version = (latest.version if latest else 0) + 1
+            batch.config_versions.append(ConfigVersionRow(version, site.digest, now_us))
+            parts.config_version = version
+        else:
+            parts.config_version = latest.version
+        batch.settings[CLEAN_STOP] = "0"
+        batch.audits.append(
+            NewAudit(
+                now_us,
+                "engine",
+                "start",
+                f"config {parts.config_version}",
+                0,
+                "unclean" if parts.unclean else "clean",
+                b"",
+            )
+        )
+        await parts.group.durable()
+
+    async def _start(
+        self, parts: Parts, built: Built, runtime: EngineRuntime, watch: Watch
+    ) -> None:
+        site = self._settings.site
+        head = parts.numbers.inbox_id
+        for outbox in built.outboxes.values():
+            await outbox.recover()
+        await runtime.restore_pauses()
+        recovered = 0
+        for pipeline in built.pipelines.values():
+            await pipeline.recover(head)
+            recovered += pipeline.unplanned
+        watch.look_at_disk()
+        self._metrics_server = MetricsServer(
+            site.metrics_host,
+            site.metrics_port,
+            runtime.metrics_text,
+            runtime.live,
+            runtime.ready,
+        )
+        service = Service(runtime, audit_verified=_audit_gauge(parts.metrics))
+        self._admin_server = AdminServer(site.admin_socket, runtime, service)
+        await self._admin_server.start()
+        await self._metrics_server.start()
+        for listener in built.listeners:
+            await listener.start()
+            if self._pauses:
+                listener.pause_reading()
+        parts.spawn(watch.run())
+        runtime.is_ready = True
+        for outbox in built.outboxes.values():
+            outbox.pump()
+        self._announce(self._start_lines(parts, built, recovered))
+
+    def _start_lines(self, parts: Parts, built: Built, recovered: int) -> list[str]:
+        site = self._settings.site
+        listening = "   ".join(
+            f"{listener.name} :{listener.port}"
+            + (" tls" if listener.options.ssl_context is not None else "")
+            for listener in built.listeners
+        )
+        waiting = sum(
+            d.waiting for outbox in built.outboxes.values() for d in outbox.destinations.values()
+        )
+        reserve = site.reserve_bytes // (1024 * 1024)
+        lines = [
+            f"  config {parts.config_version} ({site.digest[:6]})",
+            f"  listening  {listening}",
+            f"  store {site.store_path}  (reserve {reserve} MiB)"
+            f"  metrics {site.metrics_host}:{self._metrics_server.port}",
+        ]
+        if parts.unclean:
+            lines.append(
+                f"  the last run ended without a stop:"
+                f" {recovered} messages to process, {waiting} to deliver"
+            )
+        return lines
+
+    # --- running ------------------------------------------------------------------------------
+
+    def _storage_failed(self, error: BaseException) -> None:
+        self._failure = error
+        self._stop.set()
+
+    def _is_paused(self) -> bool:
+        return bool(self._pauses)
+
+    def _pause_intake(self, why: str, paused: bool) -> None:
+        """Stop or start reading; several reasons may hold it at once."""
+        before = bool(self._pauses)
+        (self._pauses.add if paused else self._pauses.discard)(why)
+        after = bool(self._pauses)
+        if before == after or self._listeners_stopping:
+            return
+        for listener in self._built.listeners:
+            if after:
+                listener.pause_reading()
+            else:
+                listener.resume_reading()
+
+    # --- stopping -----------------------------------------------------------------------------
+
+    async def _end(self, parts: Parts, built: Built, watch: Watch) -> int:
+        """Drain in the direction messages flow; returns the exit code."""
+        deadline = self._clock.monotonic() + self._settings.stop_grace_seconds
+        self._listeners_stopping = True
+        failed = self._failure is not None
+        late: list[str] = []
+        if failed:
+            for listener in built.listeners:
+                await listener.stop(0.0)
+        else:
+            for listener in built.listeners:
+                left = max(0.5, deadline - self._clock.monotonic())
+                if not await listener.stop(left):
+                    late.append(listener.name)
+        parts.stopping = True  # no new steps, no new deliveries
+        while not failed and self._clock.monotonic() < deadline:
+            if not any(outbox.under_way for outbox in built.outboxes.values()):
+                break
+            watch.tick(self._clock.monotonic())
+            await self._clock.sleep(DRAIN_STEP_SECONDS)
+        for outbox in built.outboxes.values():
+            if outbox.under_way:
+                late.append(outbox.name)
+            await outbox.close()
+        if not failed:
+            await self._last_commit(parts, late)
+        await self._admin_server.stop()
+        await self._metrics_server.stop()
+        return self._exit_code(late)
+
+    async def _last_commit(self, parts: Parts, late: Sequence[str]) -> None:
+        def fill(batch: Batch) -> None:
+            batch.settings[CLEAN_STOP] = "1"
+            batch.audits.append(
+                NewAudit(
+                    self._clock.now_us(),
+                    "engine",
+                    "stop",
+                    " ".join(late),
+                    0,
+                    "late" if late else "drained",
+                    b"",
+                )
+            )
+
+        try:
+            await parts.group.durable()
+            await parts.group.write(fill)
+        except StorageFailedError as error:
+            self._failure = error
+
+    def _exit_code(self, late: Sequence[str]) -> int:
+        if late:
+            sys.stderr.write(f"stopped; not finished in time: {', '.join(late)}\n")
+        if self._failure is None:
+            return EXIT_DONE
+        sys.stderr.write(
+            f"stopped: the storage failed ({self._failure}); nothing of the last batch was"
+            " acknowledged, what it held may or may not be there at the next start\n"
+        )
+        return EXIT_STORAGE_FAILED
+
+
+def _audit_gauge(metrics: Metrics) -> Callable[[bool], None]:
+    return lambda valid: metrics.audit_chain_valid.set(valid)
+
+
+def _audit_received(batch: Batch) -> None:
+    """One audit record for all that a commit received, bound to what it holds."""
+    inbox = batch.inbox
+    if not inbox:
+        return
+    tags = hashlib.sha256(b"".join(entry.sealed[-16:] for entry in inbox)).hexdigest()[:32]
+    what = f"{len(inbox)} messages {inbox[0].inbox_id}-{inbox[-1].inbox_id} sha256:{tags}"
+    batch.audits.append(
+        NewAudit(inbox[-1].received_us, "engine", "received", what, 0, "stored", b"")
+    )
+
+
+def _dice() -> float:
+    """Return a uniform number in [0, 1), for the jitter of retries."""
+    return secrets.randbits(32) / 2**32

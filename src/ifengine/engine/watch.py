@@ -1,0 +1,216 @@
+"""What the engine does by the clock: deadlines, disk, keys, search index, retention."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from ifengine.engine.building import Built
+from ifengine.routes.indexer import next_tags
+from ifengine.routes.parts import Parts
+from ifengine.routes.retention import Found, Keep, clock_jumped, find_expired
+from ifengine.settings import Settings
+from ifengine.store.base import CursorKind, NewAudit, Reader, Store
+
+TICK_SECONDS = 0.1
+SECOND = 1.0
+RETENTION_SECONDS = 600.0
+BUSY_MESSAGES_A_SECOND = 500  # above this the index waits: intake and delivery go first
+CLOCK_HIGH = "clock_high_us"
+
+
+@dataclass(slots=True)
+class Disk:
+    """Space under the store. Below the reserve reading stops; delivery, which frees space, goes on."""
+
+    free_bytes: int = 0
+    reserve_bytes: int = 0
+    low: bool = False
+
+
+class Watch:
+    """The engine's timekeeper. One task, ten turns a second."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        parts: Parts,
+        store: Store,
+        built: Built,
+        pause_intake: Callable[[str, bool], None],
+    ) -> None:
+        self.disk = Disk(reserve_bytes=settings.site.reserve_bytes)
+        self.lag_seconds = 0.0
+        self._settings = settings
+        self._parts = parts
+        self._store = store
+        self._built = built
+        self._pause_intake = pause_intake
+        self._indexing = False
+        self._purging = False
+        self._purge_after = 0
+        self._received_before = 0
+        self._clock_mark: tuple[int, float] | None = None
+
+    async def run(self) -> None:
+        """Turn until the engine stops."""
+        clock = self._parts.clock
+        next_second = clock.monotonic()
+        next_retention = clock.monotonic() + 60.0
+        while not self._parts.stopping:
+            before = clock.monotonic()
+            await clock.sleep(TICK_SECONDS)
+            now = clock.monotonic()
+            self.lag_seconds = max(0.0, now - before - TICK_SECONDS)
+            self.tick(now)
+            if now >= next_second:
+                next_second = now + SECOND
+                self.each_second()
+            if now >= next_retention:
+                next_retention = now + RETENTION_SECONDS
+                self._start_purge()
+
+    def tick(self, now: float) -> None:
+        """Look at the deadlines of every lane."""
+        for outbox in self._built.outboxes.values():
+            outbox.tick(now)
+
+    def each_second(self) -> None:
+        """Look at the disk, the data key and the index."""
+        self.look_at_disk()
+        parts = self._parts
+        now_us = parts.clock.now_us()
+        if parts.ring.needs_new_key(now_us):
+            parts.numbers.key_id += 1
+            row = parts.ring.new_content_key(parts.numbers.key_id, now_us)
+            parts.group.batch.data_keys.append(row)
+            parts.group.batch.audits.append(
+                NewAudit(now_us, "engine", "key_made", f"key {row.key_id}", 0, "done", b"")
+            )
+            parts.group.lazily()
+        received = sum(intake.received for intake in self._built.intakes.values())
+        rate, self._received_before = received - self._received_before, received
+        if not self._indexing and rate < BUSY_MESSAGES_A_SECOND:
+            self._indexing = True
+            parts.spawn(self._index())
+
+    def look_at_disk(self) -> None:
+        """Stop intake below the reserve, and start it again by itself."""
+        if self._settings.store_kind == "memory":
+            return
+        state = os.statvfs(self._settings.site.store_path)
+        disk = self.disk
+        disk.free_bytes = state.f_bavail * state.f_frsize
+        # a little above the line before intake starts again, so that it does not flutter
+        margin = disk.reserve_bytes // 50 if disk.low else 0
+        low = disk.free_bytes < disk.reserve_bytes + margin
+        if low != disk.low:
+            disk.low = low
+            self._pause_intake("disk", low)
+
+    # --- search index -----------------------------------------------------------------------
+
+    async def _index(self) -> None:
+        """Fill the blind index up to the newest message, a page at a time."""
+        parts = self._parts
+        try:
+            while not parts.stopping:
+                after, tags = await parts.read(partial(_next_tags, parts))
+                if after == self._indexed:
+                    return
+                self._indexed = after
+                batch = parts.group.batch
+                batch.tags.extend(tags)
+                batch.cursors[CursorKind.INDEXER, 0] = after
+                await parts.group.durable()
+        finally:
+            self._indexing = False
+
+    _indexed = 0
+
+    # --- retention --------------------------------------------------------------------------
+
+    def _start_purge(self) -> None:
+        if not self._purging:
+            self._purging = True
+            self._parts.spawn(self.purge())
+
+    async def purge(self) -> int:
+        """Forget what is settled and older than `keep`; returns how many messages.
+
+        Nothing is forgotten when the wall clock jumped: a day's drift could purge a month.
+        """
+        try:
+            return await self._purge()
+        finally:
+            self._purging = False
+
+    async def _purge(self) -> int:
+        parts, site = self._parts, self._settings.site
+        now_us = parts.clock.now_us()
+        if await self._clock_is_wrong(now_us):
+            return 0
+        keep = Keep(
+            int(site.keep_messages_seconds * 1e6), int(site.keep_dead_letters_seconds * 1e6)
+        )
+        total = 0
+        while not parts.stopping:
+            after, newest = self._purge_after, parts.numbers.inbox_id
+
+            def look(reader: Reader, after: int = after, newest: int = newest) -> Found:
+                return find_expired(reader, after, newest, now_us, keep)
+
+            found = await parts.read(look)
+            self._purge_after = found.next_after
+            if found.inbox_ids:
+                await self._remove(found.inbox_ids)
+                total += len(found.inbox_ids)
+            if not found.next_after:
+                break
+        if total:
+            parts.group.batch.audits.append(
+                NewAudit(now_us, "engine", "retention_purge", f"{total} messages", 0, "done", b"")
+            )
+            parts.group.lazily()
+        return total
+
+    async def _remove(self, inbox_ids: tuple[int, ...]) -> None:
+        loop = self._parts.loop
+        done: asyncio.Future[None] = loop.create_future()
+
+        def finished(error: BaseException | None) -> None:
+            loop.call_soon_threadsafe(_resolve, done, error)
+
+        self._store.purge(inbox_ids, finished)
+        await done
+
+    async def _clock_is_wrong(self, now_us: int) -> bool:
+        parts = self._parts
+        monotonic = parts.clock.monotonic()
+        if self._clock_mark is None:
+            stored = await parts.read(lambda reader: reader.setting(CLOCK_HIGH))
+            high = int(stored or "0")
+            # over a stop only a step back can be told from time that passed
+            wrong = now_us < high - 24 * 3600 * 1_000_000
+        else:
+            mark_us, mark = self._clock_mark
+            wrong = clock_jumped(now_us, mark_us, int((monotonic - mark) * 1e6))
+        if not wrong:
+            self._clock_mark = (now_us, monotonic)
+            parts.group.batch.settings[CLOCK_HIGH] = str(now_us)
+            parts.group.lazily()
+        return wrong
+
+
+def _next_tags(parts: Parts, reader: Reader) -> tuple[int, list[tuple[bytes, int]]]:
+    return next_tags(reader, parts.ring)
+
+
+def _resolve(done: asyncio.Future[None], error: BaseException | None) -> None:
+    if done.done():
+        return
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)

@@ -1,0 +1,439 @@
+"""Replay and discard: a person's decision about a dead or held delivery, one transaction with its audit.
+
+A replay is a new delivery behind what waits in the outbox; the old one keeps its row and points to
+it. Where the order holds a key, the new one keeps the old one's place in its key, so that the key
+leaves in the order in which it was received (safety-rules.md 17, 27).
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ifengine.errors import EngineError
+from ifengine.hl7.header import read_header
+from ifengine.hl7.message import Message
+from ifengine.routes.channel import UNMATCHED, MessageContext, PlannedDelivery
+from ifengine.routes.delivery import Outbox
+from ifengine.routes.lanes import Entry, EntryState
+from ifengine.routes.outbox_loading import split_keys, unseal_content
+from ifengine.routes.parts import Parts
+from ifengine.routes.pipeline import Pipeline
+from ifengine.routes.planning import Planned
+from ifengine.store.base import (
+    Batch,
+    ExceptionRow,
+    ExceptionState,
+    Fate,
+    NewAudit,
+    OutboxRow,
+    OutcomeRow,
+    PlannedFate,
+    PlanRow,
+    Reader,
+)
+from ifengine.store.sealing import BlobKind
+from ifengine.transforms.base import Reason
+
+# A18, A24, A30, A34 to A37, A39 to A47, A49 to A51: who a person is (safety-rules.md 13)
+IDENTITY_EVENTS = frozenset(
+    b"A%02d" % n for n in (18, 24, 30, *range(34, 38), *range(39, 48), 49, 50, 51)
+)
+
+_ENTRY_STATE = {
+    ExceptionState.DEAD_LETTER: EntryState.DEAD,
+    ExceptionState.HELD: EntryState.HELD,
+}
+
+
+class Letter(NamedTuple):
+    """Where a dead or held delivery lies."""
+
+    outbox: int
+    seq: int
+
+
+@dataclass(slots=True)
+class Sorted:
+    """What becomes of each letter that was asked for."""
+
+    going: list[Letter] = field(default_factory=list)
+    older: list[Letter] = field(default_factory=list)
+    unordered: list[Letter] = field(default_factory=list)
+    gone: list[Letter] = field(default_factory=list)
+    filtered: list[Letter] = field(default_factory=list)
+    failed_again: list[Letter] = field(default_factory=list)
+
+
+class _Found(NamedTuple):
+    """One letter with all that a decision needs."""
+
+    letter: Letter
+    exception: ExceptionRow
+    delivery: OutboxRow
+    received_us: int
+    content: bytes  # as received
+    stored: bytes | None  # as it was to be sent; None: its steps failed
+    runs: int
+
+    def __repr__(self) -> str:
+        return f"<Found {self.letter}>"
+
+
+@dataclass(slots=True)
+class _Settled:
+    """What the outboxes hear once the batch is on stable storage."""
+
+    replaced: list[tuple[Outbox, int, EntryState, Entry]] = field(default_factory=list)
+    removed: list[tuple[Outbox, int, EntryState, int]] = field(default_factory=list)
+    fed: list[tuple[Outbox, Entry, EntryState]] = field(default_factory=list)
+
+
+class DeadLetters:
+    """Acts on dead and held deliveries. One act at a time."""
+
+    def __init__(
+        self, parts: Parts, outboxes: Mapping[int, Outbox], pipelines: Mapping[int, Pipeline]
+    ) -> None:
+        self._parts = parts
+        self._outboxes = outboxes
+        self._pipelines = pipelines
+        self._one_at_a_time = asyncio.Lock()
+
+    async def replay(
+        self,
+        letters: Sequence[Letter],
+        *,
+        how: str,
+        allow_older: bool,
+        dry_run: bool,
+        actor: str,
+        reason: str,
+    ) -> Sorted:
+        """Send dead letters again. ``how``: ``stored`` or ``reprocess``."""
+        async with self._one_at_a_time:
+            found, newest = await self._find(letters)
+            result = Sorted()
+            present = {f.letter for f in found}
+            result.gone = [letter for letter in letters if letter not in present]
+            bulk = len(letters) > 1
+            settled = _Settled()
+            batch = Batch() if dry_run else self._parts.group.batch
+            for item in sorted(found, key=lambda f: (f.letter.outbox, f.delivery.place)):
+                refusal = self._refusal(item, newest, bulk=bulk, allow_older=allow_older)
+                if refusal is not None:
+                    getattr(result, refusal).append(item.letter)
+                    continue
+                decision = self._decide(item, how)
+                kind = self._kind(decision)
+                getattr(result, kind).append(item.letter)
+                if not dry_run:
+                    self._carry_out(batch, item, decision, settled)
+            if not dry_run:
+                self._audit(batch, "replay", actor, reason, how, found)
+                await self._parts.group.durable()
+                self._tell(settled)
+            return result
+
+    async def discard(self, letters: Sequence[Letter], *, actor: str, reason: str) -> list[Letter]:
+        """Settle dead letters as discarded; what they held goes on."""
+        async with self._one_at_a_time:
+            found, _ = await self._find(letters)
+            batch, settled = self._parts.group.batch, _Settled()
+            for item in found:
+                outcome = self._outcome(item, Fate.DISCARDED, 0, item.exception.reason)
+                batch.outcomes.append(outcome)
+                batch.exceptions.append((item.letter.outbox, item.letter.seq))
+                self._note_removed(item, settled)
+            self._audit(batch, "discard", actor, reason, "", found)
+            await self._parts.group.durable()
+            self._tell(settled)
+            return [item.letter for item in found]
+
+    # --- looking ------------------------------------------------------------------------------
+
+    async def _find(
+        self, letters: Sequence[Letter]
+    ) -> tuple[list[_Found], dict[tuple[int, int], dict[bytes, int]]]:
+        ring = self._parts.ring
+
+        def look(
+            reader: Reader,
+        ) -> tuple[list[_Found], dict[tuple[int, int], dict[bytes, int]]]:
+            found = []
+            first: dict[tuple[int, int], int] = {}
+            for letter in dict.fromkeys(letters):
+                exception = reader.exception(letter.outbox, letter.seq)
+                delivery = reader.outbox_entry(letter.outbox, letter.seq)
+                if exception is None or delivery is None or exception.state not in _ENTRY_STATE:
+                    continue
+                inbox = reader.inbox(delivery.inbox_id)
+                if inbox is None:
+                    continue
+                try:
+                    content = ring.open(BlobKind.INBOX, inbox.inbox_id, 0, inbox.sealed)
+                    stored = None
+                    if exception.stage != "steps":
+                        stored = unseal_content(reader, ring, delivery.inbox_id, delivery.copy_id)
+                except EngineError:
+                    continue
+                runs = max((p.run for p in reader.plans(delivery.inbox_id)), default=0)
+                found.append(
+                    _Found(letter, exception, delivery, inbox.received_us, content, stored, runs)
+                )
+                where = (letter.outbox, delivery.destination)
+                first[where] = min(first.get(where, letter.seq), letter.seq)
+            newest = {
+                where: reader.newest_sent(where[0], where[1], after)
+                for where, after in first.items()
+            }
+            return found, newest
+
+        return await self._parts.read(look)
+
+    @staticmethod
+    def _refusal(
+        item: _Found,
+        newest: Mapping[tuple[int, int], Mapping[bytes, int]],
+        *,
+        bulk: bool,
+        allow_older: bool,
+    ) -> str | None:
+        """Return why a letter does not go: ``older`` or ``unordered``; None when it may."""
+        delivery = item.delivery
+        header = read_header(item.content)
+        if bulk and header.message_code == b"ADT" and header.trigger_event in IDENTITY_EVENTS:
+            return "unordered"
+        if allow_older:
+            return None
+        keys = split_keys(delivery)
+        if not keys:
+            return "unordered" if bulk else None
+        sent = newest.get((item.letter.outbox, delivery.destination), {})
+        if any(sent.get(key, 0) > delivery.inbox_id for key in keys):
+            return "older"
+        return None
+
+    # --- deciding -----------------------------------------------------------------------------
+
+    def _decide(self, item: _Found, how: str) -> list[PlannedDelivery]:
+        """Return what the letter becomes: its destination's new delivery, or several if unmatched."""
+        pipeline = self._pipelines.get(item.delivery.channel)
+        name = self._destination_name(item)
+        if how == "stored":
+            if item.stored is None:
+                failed = Reason("nothing was ready to send: its steps had failed", "")
+                return [PlannedDelivery(name, Fate.DEAD_LETTER, reason=failed, step="stored")]
+            file_name, content = "", item.stored
+            if self._is_files(item):
+                encoded, _, content = item.stored.partition(b"\0")
+                file_name = encoded.decode("utf-8", "replace")
+            same = content == item.content
+            return [
+                PlannedDelivery(
+                    name, Fate.QUEUED, content=None if same else content, file_name=file_name
+                )
+            ]
+        if pipeline is None:
+            gone = Reason("the channel is not configured any more", "")
+            return [PlannedDelivery(name, Fate.DEAD_LETTER, reason=gone, step="replay")]
+        config = pipeline.channel.config
+        context = MessageContext(str(item.delivery.inbox_id), item.received_us)
+        try:
+            message = Message.parse(item.content, charset=pipeline.charset)
+            plan = pipeline.channel.process(message, context, only=name)
+        except EngineError as error:
+            failed = Reason(str(error), "")
+            return [PlannedDelivery(name, Fate.DEAD_LETTER, reason=failed, step="channel")]
+        if name == UNMATCHED:
+            queued = [d for d in plan if d.fate is Fate.QUEUED]
+            return queued or [d for d in plan if d.destination == UNMATCHED]
+        decided = [d for d in plan if d.destination == name]
+        if not decided:
+            gone = Reason(f"{config.name} has no such destination any more", "")
+            return [PlannedDelivery(name, Fate.DEAD_LETTER, reason=gone, step="replay")]
+        return decided
+
+    @staticmethod
+    def _kind(decision: Sequence[PlannedDelivery]) -> str:
+        fates = {delivery.fate for delivery in decision}
+        if Fate.QUEUED in fates:
+            return "going"
+        return "filtered" if fates == {Fate.FILTERED} else "failed_again"
+
+    def _destination_name(self, item: _Found) -> str:
+        # written CHANNEL.DESTINATION in the name table
+        return self._parts.names.name(item.delivery.destination).partition(".")[2]
+
+    def _is_files(self, item: _Found) -> bool:
+        outbox = self._outboxes.get(item.letter.outbox)
+        destination = outbox.destinations.get(item.delivery.destination) if outbox else None
+        return destination is not None and destination.is_files
+
+    # --- acting -------------------------------------------------------------------------------
+
+    def _carry_out(
+        self, batch: Batch, item: _Found, decision: Sequence[PlannedDelivery], settled: _Settled
+    ) -> None:
+        match self._kind(decision):
+            case "going":
+                self._send_again(batch, item, decision, settled)
+            case "filtered":
+                reason = decision[0].reason.safe if decision[0].reason else ""
+                batch.outcomes.append(self._outcome(item, Fate.FILTERED, 0, reason))
+                batch.exceptions.append((item.letter.outbox, item.letter.seq))
+                self._note_removed(item, settled)
+            case _:
+                if decision:
+                    self._failed_again(batch, item, decision[0])
+
+    def _send_again(
+        self, batch: Batch, item: _Found, decision: Sequence[PlannedDelivery], settled: _Settled
+    ) -> None:
+        parts, delivery = self._parts, item.delivery
+        pipeline = self._pipelines[delivery.channel]
+        now_us = parts.clock.now_us()
+        old_outbox = self._outboxes[item.letter.outbox]
+        planned = Planned(
+            inbox_id=delivery.inbox_id,
+            received_us=item.received_us,
+            content=item.content,
+            plan=tuple(decision),
+            keys=split_keys(delivery),
+            run=item.runs + 1,
+        )
+        fates: list[PlannedFate] = []
+        last = 0
+        for again in decision:
+            target = pipeline.writer.targets[again.destination]
+            same_outbox = target.outbox is old_outbox
+            keeps = same_outbox and old_outbox.schedule.keeps_place(planned.keys)
+            place = delivery.place if keeps else 0
+            entry, state = pipeline.writer.queue(
+                batch, planned, again, now_us, place=place, origin_seq=item.letter.seq
+            )
+            entry.possible_duplicate = item.exception.possible_duplicate
+            fates.append(
+                PlannedFate(target.number, Fate.QUEUED, target.outbox.number, entry.seq, "")
+            )
+            if same_outbox:
+                # exceptional from the start: a restart must find it before what it held
+                batch.exceptions.append(_waiting(item, entry, now_us, parts.config_version))
+                settled.replaced.append(
+                    (old_outbox, item.letter.seq, _ENTRY_STATE[item.exception.state], entry)
+                )
+            else:
+                settled.fed.append((target.outbox, entry, state))
+            last = entry.seq
+        if not any(f.outbox == item.letter.outbox for f in fates):
+            self._note_removed(item, settled)
+        batch.plans.append(
+            PlanRow(
+                delivery.inbox_id,
+                item.runs + 1,
+                delivery.channel,
+                parts.config_version,
+                now_us,
+                tuple(fates),
+            )
+        )
+        batch.outcomes.append(self._outcome(item, Fate.QUEUED, last, "replayed"))
+        batch.exceptions.append((item.letter.outbox, item.letter.seq))
+
+    def _failed_again(self, batch: Batch, item: _Found, decision: PlannedDelivery) -> None:
+        """Keep the dead letter, with what stopped it this time. A drop on a replay stays with a person."""
+        reason = decision.reason or Reason("", "")
+        detail = b""
+        if reason.full:
+            outbox, seq = item.letter
+            detail = self._parts.ring.seal(BlobKind.DETAIL, outbox, seq, reason.full.encode())
+        if decision.step in ("stored", "replay"):
+            return  # the letter is as it was
+        batch.exceptions.append(
+            item.exception._replace(
+                reason=reason.safe,
+                step=decision.step,
+                detail=detail,
+                config_version=self._parts.config_version,
+            )
+        )
+
+    def _outcome(self, item: _Found, fate: Fate, superseded_by: int, reason: str) -> OutcomeRow:
+        exception = item.exception
+        return OutcomeRow(
+            item.letter.outbox,
+            item.letter.seq,
+            fate,
+            exception.code,
+            exception.refusals + exception.doubts,
+            self._parts.clock.now_us(),
+            0,
+            exception.possible_duplicate,
+            superseded_by,
+            reason,
+        )
+
+    def _note_removed(self, item: _Found, settled: _Settled) -> None:
+        outbox = self._outboxes.get(item.letter.outbox)
+        if outbox is not None:
+            settled.removed.append(
+                (
+                    outbox,
+                    item.letter.seq,
+                    _ENTRY_STATE[item.exception.state],
+                    item.delivery.destination,
+                )
+            )
+
+    def _audit(
+        self,
+        batch: Batch,
+        action: str,
+        actor: str,
+        reason: str,
+        how: str,
+        found: Sequence[_Found],
+    ) -> None:
+        """One record a letter, so that a message's history names who sent it again and why."""
+        parts = self._parts
+        now_us = parts.clock.now_us()
+        for item in found:
+            outbox, seq = item.letter
+            detail = b""
+            if reason:
+                detail = parts.ring.seal(
+                    BlobKind.AUDIT, now_us, item.delivery.inbox_id, reason.encode()
+                )
+            what = f"{parts.names.name(item.delivery.destination)} {outbox}/{seq} {how}".rstrip()
+            batch.audits.append(
+                NewAudit(now_us, actor, action, what, item.delivery.inbox_id, "done", detail)
+            )
+
+    @staticmethod
+    def _tell(settled: _Settled) -> None:
+        for outbox, seq, state, entry in settled.replaced:
+            outbox.replaced(seq, state, entry)
+        for outbox, seq, state, destination in settled.removed:
+            outbox.removed(seq, state, destination)
+        for outbox, entry, state in settled.fed:
+            outbox.feed([(entry, state)])
+
+
+def _waiting(item: _Found, entry: Entry, now_us: int, config_version: int) -> ExceptionRow:
+    """The row of a replay that waits for its turn."""
+    return ExceptionRow(
+        item.letter.outbox,
+        entry.seq,
+        ExceptionState.BEHIND,
+        0,
+        0,
+        0,
+        now_us,
+        "delivery",
+        "",
+        "replayed",
+        "",
+        b"",
+        config_version,
+        entry.possible_duplicate,
+    )
