@@ -86,6 +86,9 @@ class FileKek:
         """
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise KeyFileError(f"{path.parent}: cannot be made ({error.strerror})") from None
+        try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
             file = os.open(path, flags, 0o600)
         except FileExistsError:

@@ -47,13 +47,20 @@ def _uri(path: Path, query: str) -> str:
     return f"{path.absolute().as_uri()}?{query}"
 
 
+def _refuse_foreign(connection: apsw.Connection) -> None:
+    # before anything is changed: even a pragma would rewrite somebody else's file
+    has_tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
+    if has_tables and connection.pragma("application_id") != APPLICATION_ID:
+        raise StoreRefusedError("the file is not a store of ifengine")
+
+
 def open_writer(path: Path, vfs: str | None) -> apsw.Connection:
     """Open the one connection that writes, with everything that makes a commit durable.
 
     ``psow=0``: SQLite shall not believe that a drive leaves the rest of a torn sector alone.
 
     Raises:
-        StoreRefusedError: a pragma did not take effect.
+        StoreRefusedError: it is not a store, or a pragma did not take effect.
         apsw.Error: the file is no database, or cannot be read.
     """
     connection = apsw.Connection(
@@ -63,6 +70,7 @@ def open_writer(path: Path, vfs: str | None) -> apsw.Connection:
     )
     try:
         connection.set_busy_timeout(BUSY_MS)
+        _refuse_foreign(connection)
         connection.pragma("page_size", PAGE_BYTES)  # takes effect in a new database only
         _pragma(connection, "journal_mode", "wal", "wal")
         _pragma(connection, "synchronous", "full", FULL)
@@ -76,6 +84,8 @@ def open_writer(path: Path, vfs: str | None) -> apsw.Connection:
         _pragma(connection, "cache_size", str(-CACHE_KIB), -CACHE_KIB)
         _pragma(connection, "temp_store", "memory", FULL)
         connection.pragma("trusted_schema", "off")
+        # after a failure nothing may be written any more, not even by closing
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         if connection.pragma("page_size") != PAGE_BYTES:
             raise StoreRefusedError(f"the database has no pages of {PAGE_BYTES} bytes")
     except BaseException:
@@ -111,19 +121,15 @@ def migrate(connection: apsw.Connection, steps: list[tuple[int, str]]) -> None:
     """Bring the database to the newest schema, one transaction a step.
 
     Raises:
-        StoreRefusedError: it is not a store, or a newer engine made it.
+        StoreRefusedError: a newer engine made it.
     """
     newest = steps[-1][0]
     version = connection.pragma("user_version")
-    application = connection.pragma("application_id")
     if version > newest:
         raise StoreRefusedError(
             f"the store has schema {version}; this engine knows {newest}",
             hint="use the version of ifengine that wrote it",
         )
-    has_tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
-    if application != APPLICATION_ID and (version or has_tables):
-        raise StoreRefusedError("the file is not a store of ifengine")
     for number, statements in steps:
         if number <= version:
             continue

@@ -55,8 +55,11 @@ class SqliteWriter:
         cursor = connection.cursor()
         self._run = cursor.execute
         self._run_many = cursor.executemany
-        newest = self._run("SELECT seq, digest FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
-        self.head = EMPTY if newest is None else Head(*newest)
+        # read to the end: a statement left half read would hold a snapshot of the store open
+        newest: list[Any] = self._run(
+            "SELECT seq, digest FROM audit ORDER BY seq DESC LIMIT 1"
+        ).fetchall()
+        self.head = Head(*newest[0]) if newest else EMPTY
         self.mac: AuditMac | None = None
         self._swept_to = b""  # where the sweep over the guard's rows goes on
 
