@@ -1,9 +1,7 @@
 """Gauges, brought up to date when somebody looks: depth is kept as numbers, never counted."""
 
 import os
-import platform
 
-from ifengine import __version__
 from ifengine.clock import MICROSECONDS
 from ifengine.engine.building import Built
 from ifengine.engine.watch import Watch
@@ -25,22 +23,23 @@ class Gauges:
         self._watch = watch
         self._counted: dict[tuple[str, str, str], int] = {}
         metrics = parts.metrics
-        metrics.build_info.labels(__version__, platform.python_version()).set(1)
         metrics.disk_reserve_bytes.set(self._site.reserve_bytes)
         metrics.config_last_reload_successful.set(1)
         metrics.config_last_reload_success_timestamp_seconds.set(
             parts.clock.now_us() / MICROSECONDS
         )
         for name, table in self._site.tables.items():
-            metrics.table_entries.labels(name).set(len(table))
+            metrics.table_entries.labels(name).set(len(table.rows))
         for channel in self._site.channels:
             if channel.enabled:
                 metrics.expected_interval_seconds.labels(channel.name).set(0)
         self._certificates()
 
     def _certificates(self) -> None:
-        for connection in (*self._site.listeners.values(), *self._site.senders.values()):
-            tls = connection.tls
+        for tls in (
+            *(listener.tls for listener in self._site.listeners.values()),
+            *(sender.tls for sender in self._site.senders.values()),
+        ):
             if tls is not None and tls.cert is not None:
                 self._parts.metrics.certificate_expiry_timestamp_seconds.labels(
                     tls.name, "own"
@@ -82,7 +81,8 @@ class Gauges:
                 oldest = outbox.oldest_us(destination) if destination.waiting else 0
                 metrics.queue_oldest_timestamp_seconds.labels(*labels).set(oldest / MICROSECONDS)
                 metrics.queue_blocked.labels(*labels).set(outbox.is_blocked())
-                metrics.dead_letters.labels(*labels, "all").set(destination.dead)
+                for reason, count in destination.dead_by_reason.items():
+                    metrics.dead_letters.labels(*labels, reason).set(count)
             if outbox.up is not None:
                 metrics.destination_up.labels(outbox.name).set(outbox.up)
 

@@ -144,6 +144,7 @@ class Engine:
             group.before_commit.append(_audit_received)
             for outbox in built.outboxes.values():
                 group.before_commit.append(outbox.collect)
+            group.before_commit.append(_audit_counter(metrics))
             try:
                 await self._start(parts, built, runtime, watch)
             except BaseException:
@@ -331,6 +332,14 @@ class Engine:
 
 def _audit_gauge(metrics: Metrics) -> Callable[[bool], None]:
     return lambda valid: metrics.audit_chain_valid.set(valid)
+
+
+def _audit_counter(metrics: Metrics) -> Callable[[Batch], None]:
+    def count(batch: Batch) -> None:
+        for act in batch.audits:
+            metrics.audit_records_total.labels(act.action).inc()
+
+    return count
 
 
 def _audit_received(batch: Batch) -> None:

@@ -134,19 +134,19 @@ class Watch:
     def _start_purge(self) -> None:
         if not self._purging:
             self._purging = True
-            self._parts.spawn(self.purge())
+            self._parts.spawn(self._purge_once())
+
+    async def _purge_once(self) -> None:
+        try:
+            await self.purge()
+        finally:
+            self._purging = False
 
     async def purge(self) -> int:
         """Forget what is settled and older than `keep`; returns how many messages.
 
         Nothing is forgotten when the wall clock jumped: a day's drift could purge a month.
         """
-        try:
-            return await self._purge()
-        finally:
-            self._purging = False
-
-    async def _purge(self) -> int:
         parts, site = self._parts, self._settings.site
         now_us = parts.clock.now_us()
         if await self._clock_is_wrong(now_us):

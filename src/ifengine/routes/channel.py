@@ -8,7 +8,8 @@ from ifengine.hl7.identifiers import patient_identifiers
 from ifengine.hl7.message import Message
 from ifengine.routes.config.models import ChannelConfig, DestinationConfig, SiteConfig
 from ifengine.store.base import Fate
-from ifengine.transforms.base import DroppedError, Reason, StepFailedError, StepScope, Trace
+from ifengine.transforms.base import DroppedError, Reason, StepFailedError, StepScope
+from ifengine.transforms.trace import Trace
 
 UNMATCHED = (
     "unmatched"  # where a message waits that no destination accepts, `no_match: dead_letter`

@@ -16,7 +16,7 @@ from ifengine.hl7.message import Message
 from ifengine.routes.channel import UNMATCHED, MessageContext, PlannedDelivery
 from ifengine.routes.delivery import Outbox
 from ifengine.routes.lanes import Entry, EntryState
-from ifengine.routes.outbox_loading import split_keys, unseal_content
+from ifengine.routes.outbox_loading import dead_label, split_keys, unseal_content
 from ifengine.routes.parts import Parts
 from ifengine.routes.pipeline import Pipeline
 from ifengine.routes.planning import Planned
@@ -84,8 +84,8 @@ class _Found(NamedTuple):
 class _Settled:
     """What the outboxes hear once the batch is on stable storage."""
 
-    replaced: list[tuple[Outbox, int, EntryState, Entry]] = field(default_factory=list)
-    removed: list[tuple[Outbox, int, EntryState, int]] = field(default_factory=list)
+    replaced: list[tuple[Outbox, int, EntryState, str, Entry]] = field(default_factory=list)
+    removed: list[tuple[Outbox, int, EntryState, str, int]] = field(default_factory=list)
     fed: list[tuple[Outbox, Entry, EntryState]] = field(default_factory=list)
 
 
@@ -320,7 +320,13 @@ class DeadLetters:
                 # exceptional from the start: a restart must find it before what it held
                 batch.exceptions.append(_waiting(item, entry, now_us, parts.config_version))
                 settled.replaced.append(
-                    (old_outbox, item.letter.seq, _ENTRY_STATE[item.exception.state], entry)
+                    (
+                        old_outbox,
+                        item.letter.seq,
+                        _ENTRY_STATE[item.exception.state],
+                        dead_label(item.exception.stage, item.exception.reason),
+                        entry,
+                    )
                 )
             else:
                 settled.fed.append((target.outbox, entry, state))
@@ -381,6 +387,7 @@ class DeadLetters:
                     outbox,
                     item.letter.seq,
                     _ENTRY_STATE[item.exception.state],
+                    dead_label(item.exception.stage, item.exception.reason),
                     item.delivery.destination,
                 )
             )
@@ -411,10 +418,10 @@ class DeadLetters:
 
     @staticmethod
     def _tell(settled: _Settled) -> None:
-        for outbox, seq, state, entry in settled.replaced:
-            outbox.replaced(seq, state, entry)
-        for outbox, seq, state, destination in settled.removed:
-            outbox.removed(seq, state, destination)
+        for outbox, seq, state, label, entry in settled.replaced:
+            outbox.replaced(seq, state, label, entry)
+        for outbox, seq, state, label, destination in settled.removed:
+            outbox.removed(seq, state, label, destination)
         for outbox, entry, state in settled.fed:
             outbox.feed([(entry, state)])
 

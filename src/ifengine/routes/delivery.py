@@ -1,15 +1,18 @@
 """One outbox at work: takes deliveries in order, hands them to lanes, writes down how they ended."""
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ifengine.errors import EngineError
 from ifengine.routes.endpoints.base import Lane, Parcel
 from ifengine.routes.lanes import Entry, EntryState, Schedule
 from ifengine.routes.outbox_loading import (
     Loaded,
+    Unsettled,
     count_unsettled,
+    dead_label,
     load_page,
     load_stuck,
     unseal_content,
@@ -62,11 +65,13 @@ class Destination:
     waiting: int = 0  # not settled and not dead
     dead: int = 0
     held: int = 0
+    dead_by_reason: Counter[str] = field(default_factory=Counter)
 
-    def count(self, state: EntryState, by: int) -> None:
-        """Count a delivery that enters or leaves in a state."""
+    def count(self, state: EntryState, by: int, label: str = "steps") -> None:
+        """Count deliveries that enter or leave in a state; ``label`` is a dead letter's reason."""
         if state is EntryState.DEAD:
             self.dead += by
+            self.dead_by_reason[label] += by
             return
         self.waiting += by
         if state is EntryState.HELD:
@@ -124,7 +129,7 @@ class Outbox:
 
         def look(
             reader: Reader,
-        ) -> tuple[int, int, list[Loaded], list[tuple[int, EntryState, int]]]:
+        ) -> tuple[int, int, list[Loaded], list[Unsettled]]:
             cursor = reader.cursor(CursorKind.OUTBOX, number)
             head = max(reader.outbox_head(number), cursor)
             return (
@@ -141,10 +146,10 @@ class Outbox:
         if self._parts.unclean:
             # without a clean stop, whatever lay in the settle window may have been sent
             self._suspect_through = min(head, cursor + schedule.window)
-        for number_of_destination, state, count in counts:
-            destination = self.destinations.get(number_of_destination)
+        for unsettled in counts:
+            destination = self.destinations.get(unsettled.destination)
             if destination is not None:
-                destination.count(state, count)
+                destination.count(unsettled.state, unsettled.count, unsettled.label)
         for loaded in stuck:
             self._enter(loaded)
         await self._refill()
@@ -411,8 +416,9 @@ class Outbox:
                 behind = self.schedule.die(entry)
                 state = ExceptionState.DEAD_LETTER
                 destination.waiting -= 1
-                destination.dead += 1
-                self._metrics[entry.destination].dead_lettered(decision.reason)
+                label = dead_label("delivery", decision.reason)
+                destination.count(EntryState.DEAD, 1, label)
+                self._metrics[entry.destination].dead_lettered(label)
             case Action.HOLD:
                 behind = self.schedule.defer(entry, EntryState.HELD, 0.0)
                 state = ExceptionState.HELD
@@ -510,20 +516,20 @@ class Outbox:
 
     # --- people --------------------------------------------------------------------------------------
 
-    def replaced(self, old_seq: int, old_state: EntryState, entry: Entry) -> None:
+    def replaced(self, old_seq: int, old_state: EntryState, label: str, entry: Entry) -> None:
         """A replay, on stable storage, takes the place of a dead or held delivery."""
         destination = self.destinations.get(entry.destination)
         if destination is not None:
-            destination.count(old_state, -1)
+            destination.count(old_state, -1, label)
             destination.count(EntryState.WAITING, 1)
         self.schedule.replace(old_seq, entry)
         self.pump()
 
-    def removed(self, seq: int, state: EntryState, destination_number: int) -> None:
+    def removed(self, seq: int, state: EntryState, label: str, destination_number: int) -> None:
         """A dead or held delivery was settled by a person, durably."""
         destination = self.destinations.get(destination_number)
         if destination is not None:
-            destination.count(state, -1)
+            destination.count(state, -1, label)
         self.schedule.remove(seq)
         self.pump()
 
@@ -598,20 +604,9 @@ class _DestinationMetrics:
         self._settled.inc()
         self._end_to_end.observe(seconds)
 
-    def dead_lettered(self, reason: str) -> None:
+    def dead_lettered(self, label: str) -> None:
         self._dead.inc()
-        self._metrics.dead_lettered_total.labels(*self._labels, reason_label(reason)).inc()
+        self._metrics.dead_lettered_total.labels(*self._labels, label).inc()
 
     def in_doubt(self) -> None:
         self._in_doubt.inc()
-
-
-_REASONS = ("answered AE", "answered AR", "answered CE", "answered CR", "no answer", "unreachable")
-
-
-def reason_label(reason: str) -> str:
-    """Return a dead letter's reason as a metric label, from a closed list."""
-    for known in _REASONS:
-        if reason.startswith(known):
-            return known.replace(" ", "_").lower()
-    return "other"

@@ -125,19 +125,44 @@ def _loaded(
 COUNT_PAGE = 2000
 
 
-def count_unsettled(reader: Reader, outbox: int, cursor: int) -> list[tuple[int, EntryState, int]]:
-    """Return (destination, state, count) of what is not settled; read once, at the start."""
-    counts: Counter[tuple[int, EntryState]] = Counter()
-    exceptions = {row.seq: _STATES[row.state] for row in reader.exceptions(outbox)}
-    for seq, state in exceptions.items():
-        delivery = reader.outbox_entry(outbox, seq)
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """How many deliveries of a destination stand in a state; ``label`` is a dead letter's reason."""
+
+    destination: int
+    state: EntryState
+    label: str
+    count: int
+
+
+def count_unsettled(reader: Reader, outbox: int, cursor: int) -> list[Unsettled]:
+    """Count what is not settled; read once, at the start."""
+    counts: Counter[tuple[int, EntryState, str]] = Counter()
+    stuck = set()
+    for row in reader.exceptions(outbox):
+        delivery = reader.outbox_entry(outbox, row.seq)
+        stuck.add(row.seq)
         if delivery is not None:
-            counts[delivery.destination, state] += 1
+            label = dead_label(row.stage, row.reason)
+            counts[delivery.destination, _STATES[row.state], label] += 1
     settled = {row.seq for row in reader.outcomes_after(outbox, cursor)}
     after = cursor
     while rows := reader.outbox_after(outbox, after, COUNT_PAGE):
         after = rows[-1].seq
-        for row in rows:
-            if row.seq not in exceptions and row.seq not in settled:
-                counts[row.destination, EntryState.WAITING] += 1
-    return [(destination, state, count) for (destination, state), count in counts.items()]
+        for waiting in rows:
+            if waiting.seq not in stuck and waiting.seq not in settled:
+                counts[waiting.destination, EntryState.WAITING, ""] += 1
+    return [Unsettled(*key, count) for key, count in counts.items()]
+
+
+_REASONS = ("answered AE", "answered AR", "answered CE", "answered CR", "no answer", "unreachable")
+
+
+def dead_label(stage: str, reason: str) -> str:
+    """Return a dead letter's reason as a metric label, from a closed list."""
+    if stage == "steps":
+        return "steps"
+    for known in _REASONS:
+        if reason.startswith(known):
+            return known.replace(" ", "_").lower()
+    return "other"
