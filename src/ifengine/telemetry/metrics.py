@@ -7,7 +7,7 @@ becomes a label: the types of messages go through :func:`type_label`.
 import math
 import platform
 from collections.abc import Mapping, Set
-from typing import Generic, NamedTuple, TypeVar, cast
+from typing import Generic, NamedTuple, TypeVar
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -176,7 +176,7 @@ class Labelled(Generic[M]):
                 if self._overflow is not None:
                     self._overflow.labels(self._name).inc()
                 return self._sink
-            child = cast("M", self._parent.labels(*values))
+            child = self._parent.labels(*values)
             self._children[values] = child
         return child
 
