@@ -1,0 +1,254 @@
+"""What a step is: an action on one message, where it runs, and how it says that it cannot.
+
+A step raises ``ReasonError``; the step that ran it adds its number and its line.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ifengine.errors import EngineError, FieldError
+from ifengine.hl7.condition import Condition
+from ifengine.hl7.message import Message
+from ifengine.hl7.path import Path
+from ifengine.transforms.tables import Table
+
+if TYPE_CHECKING:
+    from ifengine.transforms.trace import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a message went no further. ``safe`` is made of the configuration only.
+
+    ``full`` may hold a value of the message: it is sealed and never logged.
+    """
+
+    safe: str
+    full: str = field(repr=False)
+
+
+class ReasonError(EngineError):
+    """An action cannot be done. Only its safe form is the text of the exception."""
+
+    code = "step_failed"
+
+    def __init__(self, safe: str, full: str = "") -> None:
+        super().__init__(safe)
+        self.reason = Reason(safe, full or safe)
+
+
+class StepFailedError(EngineError):
+    """A step failed: the message, or its copy for this destination, goes to the dead letters."""
+
+    code = "step_failed"
+
+    def __init__(self, reason: Reason, step: str, line: int) -> None:
+        super().__init__(f"{step}: {reason.safe}")
+        self.reason = reason
+        self.step = step  # "step 4 lookup"
+        self.line = line
+
+
+class DroppedError(EngineError):
+    """``drop``: the message ends here on purpose, counted and acknowledged."""
+
+    code = "dropped"
+
+    def __init__(self, reason: Reason, step: str = "", line: int = 0) -> None:
+        super().__init__(f"{step}: {reason.safe}" if step else reason.safe)
+        self.reason = reason
+        self.step = step
+        self.line = line
+
+
+@dataclass(slots=True)
+class StepScope:
+    """One message on its way through the steps.
+
+    ``now_us`` is fixed for the message, microseconds since 1970 UTC. ``variables`` belong to this
+    message and this destination: pass a copy of the channel's to each destination.
+    """
+
+    message: Message
+    tables: Mapping[str, Table]
+    now_us: int
+    message_id: str
+    variables: dict[str, str] = field(default_factory=dict, repr=False)
+    segment: int | None = None
+    trace: "Trace | None" = None
+    # the positions that running loops still have to visit; they move with every insert and delete
+    loops: list[list[int]] = field(default_factory=list)
+
+    def table(self, name: str) -> Table:
+        """Return a table by name; the configuration was checked to have it."""
+        return self.tables[name]
+
+    def note(self, text: str) -> None:
+        """Tell a trace, where there is one, what a person should know: no values."""
+        if self.trace is not None:
+            self.trace.note(text)
+
+    def insert_segment(self, at: int, name: str) -> int:
+        """Insert an empty segment; running loops keep their place."""
+        position = self.message.insert_segment(at, name)
+        if self.segment is not None and self.segment >= position:
+            self.segment += 1
+        for pending in self.loops:
+            pending[:] = [i + 1 if i >= position else i for i in pending]
+        return position
+
+    def delete_segments(self, indexes: Iterable[int]) -> None:
+        """Delete segments; running loops skip those that are gone and keep their place.
+
+        ``segment`` becomes None where the current one is deleted: its turn ends.
+        """
+        gone = frozenset(indexes)
+        if not gone:
+            return
+        self.message.delete_segments(gone)
+        if self.segment is not None:
+            self.segment = _moved(self.segment, gone)
+        for pending in self.loops:
+            moved = (_moved(i, gone) for i in pending)
+            pending[:] = [i for i in moved if i is not None]
+
+
+def _moved(position: int, gone: frozenset[int]) -> int | None:
+    if position in gone:
+        return None
+    return position - sum(1 for i in gone if i < position)
+
+
+Action = Callable[[StepScope], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """What a step touches, for checks that know the site: safety-rules.md 10, 12 and 22."""
+
+    reads: tuple[Path, ...] = ()
+    writes: tuple[Path, ...] = ()
+    deletes: tuple[Path, ...] = ()  # segments, `delete_segments`
+    keeps: tuple[str, ...] | None = None  # names, `keep_segments`; the others go
+    tables: tuple[str, ...] = ()
+    sets_variables: tuple[str, ...] = ()
+    reads_variables: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledStep:
+    """A verb with its parameters, bound into one action."""
+
+    number: str
+    verb: str
+    line: int
+    action: Action = field(repr=False)
+    when: Condition | None = None
+    name: str = ""
+    detail: str = ""
+    uses: Uses = field(default=Uses(), repr=False)
+    inner: tuple["Steps", ...] = field(default=(), repr=False)  # the lists under `do`
+
+    @property
+    def label(self) -> str:
+        """``step 4 lookup``."""
+        return f"step {self.number} {self.verb}"
+
+    def run(self, scope: StepScope) -> bool:
+        """Do it, unless ``when`` says no. Return whether it was done.
+
+        Raises:
+            StepFailedError: it cannot be done.
+            DroppedError: it was a ``drop``.
+        """
+        try:
+            if self.when is not None and not self.when.holds(scope):
+                return False
+            self.action(scope)
+        except ReasonError as error:
+            raise StepFailedError(error.reason, self.label, self.line) from None
+        except FieldError as error:
+            raise StepFailedError(Reason(str(error), str(error)), self.label, self.line) from None
+        except DroppedError as error:
+            if error.step:
+                raise
+            raise DroppedError(error.reason, self.label, self.line) from None
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The steps of a channel or a destination, compiled once."""
+
+    steps: tuple[CompiledStep, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do: the bytes stay as they are."""
+        return not self.steps
+
+    def run(self, scope: StepScope) -> None:
+        """Run all steps in order on ``scope.message``.
+
+        Raises:
+            StepFailedError: a step cannot be done; the message is half changed, discard it.
+            DroppedError: the message ends here.
+        """
+        trace = scope.trace
+        if trace is not None:
+            for step in self.steps:
+                trace.run(step, scope)
+            return
+        for step in self.steps:
+            step.run(scope)
+
+    def listing(self) -> list[tuple[str, str, int]]:
+        """Return number, verb and line of every step, nested ones after their parent."""
+        return [(step.number, step.verb, step.line) for step in self.all()]
+
+    def all(self) -> Iterator[CompiledStep]:
+        """Yield every step, nested ones after their parent."""
+        for step in self.steps:
+            yield step
+            for inner in step.inner:
+                yield from inner.all()
+
+    def paths_read(self) -> tuple[Path, ...]:
+        """Return every path that a step or its ``when`` reads."""
+        found: list[Path] = []
+        for step in self.all():
+            found += step.uses.reads
+            if step.when is not None:
+                found += step.when.paths()
+        return tuple(found)
+
+    def paths_written(self) -> tuple[Path, ...]:
+        """Return every path that a step writes, in place or not."""
+        return tuple(path for step in self.all() for path in step.uses.writes)
+
+    def segments_deleted(self) -> tuple[Path, ...]:
+        """Return the segment paths of every ``delete_segments``."""
+        return tuple(path for step in self.all() for path in step.uses.deletes)
+
+    def segments_kept(self) -> tuple[tuple[str, ...], ...]:
+        """Return the lists of every ``keep_segments``."""
+        return tuple(step.uses.keeps for step in self.all() if step.uses.keeps is not None)
+
+    def table_names(self) -> frozenset[str]:
+        """Return every table that a step or its ``when`` uses."""
+        found = {name for step in self.all() for name in step.uses.tables}
+        for step in self.all():
+            found.update(step.when.table_names() if step.when is not None else ())
+        return frozenset(found)
+
+    def variables_set(self) -> frozenset[str]:
+        """Return the names that ``let`` makes."""
+        return frozenset(name for step in self.all() for name in step.uses.sets_variables)
+
+    def variables_read(self) -> frozenset[str]:
+        """Return the names that placeholders and conditions read."""
+        found = {name for step in self.all() for name in step.uses.reads_variables}
+        for step in self.all():
+            found.update(step.when.variables() if step.when is not None else ())
+        return frozenset(found)

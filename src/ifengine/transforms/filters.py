@@ -1,0 +1,125 @@
+"""The filters of placeholders: one function each. All leave empty and ``""`` alone."""
+
+import hashlib
+import re
+from collections.abc import Callable
+
+from ifengine.hl7.message import NULL
+from ifengine.hl7.times import check_format, format_time, parse_time
+from ifengine.transforms.base import ReasonError, StepScope
+
+Filter = Callable[[str, StepScope], str]
+
+_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
+
+
+def title_case(text: str) -> str:
+    """Return every word with a capital and small letters."""
+    return _WORD.sub(lambda match: match[0][0].upper() + match[0][1:].lower(), text)
+
+
+def look_up(table: str, column: int, text: str, scope: StepScope) -> str:
+    """Return one result of a single-key table.
+
+    Raises:
+        ReasonError: there is no row; the safe form does not name the value.
+    """
+    found = scope.table(table).lookup((text,))
+    if found is None:
+        raise ReasonError(f"{table} has no entry", f'{table} has no entry for "{text}"')
+    return found[column]
+
+
+def _upper() -> Filter:
+    return lambda text, scope: text.upper()
+
+
+def _lower() -> Filter:
+    return lambda text, scope: text.lower()
+
+
+def _title() -> Filter:
+    return lambda text, scope: title_case(text)
+
+
+def _trim() -> Filter:
+    return lambda text, scope: text.strip()
+
+
+def _digits() -> Filter:
+    return lambda text, scope: "".join(c for c in text if "0" <= c <= "9")
+
+
+def _sha256() -> Filter:
+    return lambda text, scope: hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _left(n: str) -> Filter:
+    count = _count(n)
+    return lambda text, scope: text[:count]
+
+
+def _right(n: str) -> Filter:
+    count = _count(n)
+    return lambda text, scope: text[-count:]
+
+
+def _pad(n: str, character: str) -> Filter:
+    count = _count(n)
+    if len(character) != 1:
+        raise ValueError("pads with one character")
+    return lambda text, scope: text.rjust(count, character)
+
+
+def _date(form: str) -> Filter:
+    wrong = check_format(form)
+    if wrong:
+        raise ValueError(wrong)
+
+    def reformat(text: str, scope: StepScope) -> str:
+        time = parse_time(text)
+        shown = None if time is None else format_time(time, form)
+        if shown is None:
+            rule = "is not a date" if time is None else "does not have every part of the format"
+            raise ReasonError(f"a value {rule} (date filter)")
+        return shown
+
+    return reformat
+
+
+def _table(name: str) -> Filter:
+    return lambda text, scope: look_up(name, scope.table(name).column("to") or 0, text, scope)
+
+
+def _default(value: str) -> Filter:
+    return lambda text, scope: text or value
+
+
+def _count(n: str) -> int:
+    if not n.isdecimal() or not 1 <= int(n[:6]) <= 10_000:
+        raise ValueError("takes a number from 1 to 10000")
+    return int(n)
+
+
+# name -> (how many arguments, maker). A maker raises ValueError with what is wrong.
+FILTERS: dict[str, tuple[int, Callable[..., Filter]]] = {
+    "upper": (0, _upper),
+    "lower": (0, _lower),
+    "title": (0, _title),
+    "trim": (0, _trim),
+    "digits": (0, _digits),
+    "left": (1, _left),
+    "right": (1, _right),
+    "pad": (2, _pad),
+    "default": (1, _default),
+    "date": (1, _date),
+    "table": (1, _table),
+    "sha256": (0, _sha256),
+}
+# the only one that has something to say about nothing
+ON_EMPTY = frozenset({"default"})
+
+
+def leaves_alone(text: str) -> bool:
+    """Whether a value verb or filter has nothing to do (safety-rules.md 20)."""
+    return not text or text == NULL

@@ -1,0 +1,45 @@
+"""``choose`` … ``otherwise``: run the first branch whose condition holds."""
+
+from ifengine.hl7.condition import Condition
+from ifengine.transforms.base import Steps, StepScope, Uses
+from ifengine.transforms.reading import Built, Context
+from ifengine.transforms.source import Items, Node
+
+_EXAMPLE = "choose: [{when: PV1-2 = I, do: [{set: {PV1-18: A}}]}]"
+
+
+def build(value: Node, context: Context) -> Built | None:
+    """Read a list of ``{when, do}``, with ``otherwise`` beside it."""
+    if not isinstance(value, Items) or not value.items:
+        context.error("E104", value.position, "choose is a list of branches", _EXAMPLE)
+        return None
+    branches: list[tuple[Condition | None, Steps]] = []
+    for number, branch in enumerate(value, 1):
+        given = context.parameters(branch, required=("when", "do"), example=_EXAMPLE)
+        if given is None:
+            continue
+        text = context.text(given["when"], "when")
+        when = None if text is None else context.condition(text)
+        steps = context.compile_list(given["do"], context, f"{context.number}.{number}")
+        branches.append((when, steps))
+    otherwise = context.options.get("otherwise")
+    fallback = (
+        Steps()
+        if otherwise is None
+        else context.compile_list(otherwise, context, f"{context.number}.{len(value.items) + 1}")
+    )
+
+    def act(scope: StepScope) -> None:
+        for when, steps in branches:
+            if when is not None and when.holds(scope):
+                steps.run(scope)
+                return
+        fallback.run(scope)
+
+    conditions = [when for when, _ in branches if when is not None]
+    uses = Uses(
+        reads=tuple(path for when in conditions for path in when.paths()),
+        tables=tuple(name for when in conditions for name in when.table_names()),
+        reads_variables=tuple(name for when in conditions for name in when.variables()),
+    )
+    return Built(act, uses, inner=(*(steps for _, steps in branches), fallback))

@@ -1,0 +1,80 @@
+"""``copy``: copy a node with its structure, repetitions included."""
+
+import re
+
+from ifengine.hl7.path import Path, Which, holds_something
+from ifengine.transforms.base import ReasonError, StepScope, Uses
+from ifengine.transforms.reading import Built, Context
+from ifengine.transforms.source import Node, Text
+from ifengine.transforms.writing import targets
+
+_ARROW = re.compile(r"\s*->\s*")
+_OTHER_ARROWS = re.compile(r"=>|→|<-|\s+to\s+|>")
+
+
+def build(value: Node, context: Context) -> Built | None:
+    """Read one or a list of ``A -> B``, with ``create: yes`` beside it."""
+    create = context.flag("create")
+    pairs = read_arrows(value, context)
+
+    def act(scope: StepScope) -> None:
+        for source, target in pairs:
+            copy_node(scope, source, target, create=create)
+
+    return Built(act, arrow_uses(pairs))
+
+
+def arrow_uses(pairs: list[tuple[Path, Path]]) -> Uses:
+    """Return what a list of arrows reads and writes."""
+    return Uses(reads=tuple(a for a, _ in pairs), writes=tuple(b for _, b in pairs))
+
+
+def read_arrows(value: Node, context: Context) -> list[tuple[Path, Path]]:
+    """Return the pairs of ``A -> B``."""
+    found: list[tuple[Path, Path]] = []
+    for text in context.texts(value, "A -> B"):
+        arrow = _ARROW.search(text.value)
+        if arrow is None:
+            other = _OTHER_ARROWS.search(text.value)
+            at = text.at(other.start() if other else 0)
+            context.error("E110", at, f"{context.verb} needs an arrow", f"{context.verb}: A -> B")
+            continue
+        left = Text(text.value[: arrow.start()], text.position, text.plain, text.literal)
+        right = Text(text.value[arrow.end() :], text.at(arrow.end()), True, text.literal)
+        source = context.reads(left)
+        target = context.writes(right)
+        if source is not None and _takes_several(source):
+            context.error("E306", text.at(0), f"{context.verb} takes one node, not all", "[1]")
+        elif source is not None and target is not None:
+            found.append((source, target))
+    return found
+
+
+def _takes_several(path: Path) -> bool:
+    return Which.ALL in (path.head.index, path.repetition)
+
+
+def copy_node(scope: StepScope, source: Path, target: Path, *, create: bool = False) -> bool:
+    """Copy one node. An empty one changes nothing (safety-rules.md 20); return whether it did.
+
+    Raises:
+        ReasonError: the structure of the node does not fit into the target.
+    """
+    message = scope.message
+    node = source.first(message, scope)
+    if node is None:
+        return False
+    if source.component is None and source.repetition is None:
+        node = node._replace(repetition=None)
+    if not holds_something(message, node):
+        return False
+    raw = message.raw(*node)
+    given = message.delimiters
+    for into in targets(scope, target, create=create):
+        higher = [given.repetition] if into.repetition is not None else []
+        higher += [given.component] if into.component is not None else []
+        higher += [given.subcomponent] if into.subcomponent is not None else []
+        if any(sign and sign in raw for sign in higher):
+            raise ReasonError(f"{source.text} has parts that do not fit into {target.text}")
+        message.set_raw(*into, raw)
+    return True

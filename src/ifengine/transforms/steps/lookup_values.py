@@ -1,0 +1,198 @@
+"""``lookup``: replace a value by a table. A value without a row must be answered: ``missing``."""
+
+from dataclasses import dataclass
+
+from ifengine.hl7.message import NULL, Message
+from ifengine.hl7.path import NodeRef, Path
+from ifengine.transforms.base import Action, ReasonError, StepScope, Uses
+from ifengine.transforms.reading import Built, Context
+from ifengine.transforms.source import Entries, Node, Text
+from ifengine.transforms.tables import Table
+from ifengine.transforms.template import Template
+from ifengine.transforms.writing import targets
+
+_EXAMPLE = "lookup: {table: ward, from: PV1-3.1, missing: dead_letter}"
+_OPTIONAL = ("from", "keys", "to", "column", "missing", "empty", "null")
+
+
+@dataclass(frozen=True, slots=True)
+class _Lookup:
+    """What a lookup answers. None of ``missing`` is ``dead_letter``; ``keep`` is its own flag."""
+
+    table: str
+    column: int
+    missing: Template | None
+    keep: bool
+    empty: Template | None
+    null: Template | None
+
+    def answer(self, scope: StepScope, values: tuple[str, ...]) -> str | None:
+        """Return the text to write, None to leave the target as it is.
+
+        Raises:
+            ReasonError: there is no row and ``missing`` is ``dead_letter``.
+        """
+        if not any(values):
+            return None if self.empty is None else self.empty.render(scope)
+        if NULL in values:
+            return None if self.null is None else self.null.render(scope)
+        found = scope.table(self.table).lookup(values)
+        if found is not None:
+            return found[self.column]
+        if self.missing is not None:
+            return self.missing.render(scope)
+        if self.keep:
+            return None
+        shown = ", ".join(f'"{value}"' for value in values)
+        raise ReasonError(f"{self.table} has no entry", f"{self.table} has no entry for {shown}")
+
+
+def build(value: Node, context: Context) -> Built | None:
+    """Read ``{table, from or keys, to, column, missing, empty, null}``."""
+    given = context.parameters(value, required=("table",), optional=_OPTIONAL, example=_EXAMPLE)
+    if given is None:
+        return None
+    sources = _sources(given, context)
+    target = _target(given, sources, context)
+    table = _table(given["table"], sources, context)
+    column = None if table is None else _column(table, given.get("column"), context)
+    missing = _missing(given, context)
+    if not sources or target is None or table is None or column is None or missing is None:
+        return None
+    replacement, keep = missing
+    lookup = _Lookup(
+        table.name,
+        column,
+        replacement,
+        keep,
+        _template(given.get("empty"), "empty", context),
+        _template(given.get("null"), "null", context),
+    )
+    order = {name: number for number, name in enumerate(table.keys)}
+    reads = [path for _, path in sorted(sources, key=lambda pair: order.get(pair[0], 0))]
+    uses = Uses(reads=tuple(reads), writes=(target,), tables=(table.name,))
+    if "to" not in given or reads == [target]:
+        return Built(_in_place(target, lookup), uses, table.name)
+    return Built(_elsewhere(reads, target, lookup), uses, table.name)
+
+
+def _in_place(path: Path, lookup: _Lookup) -> Action:
+    """Replace every occurrence; of a composite one, the first leaf (safety-rules.md 21)."""
+
+    def act(scope: StepScope) -> None:
+        message = scope.message
+        for node in path.nodes(message, scope, every=True) or _empty_nodes(scope, path, lookup):
+            leaf = _first_leaf(message, node)
+            text = lookup.answer(scope, (message.text(*leaf),))
+            if text is not None:
+                message.set_text(*leaf, text)
+
+    return act
+
+
+def _empty_nodes(scope: StepScope, path: Path, lookup: _Lookup) -> list[NodeRef]:
+    """Return where ``empty:`` writes when the field has no repetition at all."""
+    return [] if lookup.empty is None else targets(scope, path)
+
+
+def _first_leaf(message: Message, node: NodeRef) -> NodeRef:
+    given = message.delimiters
+    raw = message.raw(*node)
+    i, f, r, c, s = node
+    if c is None and given.component and given.component in raw:
+        c = 1
+    if s is None and given.subcomponent and given.subcomponent in message.raw(i, f, r, c):
+        c, s = c or 1, 1
+    return NodeRef(i, f, r, c, s)
+
+
+def _elsewhere(reads: list[Path], target: Path, lookup: _Lookup) -> Action:
+    def act(scope: StepScope) -> None:
+        values = tuple(path.leaf(scope) for path in reads)
+        text = lookup.answer(scope, values)
+        if text is None:
+            return
+        message = scope.message
+        for node in targets(scope, target):
+            message.set_text(*node, text)
+
+    return act
+
+
+def _sources(given: dict[str, Node], context: Context) -> list[tuple[str, Path]]:
+    """Return the paths that give the keys, with the name of their column (empty for ``from``)."""
+    one, several = given.get("from"), given.get("keys")
+    if (one is None) == (several is None):
+        context.error("E102", context.at, "lookup needs one of from and keys", _EXAMPLE)
+        return []
+    if isinstance(several, Entries):
+        read = [
+            (name.value, context.reads(text))
+            for name, node in several
+            if (text := context.text(node, "path")) is not None
+        ]
+        return [(name, path) for name, path in read if path is not None]
+    if several is not None:
+        context.error("E104", several.position, "keys names columns", "keys: {code: OBX-3.1}")
+        return []
+    text = context.text(one, "from") if one is not None else None
+    if text is None:
+        return []
+    path = context.in_place(text) if "to" not in given else context.reads(text)
+    return [] if path is None else [("", path)]
+
+
+def _target(
+    given: dict[str, Node], sources: list[tuple[str, Path]], context: Context
+) -> Path | None:
+    node = given.get("to")
+    if node is not None:
+        text = context.text(node, "to")
+        return None if text is None else context.writes(text)
+    if "keys" in given:
+        context.error("E102", context.at, "lookup with keys needs to", "to: OBX-3.1")
+        return None
+    return sources[0][1] if sources else None
+
+
+def _table(node: Node, sources: list[tuple[str, Path]], context: Context) -> Table | None:
+    text = context.text(node, "table")
+    if text is None:
+        return None
+    names = [name for name, _ in sources]
+    if not names or names == [""]:
+        return context.table(text.value, text, keys=1)
+    table = context.table(text.value, text)
+    if table is not None and sorted(names) != sorted(table.keys):
+        listed = ", ".join(table.keys)
+        context.error("E308", text.position, f'keys of table "{table.name}": {listed}')
+        return None
+    return table
+
+
+def _column(table: Table, node: Node | None, context: Context) -> int | None:
+    text = context.text(node, "column") if node is not None else None
+    name = "to" if text is None else text.value
+    column = table.column(name)
+    if column is None:
+        at = context.at if text is None else text.position
+        listed = ", ".join(table.results)
+        context.error("E308", at, f'table "{table.name}" has no result column "{name}"', listed)
+    return column
+
+
+def _missing(given: dict[str, Node], context: Context) -> tuple[Template | None, bool] | None:
+    node = given.get("missing")
+    if node is None:
+        hint = "missing: dead_letter, keep or a text"
+        context.error("E102", context.at, "lookup needs missing: what if there is no row?", hint)
+        return None
+    if isinstance(node, Text) and node.value in ("dead_letter", "keep"):
+        return None, node.value == "keep"
+    template = _template(node, "missing", context)
+    return None if template is None else (template, False)
+
+
+def _template(node: Node | None, what: str, context: Context) -> Template | None:
+    text = None if node is None else context.text(node, what)
+    return None if text is None else context.template(text)

@@ -1,0 +1,39 @@
+"""``require``: stop with a reason where a field is empty. HL7 null counts as empty."""
+
+from ifengine.hl7.message import NULL
+from ifengine.hl7.path import Path, holds_something
+from ifengine.transforms.base import ReasonError, StepScope
+from ifengine.transforms.reading import Built, Context
+from ifengine.transforms.source import Node
+from ifengine.transforms.steps.set_fields import uses_of
+from ifengine.transforms.template import Template
+
+
+def build(value: Node, context: Context) -> Built | None:
+    """Read ``{PATH: text}``."""
+    wanted: list[tuple[Path, Template]] = []
+    for key, text in context.pairs(value, "require: {PID-3: no patient identifier}"):
+        path, template = context.field(key, written=False), context.template(text)
+        if path is None or template is None or context.is_unsaid(path, key):
+            continue
+        if not template.text.strip():
+            context.error("E104", text.position, "a reason is missing", "no patient identifier")
+            continue
+        wanted.append((path, template))
+
+    def act(scope: StepScope) -> None:
+        message = scope.message
+        for path, template in wanted:
+            node = path.first(message, scope)
+            if node is None or not holds_something(message, node) or message.text(*node) == NULL:
+                raise ReasonError(template.text, template.render(scope))
+
+    uses = uses_of(wanted)
+    return Built(
+        act,
+        type(uses)(
+            reads=(*uses.reads, *uses.writes),
+            tables=uses.tables,
+            reads_variables=uses.reads_variables,
+        ),
+    )

@@ -1,0 +1,37 @@
+"""``set``: write text into fields."""
+
+from ifengine.hl7.path import Path
+from ifengine.transforms.base import StepScope, Uses
+from ifengine.transforms.reading import Built, Context
+from ifengine.transforms.source import Node
+from ifengine.transforms.template import Template
+from ifengine.transforms.writing import targets
+
+
+def build(value: Node, context: Context) -> Built | None:
+    """Read ``{PATH: text}``, with ``create: yes`` beside it where a segment may be made."""
+    create = context.flag("create")
+    writes: list[tuple[Path, Template]] = []
+    for key, text in context.pairs(value, "set: {MSH-5: LAB}"):
+        path, template = context.writes(key), context.template(text)
+        if path is not None and template is not None:
+            writes.append((path, template))
+
+    def act(scope: StepScope) -> None:
+        message = scope.message
+        for path, template in writes:
+            text = template.render(scope)
+            for node in targets(scope, path, create=create):
+                message.set_text(*node, text)
+
+    return Built(act, uses_of(writes))
+
+
+def uses_of(writes: list[tuple[Path, Template]]) -> Uses:
+    """Return what pairs of path and text touch."""
+    return Uses(
+        reads=tuple(path for _, template in writes for path in template.paths()),
+        writes=tuple(path for path, _ in writes),
+        tables=tuple(name for _, template in writes for name in template.tables()),
+        reads_variables=tuple(name for _, template in writes for name in template.variables()),
+    )

@@ -1,0 +1,238 @@
+"""Text with placeholders: ``${PID-5.1 | upper}``, ``${now | date("YYYYMMDD")}``, ``${ward}``.
+
+``${env:…}``, ``${secret:…}`` and ``${file:…}`` are not placeholders of a message: the loader fills
+them in the site file.
+"""
+
+import difflib
+import re
+from dataclasses import dataclass, field
+
+from ifengine.clock import as_datetime
+from ifengine.errors import NotationError
+from ifengine.hl7.condition import message_type
+from ifengine.hl7.path import Path, parse_path
+from ifengine.hl7.times import now_text
+from ifengine.transforms.base import StepScope
+from ifengine.transforms.filters import FILTERS, ON_EMPTY, Filter, leaves_alone
+
+_NAME = re.compile(r"[a-z_][a-z0-9_-]*")
+_PATH_LIKE = re.compile(r"[A-Za-z][A-Za-z0-9]{2}(?=[-.\[(/^]|$)")
+_BUILT_IN = ("msg.id", "msg.type", "now")
+_FILTER_NAME = re.compile(r"[A-Za-z0-9_]+")
+_SITE_ONLY = ("env:", "secret:", "file:")
+
+
+@dataclass(frozen=True, slots=True)
+class Placeholder:
+    """One ``${…}``: a path or a name, then filters."""
+
+    source: Path | str
+    filters: tuple[tuple[str, Filter], ...] = field(repr=False)
+    tables: tuple[str, ...] = ()
+
+    def render(self, scope: StepScope) -> str:
+        """Return its text for this message."""
+        text = self._value(scope)
+        for name, apply in self.filters:
+            if not leaves_alone(text) or (not text and name in ON_EMPTY):
+                text = apply(text, scope)
+        return text
+
+    def _value(self, scope: StepScope) -> str:
+        source = self.source
+        if isinstance(source, Path):
+            return source.read(scope.message, scope) or ""
+        if source == "msg.id":
+            return scope.message_id
+        if source == "msg.type":
+            return message_type(scope.message)
+        if source == "now":
+            return now_text(as_datetime(scope.now_us))
+        return scope.variables.get(source, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """Text with placeholders, read once. ``text`` is what was written: safe to show."""
+
+    text: str
+    parts: tuple[str | Placeholder, ...] = field(repr=False)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether it holds no placeholder."""
+        return all(isinstance(part, str) for part in self.parts)
+
+    def render(self, scope: StepScope) -> str:
+        """Return the text for this message.
+
+        Raises:
+            ReasonError: a filter cannot be applied (``date``, ``table``).
+        """
+        parts = self.parts
+        if len(parts) == 1:
+            part = parts[0]
+            return part if type(part) is str else part.render(scope)  # type: ignore[union-attr]
+        return "".join(part if isinstance(part, str) else part.render(scope) for part in parts)
+
+    def paths(self) -> tuple[Path, ...]:
+        """Return every path that is read."""
+        return tuple(p.source for p in self._placeholders() if isinstance(p.source, Path))
+
+    def variables(self) -> tuple[str, ...]:
+        """Return the names of variables that are read, without the built-in ones."""
+        names = [p.source for p in self._placeholders() if isinstance(p.source, str)]
+        return tuple(name for name in names if name not in _BUILT_IN)
+
+    def tables(self) -> tuple[str, ...]:
+        """Return the tables that filters use."""
+        return tuple(name for p in self._placeholders() for name in p.tables)
+
+    def _placeholders(self) -> list[Placeholder]:
+        return [part for part in self.parts if isinstance(part, Placeholder)]
+
+
+def parse_template(text: str) -> Template:
+    """Read text with placeholders; ``$${`` is a literal ``${``.
+
+    Raises:
+        NotationError: a placeholder is not right; the offset is inside the text.
+    """
+    parts: list[str | Placeholder] = []
+    at = 0
+    plain = ""
+    while True:
+        start = text.find("${", at)
+        if start == -1:
+            plain += text[at:]
+            break
+        if start > at - 1 and text[start - 1 : start] == "$" and start - 1 >= at:
+            plain += text[at : start - 1] + "${"
+            at = start + 2
+            continue
+        plain += text[at:start]
+        if plain:
+            parts.append(plain)
+            plain = ""
+        placeholder, at = _placeholder(text, start)
+        parts.append(placeholder)
+    if plain or not parts:
+        parts.append(plain)
+    return Template(text, tuple(parts))
+
+
+def _placeholder(text: str, start: int) -> tuple[Placeholder, int]:
+    end = _closing(text, start)
+    pieces = _split(text, start + 2, end)
+    source = _source(*pieces[0])
+    filters: list[tuple[str, Filter]] = []
+    tables: list[str] = []
+    for piece, at in pieces[1:]:
+        name, arguments, made = _filter(piece, at)
+        filters.append((name, made))
+        if name == "table":
+            tables += arguments
+    return Placeholder(source, tuple(filters), tuple(tables)), end + 1
+
+
+def _closing(text: str, start: int) -> int:
+    """Return the place of the brace that ends a placeholder; quotes hide braces."""
+    quote = ""
+    for at in range(start + 2, len(text)):
+        character = text[at]
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "\"'":
+            quote = character
+        elif character == "}":
+            return at
+    raise NotationError("a ${ without its }", start)
+
+
+def _split(text: str, start: int, end: int) -> list[tuple[str, int]]:
+    """Split at ``|`` outside quotes; return each piece and its place."""
+    pieces: list[tuple[str, int]] = []
+    quote, begin = "", start
+    for at in range(start, end):
+        character = text[at]
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "\"'":
+            quote = character
+        elif character == "|":
+            pieces.append((text[begin:at], begin))
+            begin = at + 1
+    pieces.append((text[begin:end], begin))
+    return [(piece.strip(), at + len(piece) - len(piece.lstrip())) for piece, at in pieces]
+
+
+def _source(name: str, at: int) -> Path | str:
+    if not name:
+        raise NotationError("a placeholder names a path or a variable", at - 1, "${PID-5.1}")
+    for kind in _SITE_ONLY:
+        if name.startswith(kind):
+            raise NotationError(
+                f"${{{kind}…}} is filled in ifengine.yaml, not in a channel",
+                at,
+                "use vars or a path",
+            )
+    if name in _BUILT_IN:
+        return name
+    if name.startswith("msg."):
+        raise NotationError(f'"{name}" is not known', at, "msg.id and msg.type are")
+    if _NAME.fullmatch(name) and not (len(name) == 3 and name.isupper()):
+        small = _PATH_LIKE.match(name)
+        if small is None or "-" not in name or not name[4:5].isdecimal():
+            return name
+    try:
+        path = parse_path(name)
+    except NotationError as error:
+        raise NotationError(error.message, at + error.offset, error.hint) from None
+    if path.field is None:
+        raise NotationError("a placeholder reads a field", at, f"${{{name}-1}}")
+    return path
+
+
+def _filter(piece: str, at: int) -> tuple[str, list[str], Filter]:
+    match = _FILTER_NAME.match(piece)
+    if match is None:
+        raise NotationError("the name of a filter is missing after |", max(at - 1, 0), "| upper")
+    name, rest = match[0], piece[match.end() :].strip()
+    if name not in FILTERS:
+        near = difflib.get_close_matches(name, FILTERS, 2)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {' '.join(FILTERS)}"
+        raise NotationError(f'"{name}" is not a filter', at, hint)
+    arguments = _arguments(rest, at + match.end()) if rest else []
+    count, make = FILTERS[name]
+    if len(arguments) != count:
+        takes = {0: "takes nothing", 1: "takes one value", 2: "takes two values"}[count]
+        raise NotationError(f"{name} {takes}", at, f"{name}({', '.join('xyz'[:count])})")
+    try:
+        return name, arguments, make(*arguments)
+    except ValueError as error:
+        raise NotationError(f"{name} {error}", at) from None
+
+
+def _arguments(rest: str, at: int) -> list[str]:
+    if not (rest.startswith("(") and rest.endswith(")")):
+        raise NotationError(
+            f'did not expect "{rest}" after a filter', at, "left(3), default('none')"
+        )
+    found: list[str] = []
+    inside = rest[1:-1]
+    while inside.strip():
+        inside = inside.strip()
+        if inside[0] in "\"'":
+            end = inside.find(inside[0], 1)
+            if end == -1:
+                raise NotationError("the quote is not closed", at)
+            found.append(inside[1:end])
+            inside = inside[end + 1 :].strip()
+            if inside and not inside.startswith(","):
+                raise NotationError("a comma is missing between two values", at)
+            inside = inside[1:]
+        else:
+            value, _, inside = inside.partition(",")
+            found.append(value.strip())
+    return found

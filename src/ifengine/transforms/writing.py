@@ -1,0 +1,95 @@
+"""How values get into a message: where a write goes, and how in-place verbs reach every leaf."""
+
+from collections.abc import Callable, Iterator
+
+from ifengine.hl7 import groups
+from ifengine.hl7.message import NULL, Message
+from ifengine.hl7.path import NodeRef, Path, Where, Which
+from ifengine.transforms.base import Action, ReasonError, StepScope
+
+
+def targets(scope: StepScope, path: Path, *, create: bool = False) -> list[NodeRef]:
+    """Return the nodes a write goes to.
+
+    A ``(where …)`` or ``[*]`` that fits nothing gives none, and a trace says so.
+
+    Raises:
+        ReasonError: the segment is not there and may not be made.
+    """
+    nodes = path.nodes(scope.message, scope)
+    if nodes:
+        return nodes
+    if not path.positions(scope.message, scope) and _must_exist(path):
+        if not create:
+            raise ReasonError(f"{path.text}: there is no segment {path.head}")
+        _create(scope, path)
+        return path.nodes(scope.message, scope)
+    scope.note(f"{path.text} fits nothing: nothing was written")
+    return []
+
+
+def _must_exist(path: Path) -> bool:
+    refs = (path.head,) if path.parent is None else (path.head, path.parent)
+    return not any(isinstance(ref.index, Where) or ref.index is Which.ALL for ref in refs)
+
+
+def _create(scope: StepScope, path: Path) -> None:
+    index = path.head.index
+    if path.parent is not None or (isinstance(index, int) and index > 1):
+        raise ReasonError(f"{path.text}: only the first segment of a name can be created")
+    if scope.segment is None:
+        at = groups.place_for(scope.message.names(), path.segment)
+    else:
+        at = scope.segment + 1
+    scope.insert_segment(at, path.segment)
+
+
+def emptied(scope: StepScope, path: Path) -> list[NodeRef]:
+    """Return the nodes that ``clear`` and ``null`` mean: every occurrence, whole fields as one."""
+    message = scope.message
+    if path.component is None and path.repetition in (None, Which.ALL):
+        return [
+            NodeRef(i, path.field or 1, None, None, None) for i in path.positions(message, scope)
+        ]
+    return path.nodes(message, scope, every=True)
+
+
+def leaves(message: Message, node: NodeRef) -> Iterator[NodeRef]:
+    """Yield the filled leaves of a node: what has no parts of its own."""
+    raw = message.raw(*node)
+    if not raw:
+        return
+    i, f, r, c, s = node
+    given = message.delimiters
+    for level, delimiter, known in (
+        (2, given.repetition, r),
+        (3, given.component, c),
+        (4, given.subcomponent, s),
+    ):
+        if known is None and delimiter and delimiter in raw:
+            for number in range(1, raw.count(delimiter) + 2):
+                part = [i, f, r if r is not None or level == 2 else 1, c, s]
+                part[level] = number
+                if level == 4 and c is None:
+                    part[3] = 1
+                yield from leaves(message, NodeRef(*part))  # type: ignore[arg-type]
+            return
+    yield node
+
+
+def change_in_place(paths: list[Path], change: Callable[[str], str]) -> Action:
+    """Return an action that changes every leaf at these paths; empty and null stay as they are."""
+
+    def act(scope: StepScope) -> None:
+        message = scope.message
+        for path in paths:
+            for node in path.nodes(message, scope, every=True):
+                for leaf in leaves(message, node):
+                    text = message.text(*leaf)
+                    if text == NULL:
+                        continue
+                    changed = change(text)
+                    if changed != text:
+                        message.set_text(*leaf, changed)
+
+    return act
