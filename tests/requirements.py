@@ -1,0 +1,44 @@
+"""What a test needs beyond Python packages: skipped with a reason, or demanded.
+
+``IFENGINE_REQUIRE=all``, or names separated by commas, turns the skip into a failure, so that
+a machine meant to run everything cannot pass by running less.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+NPM_PREFIX = ROOT / ".venv" / "npm"
+
+
+def require(name: str) -> Path:
+    """Return where a requirement is, or skip (or fail) the test that asks.
+
+    ``npm:<package>`` is a package that ``make test-deps`` installed, and means Node.js too;
+    ``program:<name>`` is found on the search path.
+    """
+    kind, _, what = name.partition(":")
+    if kind == "npm":
+        require("program:node")
+        found = NPM_PREFIX / "node_modules" / what
+        if (found / "package.json").is_file():
+            return found
+    elif kind == "program":
+        program = shutil.which(what)
+        if program is not None:
+            return Path(program)
+    else:
+        raise ValueError(f"no such kind of requirement: {kind}")
+    _absent(name)
+
+
+def _absent(name: str) -> NoReturn:
+    demanded = {part.strip() for part in os.environ.get("IFENGINE_REQUIRE", "").split(",")}
+    reason = f"{name} is not here; make test-deps installs it"
+    if demanded & {"all", name}:
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
