@@ -42,7 +42,9 @@ class ListenConnection:
     idle_timeout_seconds: float = 3600.0
     frame_timeout_seconds: float = 30.0
     # names of mllp.framing.Tolerance that are switched on
-    tolerate: frozenset[str] = frozenset({"whitespace_between_frames", "missing_cr_after_end_block"})
+    tolerate: frozenset[str] = frozenset(
+        {"whitespace_between_frames", "missing_cr_after_end_block"}
+    )
     unknown_types: str = "accept"  # accept: unrouted, AA; reject: AR 200/201
     processing_missing: str = "P"  # P or refuse
     versions: tuple[str, ...] = ()  # empty: any MSH-12

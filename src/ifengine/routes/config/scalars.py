@@ -32,6 +32,13 @@ class HostPort(NamedTuple):
     port: int
 
 
+def parse_words(text: str) -> str:
+    """Return a text that says something."""
+    if not text.strip():
+        raise ScalarError("says nothing")
+    return text
+
+
 def parse_yes_no(text: str) -> bool:
     """Return True for yes, true, on; False for no, false, off; any case."""
     lowered = text.lower()

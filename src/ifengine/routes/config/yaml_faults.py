@@ -37,7 +37,10 @@ def explain_fault(error: yaml.YAMLError, text: str, file: str, problems: Problem
         problems.error(CODE, place, f"a value cannot begin with {sign}", hint)
     elif "block sequence entries" in what:
         problems.error(
-            CODE, place, "a list begins on the line of its key", 'put each "- " on a line of its own'
+            CODE,
+            place,
+            "a list begins on the line of its key",
+            'put each "- " on a line of its own',
         )
     elif "flow" in (error.context or ""):
         _explain_flow(error, line, place, problems)

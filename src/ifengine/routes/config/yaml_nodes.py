@@ -14,6 +14,8 @@ import yaml
 from ifengine.routes.config.yaml_faults import explain_fault
 from ifengine.transforms.source import Entries, Items, Node, Position, Problems, Text
 
+# a comment is written with a blank behind its sign; ` #2` is rather a part of the value
+_CUT = re.compile(r"[ \t]+#[^\s#!]")
 MAX_FILE_BYTES = 1024 * 1024
 MAX_NODES = 20_000  # aliases counted with everything they stand for
 MAX_DEPTH = 32
@@ -60,7 +62,7 @@ def compose(text: str, file: str, problems: Problems) -> Node | None:
     text = text.removeprefix("\ufeff")
     try:
         _refuse_early(text, file, problems)
-        return _Composer(file, problems).compose(text)
+        return _Composer(text, file, problems).compose(text)
     except RefusedTextError:
         return None
     except yaml.YAMLError as error:
@@ -100,7 +102,8 @@ def _refuse_early(text: str, file: str, problems: Problems) -> None:
 class _Composer:
     """Builds nodes from events with a stack of its own: depth costs no recursion."""
 
-    def __init__(self, file: str, problems: Problems) -> None:
+    def __init__(self, text: str, file: str, problems: Problems) -> None:
+        self._lines = split_lines(text)
         self._file = file
         self._problems = problems
         self._stack: list[_Open] = []
@@ -149,7 +152,9 @@ class _Composer:
         if event.tag is not None:
             shown = event.tag.replace("tag:yaml.org,2002:", "!!")
             hint = (
-                "write ${secret:NAME}" if shown == "!secret" else "every value is text; no tag needed"
+                "write ${secret:NAME}"
+                if shown == "!secret"
+                else "every value is text; no tag needed"
             )
             self._problems.error(
                 "E003", self._place(event), f"tags such as {shown} are not used here", hint
@@ -180,6 +185,13 @@ class _Composer:
             and end.line == event.start_mark.line
             and end.column - event.start_mark.column == width
         )
+        if plain and _CUT.match(self._lines[end.line], end.column):
+            self._problems.warning(
+                "W005",
+                place._replace(line=end.line + 1, column=end.column + 1),
+                "the value ends here: a blank and # begin a comment",
+                "quote the value if # belongs to it, or put a blank behind the #",
+            )
         self._add(Text(event.value, place, plain, literal), event.anchor, 1)
 
     def _alias(self, event: Any) -> None:

@@ -1,0 +1,123 @@
+"""Drafts without errors to the frozen models that the engine runs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ifengine.routes.config.channel_file import ChannelDraft, DestinationDraft
+from ifengine.routes.config.models import ChannelConfig, DestinationConfig, SiteConfig
+from ifengine.routes.config.sections import Section
+from ifengine.routes.config.site_file import SiteDraft, resolve
+from ifengine.transforms.tables import Table
+
+
+def build_site(
+    draft: SiteDraft, channels: Sequence[ChannelDraft], tables: Mapping[str, Table], digest: str
+) -> SiteConfig:
+    """Return the site; the drafts must hold no error."""
+    section, directory = draft.section, draft.directory
+    said: dict[str, Any] = {}
+    _take(
+        section.get("keep"),
+        said,
+        {
+            "messages": "keep_messages_seconds",
+            "dead_letters": "keep_dead_letters_seconds",
+            "audit": "keep_audit_seconds",
+        },
+    )
+    _take(section.get("store"), said, {"reserve": "reserve_bytes"})
+    _take(section, said, {"environment": "environment"})
+    listen, store = section.get("listen"), section.get("store")
+    metrics = None if listen is None else listen.get("metrics")
+    if metrics is not None:
+        said["metrics_host"], said["metrics_port"] = metrics
+    admin = "var/admin.sock" if listen is None else listen.get("admin", "var/admin.sock")
+    return SiteConfig(
+        directory=directory,
+        site=section.get("site"),
+        about=section.get("about", ""),
+        admin_socket=resolve(directory, admin),
+        store_path=resolve(
+            directory, "var/store" if store is None else store.get("path", "var/store")
+        ),
+        kek=draft.kek,
+        listeners=draft.listeners,
+        senders=draft.senders,
+        identity=draft.identity,
+        channels=tuple(_channel(channel) for channel in channels),
+        tables=dict(tables),
+        digest=digest,
+        **said,
+    )
+
+
+def _take(section: Section | None, said: dict[str, Any], names: Mapping[str, str]) -> None:
+    if section is not None:
+        said.update({to: section.values[key] for key, to in names.items() if key in section.values})
+
+
+def _channel(draft: ChannelDraft) -> ChannelConfig:
+    section = draft.section
+    said: dict[str, Any] = {}
+    _take(section, said, {"about": "about", "owner": "owner", "no_match": "no_match"})
+    _take(
+        section.get("dedupe"),
+        said,
+        {
+            "window": "dedupe_window_seconds",
+            "on_reuse": "dedupe_on_reuse",
+        },
+    )
+    _take(section.get("expect"), said, {"every": "expect_every_seconds"})
+    if section.says("accept_processing"):
+        said["accept_processing"] = frozenset(v for v, _ in section.get("accept_processing"))
+    ignore = section.get("ignore_types")
+    reads = () if draft.accept is None else draft.accept.paths()
+    return ChannelConfig(
+        name=draft.name,
+        file=draft.file,
+        enabled=draft.enabled,
+        source=draft.source or "",
+        types=draft.types,
+        accept=draft.accept,
+        accept_line=section.line("accept"),
+        accept_names_processing_id=any(
+            path.text == "MSH-11" or path.text.startswith("MSH-11.") for path in reads
+        ),
+        ignore_types={} if ignore is None else dict(ignore.values),
+        order_by=draft.order_by,
+        steps=draft.steps,
+        destinations=tuple(_destination(d) for d in draft.destinations),
+        **said,
+    )
+
+
+def _destination(draft: DestinationDraft) -> DestinationConfig:
+    section = draft.section
+    said: dict[str, Any] = {}
+    _take(
+        section,
+        said,
+        {
+            "about": "about",
+            "on_in_doubt": "on_in_doubt",
+            "ack_timeout": "ack_timeout_seconds",
+        },
+    )
+    return DestinationConfig(
+        name=draft.name,
+        line=draft.position.line,
+        enabled=draft.enabled,
+        connection=draft.connection,
+        files=draft.files,
+        types=draft.types,
+        accept=draft.accept,
+        accept_line=section.line("accept"),
+        steps=draft.steps,
+        retry=draft.retry,
+        on_nak=draft.on_nak,
+        order=draft.order,
+        lanes=draft.lanes,
+        settle=draft.settle,
+        **said,
+    )

@@ -1,0 +1,360 @@
+"""A channel file's nodes to a draft: everything read, nothing yet compared with its neighbours."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from ifengine.hl7.condition import Condition
+from ifengine.hl7.groups import is_group_head, repeats
+from ifengine.hl7.path import Path as Hl7Path
+from ifengine.routes.config.filled import shorten
+from ifengine.routes.config.keys_channel import CHANNEL, DESTINATION
+from ifengine.routes.config.keys_common import NAME
+from ifengine.routes.config.kinds import (
+    BAD,
+    ListOf,
+    PathKind,
+    nearest,
+    not_yet,
+    want_text,
+)
+from ifengine.routes.config.models import (
+    DEFAULT_ON_NAK,
+    FilesTarget,
+    NakReaction,
+    Order,
+    RetryConfig,
+    TypePattern,
+)
+from ifengine.routes.config.placeholders import refuse_placeholders
+from ifengine.routes.config.sections import Section, Status, read_section
+from ifengine.routes.config.site_file import on_nak_from, resolve, retry_from
+from ifengine.routes.config.tests_shape import check_tests
+from ifengine.transforms.base import Steps
+from ifengine.transforms.compile import Known, compile_steps
+from ifengine.transforms.source import Entries, Items, Node, Position, Problems, Text
+from ifengine.transforms.table_of_steps import NOT_YET
+
+# names that would be taken for something else where destinations are named
+RESERVED: Final = ("unmatched", "ack", "ack-text")
+# tests are not run with them, `shared` counts where it is used, later keys say enough by E190
+_LEFT_ALONE: Final = frozenset(
+    {"tests", "shared"}
+    | {row.name for row in (*CHANNEL, *DESTINATION) if row.status is Status.LATER}
+)
+_KEYED_CODES: Final = ("ADT", "ORM", "ORU", "SIU")
+
+
+@dataclass(slots=True, kw_only=True)
+class DestinationDraft:
+    """One destination as far as it could be read."""
+
+    name: str
+    position: Position
+    section: Section
+    enabled: bool
+    connection: str | None
+    files: FilesTarget | None
+    types: tuple[TypePattern, ...]
+    accept: Condition | None
+    steps: Steps
+    retry: RetryConfig
+    on_nak: Mapping[str, NakReaction]
+    order: Order
+    lanes: int
+    settle: str
+
+
+@dataclass(slots=True, kw_only=True)
+class ChannelDraft:
+    """One channel as far as it could be read."""
+
+    name: str
+    file: str
+    position: Position  # of its name
+    section: Section
+    enabled: bool
+    source: str | None
+    types: tuple[TypePattern, ...]
+    accept: Condition | None
+    steps: Steps
+    order_by: str | tuple[Hl7Path, ...] | None
+    order_by_text: tuple[str, ...]  # as written, to compare
+    destinations: list[DestinationDraft] = field(default_factory=list)
+
+
+@dataclass(slots=True, kw_only=True)
+class Surroundings:
+    """What a channel file is read with."""
+
+    directory: Path
+    known: Known
+    samples: frozenset[str]
+    retry: RetryConfig = field(default_factory=RetryConfig)
+    on_nak: Mapping[str, NakReaction] = field(default_factory=lambda: DEFAULT_ON_NAK)
+    enabled: Mapping[str, tuple[bool, Text]] = field(default_factory=dict)
+
+
+def read_channel(
+    node: Entries, file: str, around: Surroundings, problems: Problems
+) -> ChannelDraft:
+    """Read the nodes of one channel file."""
+    cleaned = refuse_placeholders(node, problems, _LEFT_ALONE | frozenset(NOT_YET))
+    section = read_section(CHANNEL, cleaned if isinstance(cleaned, Entries) else node, problems)
+    stem = Path(file).stem
+    name: str = section.get("channel", stem)
+    if section.says("channel") and name != stem:
+        problems.error(
+            "E222", section.at("channel"), f'"{name}" is not the file\'s name', f"channel: {stem}"
+        )
+    order_by, order_by_text = _order_by(section, problems)
+    enabled = section.get("enabled", True)
+    if stem in around.enabled:
+        enabled = around.enabled[stem][0]
+    types = tuple(pattern for pattern, _ in section.get("types", ()))
+    draft = ChannelDraft(
+        name=stem,
+        file=file,
+        position=section.at("channel"),
+        section=section,
+        enabled=enabled,
+        source=_source(section, problems),
+        types=types,
+        accept=_condition(section, replace(around.known, variables=frozenset()), problems),
+        steps=_steps(section, replace(around.known, variables=frozenset()), problems),
+        order_by=order_by,
+        order_by_text=order_by_text,
+    )
+    draft.destinations = _destinations(section, draft, around, problems)
+    if "tests" in section.nodes:
+        names = [d.name for d in draft.destinations] + _written_destinations(section)
+        check_tests(section.nodes["tests"], frozenset(names), around.samples, problems)
+    return draft
+
+
+def _written_destinations(section: Section) -> list[str]:
+    node = section.nodes.get("to")
+    return [key.value for key, _ in node] if isinstance(node, Entries) else []
+
+
+def _source(section: Section, problems: Problems) -> str | None:
+    node = section.nodes.get("from")
+    if node is None:
+        return None
+    if isinstance(node, Items):
+        problems.error("E190", node.position, not_yet("from: a list of connections"))
+        return None
+    if isinstance(node, Entries):
+        key = node.entries[0][0].value if node.entries else ""
+        if key in ("files", "mllp"):
+            problems.error("E190", node.position, not_yet(f"from: {key}"))
+        else:
+            want_text("from", "the name of a connection", node, problems)
+        return None
+    found = NAME.read("from", node, problems)
+    return None if found is BAD else str(found)
+
+
+def _condition(section: Section, known: Known, problems: Problems) -> Condition | None:
+    condition: Condition | None = section.get("accept")
+    node = section.nodes.get("accept")
+    if not isinstance(node, Text):
+        return condition
+    if condition is None:
+        return None
+    for warned in condition.warnings:
+        problems.warning("W213", node.at(warned.offset), warned.message, warned.hint)
+    for path in condition.unsaid_paths():
+        if repeats(path.segment) and not is_group_head(path.segment):
+            problems.warning(
+                "W305",
+                node.at(max(node.value.find(path.text), 0)),
+                f'"{path.segment}" repeats; this reads the first',
+                f"say which: {path.segment}[1]-…, any {path.text} = …",
+            )
+    for table in condition.table_names():
+        if table not in known.tables:
+            at = node.at(max(node.value.rfind(table), 0))
+            problems.error("E301", at, f'no table "{table}"', nearest(table, list(known.tables)))
+    for variable in condition.variables():
+        if known.variables is not None and variable not in known.variables:
+            at = node.at(max(node.value.find(f"${variable}"), 0))
+            problems.error(
+                "E302",
+                at,
+                f"${variable} is not known here",
+                "`let` in the channel's steps makes it",
+            )
+    return condition
+
+
+def _steps(section: Section, known: Known, problems: Problems) -> Steps:
+    node = section.nodes.get("steps")
+    if isinstance(node, Text) and node.is_null:
+        node = None
+    return compile_steps(node, problems, known)
+
+
+def _order_by(
+    section: Section, problems: Problems
+) -> tuple[str | tuple[Hl7Path, ...] | None, tuple[str, ...]]:
+    node = section.nodes.get("order_by")
+    if node is None:
+        return None, ()
+    if isinstance(node, Text) and node.value == "patient":
+        return "patient", ("patient",)
+    read = ListOf(PathKind("patient, or a path")).read("order_by", node, problems)
+    if read is BAD:
+        return None, ("?",)
+    paths = tuple(path for path, _ in read)
+    for path, written in read:
+        if path.is_bare and repeats(path.segment):
+            problems.error(
+                "E234",
+                written.position,
+                f'"{path.segment}" repeats, and order_by wants one value',
+                f"say which: {path.segment}[1], {path.segment}[last] …",
+            )
+    return paths, tuple(path.text for path in paths)
+
+
+def _destinations(
+    section: Section, channel: ChannelDraft, around: Surroundings, problems: Problems
+) -> list[DestinationDraft]:
+    node = section.nodes.get("to")
+    if node is None:
+        return []
+    if not isinstance(node, Entries) or not node.entries:
+        problems.error(
+            "E104",
+            node.position,
+            '"to" takes a map of destinations',
+            "as in to: {lab: {connection: lis-adt}}",
+        )
+        return []
+    found = []
+    for name, body in node:
+        good = NAME.read("to", name, problems) is not BAD
+        if name.value in RESERVED:
+            problems.error("E103", name.position, f'"{name.value}" cannot name a destination')
+        if not isinstance(body, Entries):
+            problems.error(
+                "E104",
+                body.position,
+                f'"{shorten(name.value)}" takes a map of keys',
+                "as in {connection: lis-adt}",
+            )
+            continue
+        inner = read_section(DESTINATION, body, problems)
+        inner.position = name.position
+        destination = _destination(name.value, inner, body, channel, around, problems)
+        if good:
+            found.append(destination)
+    return found
+
+
+def _destination(
+    name: str,
+    inner: Section,
+    body: Entries,
+    channel: ChannelDraft,
+    around: Surroundings,
+    problems: Problems,
+) -> DestinationDraft:
+    _one_target(name, inner, body, problems)
+    known = _known_after(channel, around)
+    types = tuple(pattern for pattern, _ in inner.get("types", ()))
+    files = _files(inner, around.directory, problems)
+    said = inner.get("order")
+    return DestinationDraft(
+        name=name,
+        position=inner.position,
+        section=inner,
+        enabled=inner.get("enabled", True),
+        connection=inner.get("connection"),
+        files=files,
+        types=types,
+        accept=_condition(inner, known, problems),
+        steps=_steps(inner, known, problems),
+        retry=retry_from(inner.get("retry"), around.retry, problems),
+        on_nak=on_nak_from(inner.get("on_nak"), around.on_nak),
+        order=Order(said) if said else default_order(channel, types),
+        lanes=inner.get("lanes", 1),
+        settle=inner.get("settle", "batched"),
+    )
+
+
+def default_order(channel: ChannelDraft, types: tuple[TypePattern, ...]) -> Order:
+    """Return what an unsettled message holds where the file does not say it.
+
+    Source: safety-rules.md 17.
+    """
+    if channel.order_by is None:
+        return Order.SKIP_DEAD
+    effective = types or channel.types
+    keyed = not effective or any(
+        pattern.code in ("*", *_KEYED_CODES) or pattern.code.startswith("OM")
+        for pattern in effective
+    )
+    return Order.HOLD_KEY if keyed else Order.SKIP_DEAD
+
+
+def _known_after(channel: ChannelDraft, around: Surroundings) -> Known:
+    """Return what a destination can use: variables of the channel's steps too.
+
+    Steps that could not all be read may make others: then none is called unknown.
+    """
+    written = len(step_nodes(channel.section))
+    whole = len(channel.steps.steps) == written
+    return replace(around.known, variables=channel.steps.variables_set() if whole else None)
+
+
+def _one_target(name: str, inner: Section, body: Entries, problems: Problems) -> None:
+    targets = [key for key in ("connection", "files") if inner.says(key)]
+    elsewhere = any(body.get(key) is not None for key in ("fhir", "mllp"))
+    if len(targets) == 2:
+        problems.error(
+            "E102", inner.keys["files"].position, f'"{name}" has both connection and files'
+        )
+    elif not targets and not elsewhere and not _close_to_target(body):
+        problems.error(
+            "E102",
+            inner.position,
+            f'"{name}" has neither connection nor files',
+            "as in connection: lis-adt",
+        )
+
+
+def _close_to_target(body: Entries) -> bool:
+    # a misspelt `conection` is already reported; its absence is not a second mistake
+    return any(nearest(key.value, ["connection", "files"]) for key, _ in body)
+
+
+def _files(inner: Section, directory: Path, problems: Problems) -> FilesTarget | None:
+    target: Section | None = inner.get("files")
+    if target is None:
+        return None
+    folder, name = target.get("dir"), target.get("name")
+    if folder is None or name is None:
+        return None
+    return FilesTarget(directory=resolve(directory, folder), name=name)
+
+
+def step_nodes(section: Section) -> tuple[Node, ...]:
+    """Return the steps of a channel or destination as written."""
+    node = section.nodes.get("steps")
+    return node.items if isinstance(node, Items) else ()
+
+
+def tables_used(channel: ChannelDraft) -> set[str]:
+    """Return the names of the tables that a channel reads."""
+    used: set[str] = set()
+    parts = [(channel.accept, channel.steps), *((d.accept, d.steps) for d in channel.destinations)]
+    for accept, steps in parts:
+        used.update(steps.table_names())
+        used.update(() if accept is None else accept.table_names())
+    for destination in channel.destinations:
+        if destination.files is not None:
+            used.update(destination.files.name.tables())
+    return used

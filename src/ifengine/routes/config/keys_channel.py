@@ -1,0 +1,277 @@
+"""Every key of a channel file: one row each."""
+
+from typing import Final
+
+from ifengine.routes.config.keys_common import (
+    DURATION,
+    FILE,
+    NAME,
+    ON_NAK,
+    RETRY,
+    TEXT,
+    WORD,
+    YES_NO,
+)
+from ifengine.routes.config.kinds import (
+    ConditionKind,
+    ListOf,
+    OneOf,
+    Raw,
+    Scalar,
+    TemplateKind,
+    TypeKind,
+)
+from ifengine.routes.config.scalars import ScalarError, parse_time_range, parse_whole
+from ifengine.routes.config.sections import Key, SectionKind, later
+
+
+def _parse_lanes(text: str) -> int:
+    return parse_whole(1, 64, text)
+
+
+def _parse_processing_id(text: str) -> str:
+    if not (text.isascii() and text.isalnum() and text.isupper() and len(text) == 1):
+        raise ScalarError("is not a processing id", "P, D or T: table 0103")
+    return text
+
+
+ORDERS: Final = ("hold_key", "skip_dead", "strict", "none")
+TYPES: Final = ListOf(TypeKind())
+
+FILES: Final = (
+    Key(
+        name="dir", kind=FILE, meaning="Folder, from the site's.", example="var/out", required=True
+    ),
+    Key(
+        name="name",
+        kind=TemplateKind(),
+        meaning="Name of each file.",
+        example='"${msg.id}.hl7"',
+        required=True,
+    ),
+)
+
+DESTINATION: Final = (
+    Key(name="about", kind=TEXT, meaning="What it is for.", example="The laboratory"),
+    Key(
+        name="enabled",
+        kind=YES_NO,
+        default="yes",
+        meaning="Off: nothing is planned for it.",
+        example="no",
+    ),
+    Key(name="connection", kind=NAME, meaning="A connection that sends.", example="lis-adt"),
+    Key(
+        name="files",
+        kind=SectionKind(FILES, "a map of dir and name"),
+        meaning="A folder that gets one file a message.",
+        example='{dir: var/out, name: "${msg.id}.hl7"}',
+    ),
+    Key(
+        name="types", kind=TYPES, meaning="Message types; absent: every type.", example="[ADT^A01]"
+    ),
+    Key(
+        name="accept",
+        kind=ConditionKind(),
+        meaning="Which messages; read after the channel's steps.",
+        example="PV1-2 in [I, E]",
+    ),
+    Key(
+        name="steps",
+        kind=Raw("a list of steps"),
+        meaning="Changes to its own copy.",
+        example="[{upper: PID-5.1}]",
+    ),
+    Key(
+        name="order",
+        kind=OneOf(ORDERS),
+        meaning="What an unsettled message holds back.",
+        default="hold_key with order_by, skip_dead without",
+        example="skip_dead",
+    ),
+    Key(
+        name="lanes",
+        kind=Scalar("a number from 1 to 64", _parse_lanes, 1),
+        default="1",
+        meaning="How many messages are under way at once.",
+        example="4",
+    ),
+    Key(
+        name="settle",
+        kind=OneOf(("batched", "strict")),
+        default="batched",
+        meaning="Whether an outcome is on disk before the next message leaves.",
+        example="strict",
+    ),
+    Key(
+        name="retry",
+        kind=SectionKind(RETRY),
+        meaning="When to try again.",
+        example="{first: 5s, max: 2m}",
+    ),
+    Key(name="on_nak", kind=ON_NAK, meaning="What a negative answer does.", example="{AE: retry}"),
+    Key(
+        name="on_in_doubt",
+        kind=OneOf(("resend", "hold")),
+        default="resend",
+        meaning="What happens when no answer came.",
+        example="hold",
+    ),
+    Key(name="ack_timeout", kind=DURATION, meaning="Wait for an answer.", example="20s"),
+    *later(
+        "fhir",
+        "otherwise",
+        "duplicate_answer",
+        "acks",
+        "application_ack",
+        "control_id",
+        "follow",
+        "snapshot",
+        "because",
+        "stop_after",
+        "mllp",
+        "deliver",
+        "batch",
+    ),
+)
+
+DEDUPE: Final = (
+    Key(
+        name="window",
+        kind=DURATION,
+        default="7d",
+        meaning="How long the same message counts as a repetition.",
+        example="7d",
+    ),
+    Key(
+        name="on_reuse",
+        kind=OneOf(("process", "dead_letter")),
+        default="process",
+        meaning="Same control id, other content.",
+        example="dead_letter",
+    ),
+    *later("key", "per", "content", "when", "on_repeat"),
+)
+
+EXPECT: Final = (
+    Key(
+        name="every",
+        kind=DURATION,
+        meaning="Longest silence that is normal.",
+        example="15m",
+        required=True,
+    ),
+    Key(
+        name="between",
+        kind=Scalar("a time range", parse_time_range, "00:00-24:00"),
+        meaning="In which hours of a day.",
+        example="06:00-22:00",
+    ),
+)
+
+IGNORE_TYPES: Final = (
+    Key(
+        name="identity",
+        kind=WORD,
+        meaning="Why merges and other identity events are not taken here.",
+        example="they come on hub-in",
+        required=True,
+    ),
+)
+
+CHANNEL: Final = (
+    Key(
+        name="ifengine",
+        kind=OneOf(("1",)),
+        meaning="Version of the language.",
+        example="1",
+        required=True,
+    ),
+    Key(name="channel", kind=NAME, meaning="The file's name.", example="adt-fanout", required=True),
+    Key(name="about", kind=TEXT, meaning="What it is for.", example="Admissions to the lab"),
+    Key(name="owner", kind=TEXT, meaning="Who answers for it.", example="interfaces@mercy.example"),
+    Key(name="enabled", kind=YES_NO, default="yes", meaning="Off: it takes nothing.", example="no"),
+    Key(
+        name="from",
+        kind=Raw("a connection"),
+        meaning="A connection that listens.",
+        example="epic-adt",
+        required=True,
+    ),
+    Key(
+        name="types",
+        kind=TYPES,
+        meaning="Message types; absent: every type.",
+        example="[ADT^A01, ADT^A08]",
+    ),
+    Key(
+        name="accept",
+        kind=ConditionKind(),
+        meaning="Which messages; the rest is filtered.",
+        example="MSH-11 = P",
+    ),
+    Key(
+        name="accept_processing",
+        kind=ListOf(Scalar("a processing id", _parse_processing_id, "P")),
+        default="[P]",
+        meaning="MSH-11.1 that are taken.",
+        example="[P, T]",
+    ),
+    Key(
+        name="ignore_types",
+        kind=SectionKind(IGNORE_TYPES, "a map of identity to the reason"),
+        meaning="Why identity events are left out.",
+        example="{identity: they come on hub-in}",
+    ),
+    Key(
+        name="order_by",
+        kind=Raw("patient, or paths"),
+        meaning="Messages with the same value never overtake each other.",
+        example="patient",
+    ),
+    Key(
+        name="dedupe",
+        kind=SectionKind(DEDUPE),
+        meaning="Repeated messages.",
+        example="{window: 7d}",
+    ),
+    Key(
+        name="no_match",
+        kind=OneOf(("filtered", "dead_letter")),
+        default="filtered",
+        meaning="A message that no destination accepts.",
+        example="dead_letter",
+    ),
+    Key(
+        name="expect",
+        kind=SectionKind(EXPECT),
+        meaning="How often a message should come.",
+        example="{every: 15m}",
+    ),
+    Key(
+        name="steps",
+        kind=Raw("a list of steps"),
+        meaning="Changes for every destination.",
+        example="[{trim: PID-5.1}]",
+    ),
+    Key(
+        name="to",
+        kind=Raw("a map of destinations"),
+        meaning="Where messages go.",
+        example="{lab: {connection: lis-adt}}",
+        required=True,
+    ),
+    Key(
+        name="tests",
+        kind=Raw("a list of tests"),
+        meaning="What must be true.",
+        example="[{name: …, given: …}]",
+    ),
+    Key(
+        name="shared",
+        kind=Raw("anything"),
+        meaning="Anchors for use below.",
+        example="{us: &us [{trim: PID-5.1}]}",
+    ),
+    *later("ack", "unbatch", "route", "accept_mode", "split_message"),
+)

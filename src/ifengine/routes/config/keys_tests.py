@@ -1,0 +1,137 @@
+"""Every key of a channel's ``tests:``: shape only, running them is a command of its own."""
+
+from typing import Final
+
+from ifengine.routes.config.keys_common import DURATION, TEXT, WORD
+from ifengine.routes.config.kinds import FreeText, ListOf, MapOf, PathKind, Raw
+from ifengine.routes.config.sections import Key, SectionKind
+
+STATES: Final = (
+    "received",
+    "queued",
+    "retrying",
+    "in_doubt",
+    "parked",
+    "held",
+    "dead_letter",
+    "rejected",
+    "discarded",
+    "dropped",
+    "filtered",
+    "unrouted",
+    "expired",
+    "sent",
+)
+ANSWERS: Final = ("AA", "AE", "AR", "CA", "CE", "CR", "timeout", "refused", "garbage")
+ACKS: Final = ("AA", "AE", "AR", "CA", "CE", "CR", "none")
+
+_ANY_NAME: Final = PathKind()
+
+CHANGED: Final = (
+    Key(
+        name="sample",
+        kind=WORD,
+        meaning="channels/samples/NAME.hl7.",
+        example="adt_a01",
+        required=True,
+    ),
+    Key(
+        name="change",
+        kind=MapOf(_ANY_NAME, FreeText(), "a map of paths to texts"),
+        meaning="Fields set before the test; null empties.",
+        example="{PV1-2: O}",
+    ),
+    Key(
+        name="remove",
+        kind=ListOf(PathKind(), least=0),
+        meaning="Segments or fields left out.",
+        example="[NK1]",
+    ),
+    Key(
+        name="append", kind=ListOf(WORD), meaning="Segments added at the end.", example='"NTE|1||x"'
+    ),
+)
+
+_STEP: Final = (
+    Key(name="given", kind=Raw("a message"), meaning="What comes in.", example="{sample: adt_a01}"),
+    Key(name="after", kind=DURATION, meaning="Moves the clock first.", example="31m"),
+    Key(
+        name="answer",
+        kind=Raw("answers"),
+        meaning="What a destination replies.",
+        example="{lab: AE}",
+    ),
+    Key(
+        name="expect",
+        kind=Raw("what is expected"),
+        meaning="What must be true then.",
+        example="{lab: sent}",
+    ),
+)
+
+TEST: Final = (
+    Key(
+        name="name",
+        kind=WORD,
+        meaning="A sentence.",
+        example="an inpatient goes to both",
+        required=True,
+    ),
+    Key(
+        name="sequence",
+        kind=Raw("a list of steps"),
+        meaning="Several messages on one clock.",
+        example="[…]",
+    ),
+    Key(
+        name="fact",
+        kind=Raw("a map of facts"),
+        meaning="Facts to start from.",
+        example="{order: P900}",
+    ),
+    Key(
+        name="patients",
+        kind=Raw("a map of patients"),
+        meaning="The cross reference to start from.",
+        example="{…}",
+    ),
+    *_STEP,
+)
+STEP: Final = _STEP
+
+DETAILS: Final = (
+    Key(name="state", kind=Raw("a state"), meaning="What became of it.", example="sent"),
+    Key(
+        name="fields",
+        kind=MapOf(_ANY_NAME, FreeText(), "a map of paths to texts"),
+        meaning="Values of the sent message; null: empty or missing.",
+        example="{PID-8: M}",
+    ),
+    Key(
+        name="absent",
+        kind=ListOf(PathKind()),
+        meaning="Segments or paths that must not be there.",
+        example="[NK1]",
+    ),
+    Key(
+        name="segments",
+        kind=ListOf(WORD),
+        meaning="Exactly these, in any order.",
+        example="[MSH, PID]",
+    ),
+    Key(name="contains", kind=ListOf(WORD), meaning="Text that is there.", example="NTE|1"),
+    Key(name="not_contains", kind=ListOf(WORD), meaning="Text that is not there.", example="[SSN]"),
+    Key(name="count", kind=Raw("a number"), meaning="How many were sent.", example="2"),
+    Key(name="reason", kind=TEXT, meaning="Part of the reason.", example="no record number"),
+    Key(name="same_as", kind=WORD, meaning="A golden file.", example="golden/a01.hl7"),
+    Key(
+        name="ignore",
+        kind=ListOf(WORD),
+        meaning="Paths the golden file does not fix.",
+        example="[MSH-7]",
+    ),
+    Key(name="fhir", kind=Raw("a map"), meaning="JSON paths.", example="{…}"),
+    Key(name="file", kind=Raw("a map"), meaning="The written file.", example="{…}"),
+)
+
+ALIKE: Final = SectionKind(DETAILS, "a state, or a map")

@@ -1,0 +1,297 @@
+"""A site's directory to frozen models, or to every problem in it with its place."""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from ifengine.routes.config.assembly import build_site
+from ifengine.routes.config.channel_file import (
+    ChannelDraft,
+    Surroundings,
+    read_channel,
+    tables_used,
+)
+from ifengine.routes.config.checks_channel import check_channel
+from ifengine.routes.config.checks_site import check_site
+from ifengine.routes.config.filled import FilledText
+from ifengine.routes.config.models import SiteConfig
+from ifengine.routes.config.overlay import check_overlay, merge
+from ifengine.routes.config.placeholders import Filler
+from ifengine.routes.config.scalars import ScalarError, parse_name
+from ifengine.routes.config.site_file import SiteDraft, read_site
+from ifengine.routes.config.yaml_nodes import MAX_FILE_BYTES, compose, split_lines
+from ifengine.transforms.compile import Known
+from ifengine.transforms.source import (
+    Entries,
+    Items,
+    Node,
+    Position,
+    Problem,
+    Problems,
+    Severity,
+    Text,
+)
+from ifengine.transforms.tables import Table, read_csv
+
+SITE_FILE: Final = "ifengine.yaml"
+MAX_TABLE_BYTES: Final = 16 * 1024 * 1024
+_WORD: Final = re.compile(r"[A-Za-z0-9_.-]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What came of reading a site.
+
+    ``site`` is None when there is any error. ``unfilled`` are the ``${env:}``, ``${secret:}`` and
+    ``${file:}`` that could not be filled: they stand in ``problems`` as warnings too, and the site
+    then holds stand-ins, good to look at and to try a message with, never to run.
+    """
+
+    site: SiteConfig | None
+    problems: tuple[Problem, ...]
+    unfilled: tuple[Problem, ...]
+    lines: Mapping[str, tuple[str, ...]] = field(repr=False)  # file as shown -> its lines
+    channel_count: int = 0
+    table_count: int = 0
+
+    @property
+    def can_run(self) -> bool:
+        """Whether this may be served: no error, and nothing left unfilled."""
+        return self.site is not None and not self.unfilled
+
+
+@dataclass(slots=True)
+class _Files:
+    """Every file that was read, for the digest and for showing lines."""
+
+    directory: Path
+    raw: dict[str, bytes] = field(default_factory=dict)
+    lines: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def text(self, name: str, limit: int, problems: Problems) -> str | None:
+        """Return a file's text, or None after adding E004."""
+        place = Position(name, 1, 1)
+        try:
+            with (self.directory / name).open("rb") as file:
+                raw = file.read(limit + 1)
+        except OSError as error:
+            problems.error("E004", place, f"cannot be read: {error.strerror or 'no such file'}")
+            return None
+        if len(raw) > limit:
+            problems.error("E004", place, f"the file is larger than {limit // 1024} KiB")
+            return None
+        self.raw[name] = raw
+        try:
+            text = raw.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = raw.count(b"\n", 0, error.start) + 1
+            problems.error(
+                "E004", place._replace(line=line), "the file is not UTF-8", "save it as UTF-8"
+            )
+            return None
+        self.lines[name] = tuple(split_lines(text))
+        return text
+
+    def digest(self) -> str:
+        """Return the configuration's version: SHA-256 over names and bytes, in order of name."""
+        total = hashlib.sha256()
+        for name in sorted(self.raw):
+            for part in (name.encode("utf-8"), self.raw[name]):
+                total.update(len(part).to_bytes(8, "big"))
+                total.update(part)
+        return total.hexdigest()
+
+
+def load_site(directory: Path, *, env: str | None = None, environ: Mapping[str, str]) -> Loaded:
+    """Read ``ifengine.yaml``, the overlay, every table and every channel below a directory.
+
+    Args:
+        directory: the site's; it becomes absolute.
+        env: reads ``env/NAME.yaml`` over the site file.
+        environ: the process's environment.
+
+    Returns:
+        Every problem at once, in the order of the files. Never raises for what files say.
+    """
+    directory = directory.absolute()
+    problems = Problems()
+    files = _Files(directory)
+    filler = Filler(directory, environ)
+    site = _load_site_file(files, env, filler, problems)
+    tables, table_places = _load_tables(files, problems)
+    channels = _load_channels(files, site, tables, problems)
+    channel_files = _channel_files(directory)
+    if site is not None:
+        check_site(site, channels, problems, complete=len(channels) == len(channel_files))
+        for channel in channels:
+            together = [c for c in channels if c.enabled and c.source == channel.source]
+            check_channel(channel, site, together or [channel], problems)
+    _check_unused_tables(files, channels, table_places, problems)
+    problems.found += filler.unfilled
+    for name, content in filler.read_files.items():
+        files.raw[f"file:{name}"] = content
+    built = None
+    if site is not None and problems.ok:
+        built = build_site(site, channels, tables, files.digest())
+    return Loaded(
+        site=built,
+        problems=_in_order(problems.found),
+        unfilled=tuple(filler.unfilled),
+        lines=files.lines,
+        channel_count=len(channel_files),
+        table_count=len(tables),
+    )
+
+
+def _in_order(found: list[Problem]) -> tuple[Problem, ...]:
+    # the site file first, then env/, then channels; the same mistake is told once
+    unique = dict.fromkeys(found)
+    return tuple(
+        sorted(
+            unique,
+            key=lambda p: (p.position.file.count("/"), p.position, p.severity is Severity.WARNING),
+        )
+    )
+
+
+def _load_site_file(
+    files: _Files, env: str | None, filler: Filler, problems: Problems
+) -> SiteDraft | None:
+    base = _mapping(files, SITE_FILE, problems)
+    over = None if env is None else _load_overlay(files, env, problems)
+    if base is None:
+        return None
+    merged = base if over is None else merge(base, over)
+    filler.sources = _sources(merged)
+    filled = filler.fill(merged, problems)
+    if not isinstance(filled, Entries):
+        return None
+    return read_site(filled, files.directory, problems)
+
+
+def _load_overlay(files: _Files, env: str, problems: Problems) -> Entries | None:
+    try:
+        parse_name(env)
+    except ScalarError as error:
+        problems.error("E004", Position(SITE_FILE, 1, 1), f"--env {error.message}", error.hint)
+        return None
+    node = _mapping(files, f"env/{env}.yaml", problems)
+    return None if node is None else check_overlay(node, problems)
+
+
+def _sources(merged: Entries) -> tuple[str, ...]:
+    node = merged.get("secrets")
+    if node is None:
+        return ("systemd",)
+    nodes = node.items if isinstance(node, Items) else (node,)
+    return tuple(n.value for n in nodes if isinstance(n, Text) and not isinstance(n, FilledText))
+
+
+def _mapping(files: _Files, name: str, problems: Problems) -> Entries | None:
+    text = files.text(name, MAX_FILE_BYTES, problems)
+    if text is None:
+        return None
+    before = len(problems.found)
+    node: Node | None = compose(text, name, problems)
+    if isinstance(node, Entries):
+        return node
+    if len(problems.found) == before:
+        what = "is empty" if node is None else "does not hold a map of keys"
+        problems.error("E001", Position(name, 1, 1), f"the file {what}", 'begin with "ifengine: 1"')
+    return None
+
+
+def _names(directory: Path, folder: str, ending: str) -> list[str]:
+    try:
+        found = sorted((directory / folder).iterdir())
+    except OSError:
+        return []
+    return [
+        f"{folder}/{path.name}"
+        for path in found
+        if path.name.endswith(ending) and not path.name.startswith(".")
+    ]
+
+
+def _channel_files(directory: Path) -> list[str]:
+    # NAME_test.yaml holds tests only
+    names = _names(directory, "channels", ".yaml")
+    return [name for name in names if not name.endswith("_test.yaml")]
+
+
+def _load_tables(files: _Files, problems: Problems) -> tuple[dict[str, Table], dict[str, Position]]:
+    tables: dict[str, Table] = {}
+    places: dict[str, Position] = {}
+    for name in _names(files.directory, "channels/tables", ".csv"):
+        text = files.text(name, MAX_TABLE_BYTES, problems)
+        if text is None:
+            continue
+        stem = Path(name).stem
+        tables[stem] = read_csv(stem, text, name, problems)
+        places[stem] = Position(name, 1, 1)
+    return tables, places
+
+
+def _load_channels(
+    files: _Files, site: SiteDraft | None, tables: Mapping[str, Table], problems: Problems
+) -> list[ChannelDraft]:
+    names = _channel_files(files.directory)
+    if not names:
+        problems.warning(
+            "W223",
+            Position(SITE_FILE, 1, 1),
+            "there is no channel",
+            "a channel is channels/NAME.yaml",
+        )
+    samples = frozenset(
+        Path(name).stem for name in _names(files.directory, "channels/samples", ".hl7")
+    )
+    around = _surroundings(files.directory, site, tables, samples)
+    channels: list[ChannelDraft] = []
+    for name in names:
+        node = _mapping(files, name, problems)
+        if node is not None:
+            channels.append(read_channel(node, name, around, problems))
+    return channels
+
+
+def _surroundings(
+    directory: Path, site: SiteDraft | None, tables: Mapping[str, Table], samples: frozenset[str]
+) -> Surroundings:
+    if site is None:
+        # the site file is broken: its channels are still read, for their own mistakes
+        return Surroundings(
+            directory=directory,
+            known=Known(tables=tables),
+            samples=samples,
+        )
+    return Surroundings(
+        directory=directory,
+        known=Known(tables=tables),
+        retry=site.retry,
+        on_nak=site.on_nak,
+        enabled=site.enabled,
+        samples=samples,
+    )
+
+
+def _check_unused_tables(
+    files: _Files,
+    channels: Sequence[ChannelDraft],
+    places: Mapping[str, Position],
+    problems: Problems,
+) -> None:
+    used = {name for channel in channels for name in tables_used(channel)}
+    if not problems.ok:
+        # what could not be read may use a table: a word that looks like its name is enough
+        for name, lines in files.lines.items():
+            if name.startswith("channels/") and name.endswith(".yaml"):
+                used.update(word for line in lines for word in _WORD.findall(line))
+    for name, place in places.items():
+        if name not in used:
+            problems.warning(
+                "W203", place, f'no channel uses the table "{name}"', "delete it, or use it"
+            )
