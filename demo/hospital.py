@@ -106,7 +106,7 @@ class Hospital:
             (
                 f"MSH|^~\\&|EPIC|RIVERSIDE|IFENGINE|RIVERSIDE|20260105101500||ADT^{event}^ADT_{event}|{control}|P|2.5.1",
                 f"EVN|{event}|20260105101500",
-                f"PID|1||{number}^^^MERCY^MR~900-{number % 100:02d}-{number % 10_000:04d}^^^SSA^SS||"
+                f"PID|1||{number}^^^RIVERSIDE^MR~900-{number % 100:02d}-{number % 10_000:04d}^^^SSA^SS||"
                 f"{family} ^{given}||{born}|{sex}|||1 Invented Street^^Nowhere^OH^43604|||||||||"
                 f"900-{number % 100:02d}-{number % 10_000:04d}",
                 f"NK1|1|{family}^Kin|SPO",
