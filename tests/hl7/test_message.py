@@ -205,6 +205,32 @@ def test_a_character_whose_byte_looks_like_a_delimiter_splits_nothing() -> None:
     assert message.raw(1, 5) == content.split(b"|700557^^^QUAY^MR||")[1].split(b"\r")[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (b"~ISO IR87", "\x1b$B"),
+        (b"GB 18030-2000", "\udc81"),
+        (b"BIG-5", "ł"),
+        (b"ISO IR87", "a\x1b(J"),
+    ],
+)
+def test_a_value_that_would_swallow_what_stands_behind_it_is_refused(
+    name: bytes, value: str
+) -> None:
+    message = small(b"PID|1||x|y", msh18=name)
+    with pytest.raises(FieldError, match="MSH-18"):
+        message.set_text(1, 3, None, None, None, value)
+    assert message.touched is False
+
+
+def test_japanese_text_is_read_and_written_through_its_escapes() -> None:
+    content = "PID|1||山田^太郎|y".encode("iso2022_jp")
+    message = small(content, msh18=b"~ISO IR87")
+    assert message.text(1, 3, None, 2) == "太郎"
+    message.set_text(1, 3, None, 1, None, "森")
+    assert message.encode().endswith("\rPID|1||森^太郎|y\r".encode("iso2022_jp"))
+
+
 def test_hexadecimal_escapes_are_bytes_of_the_message_s_set() -> None:
     assert small(rb"PID|\XFC\x", msh18=b"8859/1").text(1, 1) == "üx"
     assert small(rb"PID|\XC3BC\x", msh18=b"UNICODE UTF-8").text(1, 1) == "üx"

@@ -69,6 +69,21 @@ class Codec:
         """
         return text.encode(self.name, OPAQUE_BYTES)
 
+    def encode_value(self, text: str) -> bytes:
+        """Return the bytes of one value in the form a message of this set is split in.
+
+        Raises:
+            UnicodeError: the set lacks a character; or, in a wide set, the value holds opaque bytes
+                or control characters that would swallow what stands behind it. Its text quotes the
+                value: cut the chain.
+        """
+        if not self.wide:
+            return self.encode(text)
+        internal = text.encode("utf-8")  # strict: no opaque bytes
+        if self.decode(self.encode(text)) != text:
+            raise UnicodeError("the value does not read back")
+        return internal
+
 
 ASCII = Codec("ascii")
 OPAQUE = Codec("ascii", known=False)

@@ -88,7 +88,7 @@ class Delimiters:
             DelimiterFaultError: they are missing, repeated, or not printable punctuation.
         """
         known = _KNOWN.get(field + msh2)
-        if known is not None:
+        if known is not None and known.field == field:
             return known
         _require_delimiters(field, msh2)
         parts = [msh2[n : n + 1] for n in range(5)]

@@ -9,6 +9,7 @@ from enum import StrEnum
 from ifengine.hl7.delimiters import DEFAULT_DELIMITERS, DelimiterFaultError, Delimiters
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+START_BLOCK, END_BLOCK = 0x0B, 0x1C
 NULL_BYTES = b'""'
 
 _LAST_FIELD = 18  # MSH-18; what follows is not read here
@@ -172,7 +173,7 @@ def read_header(content: bytes) -> Header:
     except DelimiterFaultError:
         return _with_bad_delimiters(separator, fields, bom)
     fault = None
-    if b"\x0b" in line or b"\x1c" in line:
+    if START_BLOCK in line or END_BLOCK in line:
         fault = HeaderFault.FRAMING_BYTES
     elif len(fields) < 10:
         fault = HeaderFault.SHORT_MSH

@@ -7,7 +7,6 @@ message; fields, repetitions, components and subcomponents count from 1 as in th
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import NamedTuple
 
 from ifengine.errors import EngineError, FieldError
 from ifengine.hl7.charset import (
@@ -28,7 +27,16 @@ from ifengine.hl7.header import (
     message_start,
     read_header,
 )
-from ifengine.hl7.lines import breaks, is_segment_name, split_segments
+from ifengine.hl7.lines import (
+    NUMBERED_FROM_SEPARATOR,
+    LineEnds,
+    breaks,
+    count_line_ends,
+    is_segment_name,
+    join_fields,
+    split_fields,
+    split_segments,
+)
 from ifengine.hl7.parts import part_of, with_part
 
 NULL = '""'  # the value that means: delete what you have
@@ -36,22 +44,12 @@ NULL = '""'  # the value that means: delete what you have
 _UNREADABLE = frozenset(
     {HeaderFault.EMPTY, HeaderFault.NO_MSH, HeaderFault.BATCH, HeaderFault.BAD_DELIMITERS}
 )
-# in these the field separator itself is field 1, so that the second piece of a split is field 2
-_NUMBERED_FROM_SEPARATOR = frozenset({"MSH", "FHS", "BHS"})
 
 
 class MessageError(EngineError):
     """The bytes are no message: there is no MSH, or its delimiters cannot be read."""
 
     code = "message"
-
-
-class LineEnds(NamedTuple):
-    """How often each line end occurs. Only CR is right."""
-
-    cr: int
-    lf: int
-    crlf: int
 
 
 class Message:
@@ -158,7 +156,7 @@ class Message:
     def header(self) -> Header:
         """MSH as it is now."""
         if self._header is None:
-            line = self._line(0)
+            line = join_fields(self._fields(0), self._separator)
             if self._codec.wide:
                 line = from_internal(line, self._codec)
             self._header = read_header(BYTE_ORDER_MARK + line if self._bom else line)
@@ -175,10 +173,7 @@ class Message:
     @property
     def line_ends(self) -> LineEnds:
         """The line ends of the bytes as they were received."""
-        content = self._content
-        line_feeds = content.count(b"\n")
-        both = content.count(b"\r\n") if line_feeds else 0
-        return LineEnds(content.count(b"\r") - both, line_feeds - both, both)
+        return count_line_ends(self._content)
 
     def encode(self) -> bytes:
         """Return the message: the same bytes object when nothing was touched.
@@ -187,26 +182,26 @@ class Message:
         mark and what is carried behind a segment as they came. Blank lines are left out.
         """
         if self._encoded is None:
+            separator = self._separator
             lines = [
-                segment if isinstance(segment, bytes) else self._line(i)
-                for i, segment in enumerate(self._segments)
+                line if isinstance(line, bytes) else join_fields(line, separator)
+                for line in self._segments
             ]
             if self._tails is not None:
                 lines = [line + tail for line, tail in zip(lines, self._tails, strict=True)]
             lines.append(b"")
             content = b"\r".join(lines)
             if self._codec.wide:
-                content = from_internal(content, self._codec)
+                content = self._in_its_charset(content)
             self._encoded = BYTE_ORDER_MARK + content if self._bom else content
         return self._encoded
 
-    def _line(self, i: int) -> bytes:
-        segment = self._segments[i]
-        if isinstance(segment, bytes):
-            return segment
-        if self._names[i] in _NUMBERED_FROM_SEPARATOR:
-            segment = [segment[0], *segment[2:]]  # joining puts field 1 back
-        return self._separator.join(segment)
+    def _in_its_charset(self, internal: bytes) -> bytes:
+        content = from_internal(internal, self._codec)
+        if to_internal(content, self._codec) != internal:
+            # an opaque byte came to stand before one that makes a character with it
+            raise MessageError("the message does not read back in its character set")
+        return content
 
     def names(self) -> list[str]:
         """Return the segment names in order."""
@@ -215,8 +210,11 @@ class Message:
     def indexes(self, name: str) -> list[int]:
         """Return the positions of the segments of this name."""
         names = self._names
-        if name not in names:
+        count = names.count(name)
+        if count == 0:
             return []
+        if count == 1:
+            return [names.index(name)]
         return [position for position, found in enumerate(names) if found == name]
 
     # --- reading ----------------------------------------------------------------------------
@@ -227,7 +225,7 @@ class Message:
 
     def repetition_count(self, i: int, f: int) -> int:
         """Return how many repetitions a field has: 0 when it is empty or absent."""
-        if f <= 2 and self._names[i] in _NUMBERED_FROM_SEPARATOR:
+        if f <= 2 and self._names[i] in NUMBERED_FROM_SEPARATOR:
             return 1
         value = self._node(i, f, None, None, None)
         if not value:
@@ -258,20 +256,19 @@ class Message:
         delimiters = self.delimiters
         if delimiters.escape_character in value and not self._has_parts(i, f, r, c, s, value):
             value = delimiters.unescape(value, self._hexadecimal())
-        return value.decode(*self._decoding)
+        # every set here has the ASCII characters at their bytes; its codec costs more to find
+        return value.decode() if value.isascii() else value.decode(*self._decoding)
 
     def _fields(self, i: int) -> list[bytes]:
         """Return the segment name and its fields: field n is at n, MSH-1 included."""
         segment = self._segments[i]
         if isinstance(segment, bytes):
-            segment = segment.split(self._separator)
-            if self._names[i] in _NUMBERED_FROM_SEPARATOR:
-                segment.insert(1, self._separator)
+            segment = split_fields(segment, self._names[i], self._separator)
             self._segments[i] = segment
         return segment
 
     def _node(self, i: int, f: int, r: int | None, c: int | None, s: int | None) -> bytes:
-        if f <= 2 and (f < 1 or self._names[i] in _NUMBERED_FROM_SEPARATOR):
+        if f <= 2 and (f < 1 or self._names[i] in NUMBERED_FROM_SEPARATOR):
             return self._delimiter_field(i, f, r, c, s)
         fields = self._fields(i)
         if f >= len(fields):
@@ -280,11 +277,14 @@ class Message:
         if r is None and c is None and s is None:
             return value
         delimiters = self.delimiters
-        if r is not None or delimiters.repetition in value:
-            value = part_of(value, delimiters.repetition, 1 if r is None else r)
+        r = 1 if r is None else r
+        if r != 1 or delimiters.repetition in value:
+            value = part_of(value, delimiters.repetition, r)
         if c is None and s is None:
             return value
-        value = part_of(value, delimiters.component, 1 if c is None else c)
+        c = 1 if c is None else c
+        if c != 1 or delimiters.component in value:
+            value = part_of(value, delimiters.component, c)
         return value if s is None else part_of(value, delimiters.subcomponent, s)
 
     def _delimiter_field(
@@ -299,7 +299,7 @@ class Message:
     def _has_parts(
         self, i: int, f: int, r: int | None, c: int | None, s: int | None, value: bytes
     ) -> bool:
-        if f <= 2 and self._names[i] in _NUMBERED_FROM_SEPARATOR:
+        if f <= 2 and self._names[i] in NUMBERED_FROM_SEPARATOR:
             return True  # never unescaped (2.5.4)
         delimiters = self.delimiters
         inner = [delimiters.subcomponent] if s is None else []
@@ -335,12 +335,10 @@ class Message:
         self, i: int, f: int, r: int | None, c: int | None, s: int | None, value: str
     ) -> bytes:
         try:
-            encoded = self._codec.encode(value)
-        except UnicodeEncodeError:
+            encoded = self._codec.encode_value(value)
+        except UnicodeError:
             rule = "the character set of the message (MSH-18) lacks a character of this value"
             raise FieldError(self._place(i, f, r, c, s), rule, length=len(value)) from None
-        if self._codec.wide:
-            encoded = value.encode(*INTERNAL)
         try:
             return self.delimiters.escape(encoded)
         except NoEscapeCharacterError:
@@ -456,15 +454,18 @@ class Message:
             raise FieldError(self._place(i, f, r, c, s), "MSH-2 names no delimiter for this part")
         if c is not None or s is not None:
             c = 1 if c is None else c
-            outer = part_of(old, repetition, r)
+            alone = r == 1 and repetition not in old
+            outer = old if alone else part_of(old, repetition, r)
             if s is not None:
                 inner = part_of(outer, component, c)
                 value = with_part(inner, delimiters.subcomponent, s, value)
             value = with_part(outer, component, c, value)
+            if alone:
+                return value
         return with_part(old, repetition, r, value)
 
     def _writable_field(self, i: int, f: int, r: int | None, c: int | None, s: int | None) -> bytes:
-        if f <= 2 and (f < 1 or self._names[i] in _NUMBERED_FROM_SEPARATOR):
+        if f <= 2 and (f < 1 or self._names[i] in NUMBERED_FROM_SEPARATOR):
             if f < 1:
                 raise ValueError("fields count from 1")
             raise FieldError(self._place(i, f, r, c, s), "cannot be set")

@@ -10,6 +10,8 @@ def part_of(value: bytes, delimiter: bytes, number: int) -> bytes:
         raise ValueError("parts count from 1")
     if not delimiter or delimiter not in value:
         return value if number == 1 else b""
+    if number == 1:
+        return value[: value.find(delimiter)]
     parts = value.split(delimiter, number)
     return parts[number - 1] if number <= len(parts) else b""
 
