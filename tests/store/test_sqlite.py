@@ -197,6 +197,15 @@ def test_a_failure_names_the_code_of_sqlite_only(store: SqliteStore) -> None:
     assert "CANARY" not in failure_text(ValueError("CANARY"))
 
 
+def test_after_a_failure_no_transaction_stays_open(store: SqliteStore, tmp_path: Path) -> None:
+    with pytest.raises(StorageFailedError):
+        commit(store, Batch(inbox=[entry(1), entry(1)]))
+    assert not store._connection.in_transaction
+    other = apsw.Connection(str(tmp_path / "store" / "store.db"))
+    other.execute("BEGIN IMMEDIATE; ROLLBACK")
+    other.close()
+
+
 def test_the_guard_forgets_ended_windows_as_messages_are_purged(store: SqliteStore) -> None:
     count = store._connection.execute
     commit(store, Batch(inbox=[guarded(i, b"%d" % i, b"A") for i in range(1, 3001)]))
