@@ -111,6 +111,8 @@ class Outbox:
         self._cursor_given = 0
         self._bytes = 0
         self._refilling = False
+        self._stored_head = 0  # the last seq known to be on stable storage
+        self._ahead: set[int] = set()  # replays that entered before what is still in the store
         self._suspect_through = 0  # seqs that may have been sent before a crash
         self._metrics = {
             d.number: _DestinationMetrics(parts, d.channel, d.name) for d in destinations.values()
@@ -141,7 +143,7 @@ class Outbox:
 
         cursor, head, stuck, counts = await self._parts.read(look)
         schedule = self.schedule
-        self.head = head
+        self.head = self._stored_head = head
         schedule.through = schedule.durable_low = self._cursor_given = cursor
         if self._parts.unclean:
             # without a clean stop, whatever lay in the settle window may have been sent
@@ -151,6 +153,8 @@ class Outbox:
             if destination is not None:
                 destination.count(unsettled.state, unsettled.count, unsettled.label)
         for loaded in stuck:
+            if loaded.entry.seq > cursor:
+                self._ahead.add(loaded.entry.seq)
             self._enter(loaded)
         await self._refill()
 
@@ -184,6 +188,7 @@ class Outbox:
             destination = self.destinations.get(entry.destination)
             if destination is not None:
                 destination.count(state, 1)
+            self._stored_head = max(self._stored_head, entry.seq)
             if entry.seq != schedule.through + 1 or self._is_full():
                 continue  # the store has it; it is read again when there is room
             if entry.content is not None:
@@ -197,7 +202,7 @@ class Outbox:
     def _wants_refill(self) -> bool:
         return (
             not self._refilling
-            and self.schedule.through < self.head
+            and self.schedule.through < self._stored_head
             and self.schedule.plain_count < MEMORY_WINDOW // 2
             and self._bytes < MEMORY_BYTES // 2
         )
@@ -214,11 +219,13 @@ class Outbox:
 
             last, page = await self._parts.read(look)
             for loaded in page:
-                if self.schedule.entry(loaded.entry.seq) is not None:
-                    continue
+                seq = loaded.entry.seq
+                if seq <= self.schedule.through or seq in self._ahead:
+                    continue  # fed, or replayed, while the page was read: perhaps settled by now
                 self.schedule.through = max(self.schedule.through, loaded.entry.seq - 1)
                 self._enter(loaded)
             self.schedule.through = max(self.schedule.through, last)
+            self._ahead = {seq for seq in self._ahead if seq > self.schedule.through}
         finally:
             self._refilling = False
         self.pump()
@@ -522,6 +529,9 @@ class Outbox:
         if destination is not None:
             destination.count(old_state, -1, label)
             destination.count(EntryState.WAITING, 1)
+        self._stored_head = max(self._stored_head, entry.seq)
+        if entry.seq > self.schedule.through + 1:
+            self._ahead.add(entry.seq)
         self.schedule.replace(old_seq, entry)
         self.pump()
 
