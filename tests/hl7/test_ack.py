@@ -194,6 +194,11 @@ def test_the_answer_uses_the_delimiters_of_the_message() -> None:
             b"ERR||PID^1^7|102^Data type error^HL70357|E||||PID-7: is not a date \\F\\ really\r",
         ),
         (
+            b"2.6",
+            b"MSA|AE|QS1|PID-7: is not a date \\F\\ really\r"
+            b"ERR||PID^1^7|102^Data type error^HL70357|E||||PID-7: is not a date \\F\\ really\r",
+        ),
+        (
             b"2.7.1",
             b"MSA|AE|QS1\r"
             b"ERR||PID^1^7|102^Data type error^HL70357|E||||PID-7: is not a date \\F\\ really\r",

@@ -10,7 +10,8 @@ from ifengine.hl7.delimiters import (
 )
 
 ODD = Delimiters.read(b"#", b"*!/@$")
-EVERY = [DEFAULT_DELIMITERS, Delimiters.read(b"|", b"^~\\&#"), ODD]
+CROSSING = Delimiters.read(b"|", b".~\\+")  # delimiters that formatting sequences are made of
+EVERY = [DEFAULT_DELIMITERS, Delimiters.read(b"|", b"^~\\&#"), ODD, CROSSING]
 # values made mostly of what can go wrong
 CROOKED = st.lists(
     st.sampled_from(
@@ -34,6 +35,7 @@ CROOKED = st.lists(
             b"F",
             b".br",
             b".sp+2",
+            b"\\.sp+2\\",
             b"Z01",
             b"C2842",
             b"Q",

@@ -223,6 +223,13 @@ def test_a_value_that_would_swallow_what_stands_behind_it_is_refused(
     assert message.touched is False
 
 
+def test_a_message_that_would_not_read_back_in_its_set_is_not_sent() -> None:
+    message = small(b"PID|x\x81&y|a|b", msh18=b"GB 18030-2000")
+    message.set_raw(1, 2, None, None, None, message.raw(1, 1, 1, 1, 1))
+    with pytest.raises(MessageError, match="does not read back"):
+        message.encode()
+
+
 def test_japanese_text_is_read_and_written_through_its_escapes() -> None:
     content = "PID|1||山田^太郎|y".encode("iso2022_jp")
     message = small(content, msh18=b"~ISO IR87")
