@@ -1,13 +1,10 @@
 """What the YAML parser complains about, said for a person who never read the YAML standard."""
 
-import re
-
 import yaml
 
 from ifengine.transforms.source import Position, Problems
 
 CODE = "E001"
-_LINE_BREAK = re.compile("\r\n|\r|\n")
 
 
 def explain_fault(error: yaml.YAMLError, text: str, file: str, problems: Problems) -> None:
@@ -17,7 +14,7 @@ def explain_fault(error: yaml.YAMLError, text: str, file: str, problems: Problem
         return
     mark = error.problem_mark
     place = Position(file, mark.line + 1, mark.column + 1)
-    lines = _LINE_BREAK.split(text)
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     line = lines[mark.line] if mark.line < len(lines) else ""
     what = error.problem or ""
     if "\t" in line[: len(line) - len(line.lstrip())]:

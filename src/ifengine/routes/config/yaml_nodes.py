@@ -22,7 +22,6 @@ MAX_DEPTH = 32
 SHARED = "shared"
 MERGE = "<<"
 
-_LINE_BREAK = re.compile("\r\n|\r|\n")
 _REFUSED = re.compile(
     "^%|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]", re.MULTILINE
 )
@@ -72,7 +71,8 @@ def compose(text: str, file: str, problems: Problems) -> Node | None:
 
 def split_lines(text: str) -> list[str]:
     """Return a file's lines as the parser counts them."""
-    return _LINE_BREAK.split(text.removeprefix("\ufeff"))
+    plain = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    return plain.split("\n")
 
 
 def _refuse_early(text: str, file: str, problems: Problems) -> None:
@@ -103,7 +103,7 @@ class _Composer:
     """Builds nodes from events with a stack of its own: depth costs no recursion."""
 
     def __init__(self, text: str, file: str, problems: Problems) -> None:
-        self._lines = split_lines(text)
+        self._lines = split_lines(text) if " #" in text else []
         self._file = file
         self._problems = problems
         self._stack: list[_Open] = []
@@ -185,7 +185,7 @@ class _Composer:
             and end.line == event.start_mark.line
             and end.column - event.start_mark.column == width
         )
-        if plain and _CUT.match(self._lines[end.line], end.column):
+        if plain and self._is_cut(end):
             self._problems.warning(
                 "W005",
                 place._replace(line=end.line + 1, column=end.column + 1),
@@ -193,6 +193,10 @@ class _Composer:
                 "quote the value if # belongs to it, or put a blank behind the #",
             )
         self._add(Text(event.value, place, plain, literal), event.anchor, 1)
+
+    def _is_cut(self, end: Any) -> bool:
+        lines = self._lines
+        return end.line < len(lines) and _CUT.match(lines[end.line], end.column) is not None
 
     def _alias(self, event: Any) -> None:
         place = self._place(event)
