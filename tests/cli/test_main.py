@@ -49,7 +49,9 @@ def test_every_row_of_the_table_is_a_command_with_help(row) -> None:
     assert done.output.strip()
 
 
-def leaves(command: click.Command, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
+def leaves(
+    command: click.Command, path: tuple[str, ...] = ()
+) -> list[tuple[tuple[str, ...], click.Command]]:
     if isinstance(command, click.Group):
         context = click.Context(command)
         return [
@@ -71,8 +73,12 @@ def test_the_tree_is_that_of_this_release() -> None:
     assert {" ".join(path) for path, _ in leaves(cli)} == ISSUE
 
 
-@pytest.mark.parametrize(("path", "command"), leaves(cli), ids=lambda x: " ".join(x) if isinstance(x, tuple) else "")
-def test_every_command_takes_site_and_env_after_it(path: tuple[str, ...], command: click.Command) -> None:
+@pytest.mark.parametrize(
+    ("path", "command"), leaves(cli), ids=lambda x: " ".join(x) if isinstance(x, tuple) else ""
+)
+def test_every_command_takes_site_and_env_after_it(
+    path: tuple[str, ...], command: click.Command
+) -> None:
     options = {opt for param in command.params for opt in param.opts}
     assert {"--site", "--env"} <= options
     if path[0] != "serve":
@@ -81,7 +87,12 @@ def test_every_command_takes_site_and_env_after_it(path: tuple[str, ...], comman
 
 @pytest.mark.parametrize(
     ("args", "meant"),
-    [(["chanels"], "channels"), (["dlq", "reply"], "replay"), (["messages", "lst"], "list"), (["servee"], "serve")],
+    [
+        (["chanels"], "channels"),
+        (["dlq", "reply"], "replay"),
+        (["messages", "lst"], "list"),
+        (["servee"], "serve"),
+    ],
 )
 def test_an_unknown_command_is_answered_with_what_was_meant(args, meant, capsys) -> None:
     assert run(args) == ExitCode.USAGE
@@ -116,7 +127,9 @@ def test_no_arguments_show_the_help_and_are_wrong_usage(capsys) -> None:
     ],
     ids=lambda x: type(x).__name__ if isinstance(x, BaseException) else str(x),
 )
-def test_every_error_ends_in_its_code_and_never_in_a_traceback(error, code, capsys, monkeypatch) -> None:
+def test_every_error_ends_in_its_code_and_never_in_a_traceback(
+    error, code, capsys, monkeypatch
+) -> None:
     @click.command()
     def failing() -> None:
         raise error

@@ -34,7 +34,9 @@ def test_a_file_is_split_at_msh_and_its_framing_dropped(data: bytes, expected: l
 
 
 def test_msh_inside_a_line_starts_no_message() -> None:
-    assert split_messages(b"MSH|^~\\&|A\rNTE|1||see MSH|9\r") == [b"MSH|^~\\&|A\rNTE|1||see MSH|9\r"]
+    assert split_messages(b"MSH|^~\\&|A\rNTE|1||see MSH|9\r") == [
+        b"MSH|^~\\&|A\rNTE|1||see MSH|9\r"
+    ]
 
 
 @given(st.lists(st.sampled_from([ONE, TWO]), min_size=1, max_size=6), st.booleans())
@@ -52,6 +54,6 @@ def test_any_bytes_split_without_an_error_and_never_hold_framing_bytes(data: byt
 
 
 def test_a_file_without_a_message_is_named() -> None:
-    with pytest.raises(CommandError, match="notes.txt: no line begins with MSH") as caught:
+    with pytest.raises(CommandError, match=r"notes\.txt: no line begins with MSH") as caught:
         messages_of(b"Quillfeather", "notes.txt")
     assert caught.value.code == 2

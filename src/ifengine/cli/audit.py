@@ -5,7 +5,7 @@ import click
 from ifengine.cli.daemon import ask
 from ifengine.cli.failure import ExitCode
 from ifengine.cli.main import SuggestingGroup
-from ifengine.cli.options import Place, site_options
+from ifengine.cli.options import Place, offline_option, site_options
 from ifengine.cli.output import output_option, plural, print_json, print_line
 
 
@@ -15,17 +15,12 @@ def audit() -> None:
 
 
 @audit.command()
-@click.option("--offline", is_flag=True, help="Read the store itself; no engine may run on it.")
+@offline_option
 @output_option("text", "json")
 @site_options
 def verify(place: Place, offline: bool, output: str) -> int:
     """Follow the chain of every audit record. Ends with 1 when one was changed, removed or added."""
-    if offline:
-        from ifengine.cli.offline import verify_audit
-
-        report = verify_audit(place)
-    else:
-        report = ask(place, "audit.verify")
+    report = ask(place, "audit.verify", offline=offline)
     if output == "json":
         print_json(report)
     elif report["ok"]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,9 @@ from ifengine.cli.options import Place, site_options
 from ifengine.cli.output import output_option, plural, print_json, print_line
 from ifengine.cli.site import SITE_FILE, read_site, show_problems
 from ifengine.transforms.source import Problem, Severity
+
+if TYPE_CHECKING:
+    from ifengine.routes.config.loading import Loaded
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
@@ -47,8 +50,8 @@ def check(place: Place, paths: tuple[str, ...], strict: bool, output: str) -> in
             for problem in problems:
                 print_line(_github(problem))
         case _:
-            show_problems(problems, place, err=False)
-            print_line(_summary(place, errors, warnings))
+            show_problems(problems, loaded, err=False)
+            print_line(_summary(loaded, errors, warnings))
     return ExitCode.PROBLEMS if bad else ExitCode.DONE
 
 
@@ -62,11 +65,9 @@ def _chosen(place: Place, paths: Sequence[str]) -> tuple[Place, list[Path]]:
             directories.add(path)
             continue
         files.append(path)
-        root = place.directory.resolve()
-        if path != root and root not in path.parents:
-            root = next((p for p in path.parents if (p / SITE_FILE).is_file()), root)
-            if root not in path.parents:
-                raise usage(f"{name}: belongs to no site", f"a site's directory holds {SITE_FILE}")
+        root = next((parent for parent in path.parents if (parent / SITE_FILE).is_file()), None)
+        if root is None:
+            raise usage(f"{name}: belongs to no site", f"a site's directory holds {SITE_FILE}")
         directories.add(root)
     if len(directories) > 1:
         raise usage("these paths belong to several sites", "check one site at a time")
@@ -87,11 +88,10 @@ def _within(place: Place, file: str, wanted: Sequence[Path]) -> bool:
     return any(path == one or one in path.parents for one in wanted)
 
 
-def _summary(place: Place, errors: int, warnings: int) -> str:
-    channels = len(list((place.directory / "channels").glob("*.yaml")))
-    tables = len(list((place.directory / "channels" / "tables").glob("*.csv")))
+def _summary(loaded: "Loaded", errors: int, warnings: int) -> str:
     found = [plural(n, word) for n, word in ((errors, "error"), (warnings, "warning")) if n]
-    return f"{plural(channels, 'channel')}, {plural(tables, 'table')}: {', '.join(found) or 'no problems'}"
+    read = f"{plural(loaded.channel_count, 'channel')}, {plural(loaded.table_count, 'table')}"
+    return f"{read}: {', '.join(found) or 'no problems'}"
 
 
 def _github(problem: Problem) -> str:

@@ -1,6 +1,6 @@
 """Asking the running engine: where its socket is, and one call."""
 
-from typing import Any, cast
+from typing import Any
 
 from ifengine.admin.client import call
 from ifengine.cli.failure import usage
@@ -8,14 +8,20 @@ from ifengine.cli.options import Place
 from ifengine.cli.site import admin_socket
 
 
-def ask(place: Place, verb: str, **params: object) -> Any:
+def ask(place: Place, verb: str, *, offline: bool = False, **params: Any) -> Any:
     """Run one verb of the engine of this site and return its answer.
+
+    ``offline`` asks the store itself instead; an engine may not be running on it then.
 
     Raises:
         CallError: as the engine answered, with the exit code of command-line.md; nobody answers
             is one of them.
     """
-    return call(admin_socket(place), verb, **cast("dict[str, Any]", params))
+    if offline:
+        from ifengine.cli.offline import answer_offline
+
+        return answer_offline(place, verb, params)
+    return call(admin_socket(place), verb, **params)
 
 
 def given_reason(phi: bool, reason: str | None) -> str | None:

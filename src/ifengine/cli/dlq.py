@@ -9,7 +9,7 @@ from ifengine.cli.daemon import ask, given_reason
 from ifengine.cli.failure import ExitCode, refused, usage
 from ifengine.cli.main import SuggestingGroup
 from ifengine.cli.messages import filter_options
-from ifengine.cli.options import Place, site_options
+from ifengine.cli.options import Place, offline_option, site_options
 from ifengine.cli.output import (
     Column,
     Row,
@@ -66,13 +66,16 @@ COLUMNS = (
 @click.option("--dest", help="At this destination.")
 @click.option("--state", type=click.Choice(["dead_letter", "discarded"]), default="dead_letter",
               show_default=True, help="Dead letters, or those that were discarded.")  # fmt: skip
+@offline_option
 @output_option()
 @site_options
 def list_groups(
-    place: Place, channel: str | None, dest: str | None, state: str, output: str
+    place: Place, channel: str | None, dest: str | None, state: str, offline: bool, output: str
 ) -> None:
     """List dead letters, grouped by where and why."""
-    rows: Sequence[Row] = ask(place, "dlq.list", channel=channel, dest=dest, state=state)
+    rows: Sequence[Row] = ask(
+        place, "dlq.list", offline=offline, channel=channel, dest=dest, state=state
+    )
     print_rows(rows, COLUMNS, output, name="group", empty="no dead letters")
     if rows and output == "table" and state == "dead_letter":
         first = rows[0]
@@ -88,15 +91,22 @@ def list_groups(
 @click.option("--dest", help="At this destination alone.")
 @click.option("--phi", is_flag=True, help="Show the full reason; needs --reason, and is audited.")
 @click.option("--reason", help="Why it is looked at.")
+@offline_option
 @output_option("text", "json")
 @site_options
 def show(
-    place: Place, message_id: str, dest: str | None, phi: bool, reason: str | None, output: str
+    place: Place,
+    message_id: str,
+    dest: str | None,
+    phi: bool,
+    reason: str | None,
+    offline: bool,
+    output: str,
 ) -> None:
     """Show why one message is a dead letter: stage, step, reason, attempts."""
     why = given_reason(phi, reason)
     letters: Sequence[Row] = ask(
-        place, "dlq.show", id=message_id, dest=dest, phi=phi or None, reason=why
+        place, "dlq.show", offline=offline, id=message_id, dest=dest, phi=phi or None, reason=why
     )
     if output == "json":
         print_json(letters)
@@ -149,7 +159,7 @@ def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _selection(
     ids: tuple[str, ...], group: int | None, every: bool, limit: int | None, **filters: object
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Return the one selection the engine takes, or say what is missing."""
     given = {name: value for name, value in filters.items() if value is not None}
     ways = [bool(ids), group is not None, bool(given) or every]
@@ -159,7 +169,7 @@ def _selection(
         )
     if sum(ways) > 1:
         raise usage("ids, --group and filters exclude each other")
-    chosen: dict[str, object] = {"limit": limit}
+    chosen: dict[str, Any] = {"limit": limit}
     if ids:
         chosen["ids"] = list(ids)
     elif group is not None:
@@ -228,7 +238,7 @@ def replay(
         channel=channel, dest=dest, since_us=since, until_us=until, type=message_type,
     )  # fmt: skip
     why = _confirmable("replay", reason, dry_run, yes)
-    options: dict[str, object] = {"as": how, "allow_older": allow_older, "reason": why}
+    options: dict[str, Any] = {"as": how, "allow_older": allow_older, "reason": why}
     preview: Row = ask(place, "dlq.replay", **chosen, **options, dry_run=True)
     talk = output == "json" and not dry_run
     if output == "text" or talk:

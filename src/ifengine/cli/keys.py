@@ -5,7 +5,7 @@ import click
 from ifengine.cli.daemon import ask
 from ifengine.cli.failure import refused
 from ifengine.cli.main import SuggestingGroup
-from ifengine.cli.options import Place, site_options
+from ifengine.cli.options import Place, offline_option, site_options
 from ifengine.cli.output import (
     Column,
     Row,
@@ -60,11 +60,12 @@ KEY_COLUMNS = (
 
 
 @keys.command()
+@offline_option
 @output_option("table", "json")
 @site_options
-def status(place: Place, output: str) -> None:
+def status(place: Place, offline: bool, output: str) -> None:
     """Show the key-encryption key and the data keys it wraps. No key itself is ever shown."""
-    answer: Row = ask(place, "keys.status")
+    answer: Row = ask(place, "keys.status", offline=offline)
     if output == "json":
         print_json(answer)
         return

@@ -136,8 +136,11 @@ def run(args: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return ExitCode.INTERRUPTED
+    except SystemExit:
+        # click ends so when the reader of our output went away, and has silenced the last flush
+        return ExitCode.DONE
     except BrokenPipeError:
-        # the reader went away (head, less): silence, also from the interpreter's last flush
+        # the same, at our own flush
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.DONE
     except click.ClickException as error:

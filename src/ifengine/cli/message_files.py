@@ -29,7 +29,7 @@ def split_messages(data: bytes) -> list[bytes]:
     starts = [found.start() for found in _START.finditer(data)]
     ends = [*starts[1:], len(data)]
     messages = []
-    for start, end in zip(starts, ends, strict=True):
+    for start, end in zip(starts, ends, strict=False):
         piece = data[start:end]
         cut = min(
             (at for at in (piece.find(b"\x0b"), piece.find(b"\x1c")) if at >= 0), default=None

@@ -10,7 +10,7 @@ import click
 from ifengine.cli.daemon import ask, given_reason
 from ifengine.cli.failure import CommandError, usage
 from ifengine.cli.main import SuggestingGroup
-from ifengine.cli.options import Place, When, secret_value, site_options
+from ifengine.cli.options import Place, When, offline_option, secret_value, site_options
 from ifengine.cli.output import (
     Column,
     Row,
@@ -88,10 +88,12 @@ COLUMNS = (
 @click.option("--before", type=int, metavar="ID", help="Older than this message, to page on.")
 @click.option("--limit", type=click.IntRange(1, 10_000_000), default=100, show_default=True,
               help="At most so many, newest first.")  # fmt: skip
+@offline_option
 @output_option()
 @site_options
 def list_messages(
     place: Place,
+    offline: bool,
     channel: str | None,
     dest: str | None,
     since: int | None,
@@ -105,7 +107,7 @@ def list_messages(
     output: str,
 ) -> None:
     """List messages, newest first. Names and numbers of patients are masked."""
-    filters: dict[str, object] = {
+    filters: dict[str, Any] = {
         "channel": channel,
         "dest": dest,
         "since_us": since,
@@ -115,18 +117,22 @@ def list_messages(
         "control_id": secret_value(control_id, "--control-id"),
         "patient": secret_value(patient, "--patient"),
     }
-    rows = _pages(place, filters, before, limit)
+    rows = _pages(place, offline, filters, before, limit)
     print_rows(rows, COLUMNS, output, name="id", empty="no message is like that")
     if output == "table" and len(rows) == limit:
         click.echo(f"there may be more: --before {rows[-1]['id']}", err=True)
 
 
-def _pages(place: Place, filters: dict[str, object], before: int | None, limit: int) -> list[Row]:
+def _pages(
+    place: Place, offline: bool, filters: dict[str, Any], before: int | None, limit: int
+) -> list[Row]:
     """Ask page by page; the engine answers a bounded number at a time."""
     rows: list[Row] = []
     while len(rows) < limit:
         wanted = min(PAGE, limit - len(rows))
-        page: Sequence[Row] = ask(place, "messages.list", **filters, before=before, limit=wanted)
+        page: Sequence[Row] = ask(
+            place, "messages.list", offline=offline, **filters, before=before, limit=wanted
+        )
         rows += page
         if len(page) < wanted:
             break
@@ -149,10 +155,12 @@ def known_states(states: Iterable[str]) -> list[str]:
 @click.option("--phi", is_flag=True, help="Show the values; needs --reason, and is audited.")
 @click.option("--reason", help="Why the values are looked at.")
 @click.option("--raw", is_flag=True, help="Print the bytes as they were received; needs --phi.")
+@offline_option
 @output_option("text", "json", "hl7")
 @site_options
 def show(
     place: Place,
+    offline: bool,
     message_id: str,
     dest: str | None,
     phi: bool,
@@ -165,7 +173,9 @@ def show(
     if as_bytes and not phi:
         raise usage("the bytes of a message are patient data", "add --phi --reason TEXT")
     why = given_reason(phi, reason)
-    answer: Row = ask(place, "messages.show", id=message_id, dest=dest, phi=phi, reason=why)
+    answer: Row = ask(
+        place, "messages.show", offline=offline, id=message_id, dest=dest, phi=phi, reason=why
+    )
     if as_bytes:
         _print_bytes(answer)
     elif output == "json":
@@ -231,12 +241,17 @@ def print_segments(segments: Iterable[Mapping[str, Any]]) -> None:
 @click.argument("message_id", metavar="ID")
 @click.option("--phi", is_flag=True, help="Show full reasons; needs --reason, and is audited.")
 @click.option("--reason", help="Why they are looked at.")
+@offline_option
 @output_option("text", "json")
 @site_options
-def trace(place: Place, message_id: str, phi: bool, reason: str | None, output: str) -> None:
+def trace(
+    place: Place, message_id: str, offline: bool, phi: bool, reason: str | None, output: str
+) -> None:
     """Show what happened to one message, in order."""
     why = given_reason(phi, reason)
-    answer: Row = ask(place, "messages.trace", id=message_id, phi=phi or None, reason=why)
+    answer: Row = ask(
+        place, "messages.trace", offline=offline, id=message_id, phi=phi or None, reason=why
+    )
     if output == "json":
         print_json(answer)
         return
@@ -262,7 +277,8 @@ def _told(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_told(part)}" for name, part in value.items())
+        # of a destination: its name, its state and why
+        return " ".join(_told(part) for part in value.values() if part not in (None, ""))
     if isinstance(value, list | tuple):
         return ", ".join(_told(part) for part in value)
     return str(value)

@@ -42,6 +42,13 @@ def site_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_place
 
 
+def offline_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--offline``."""
+    return click.option(
+        "--offline", is_flag=True, help="Read the store itself; no engine may be running on it."
+    )(command)
+
+
 def find_file(place: Place, name: str) -> Path:
     """Return a file as given, else below the site's ``channels/`` and ``channels/samples/``."""
     given = Path(name)

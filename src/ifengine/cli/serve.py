@@ -62,7 +62,7 @@ def _checked(place: Place) -> tuple["SiteConfig", int]:
     loaded = read_site(place)
     refusing = [*errors_of(loaded), *loaded.unfilled]
     if loaded.site is None or refusing:
-        show_problems(refusing, place, err=True)
+        show_problems(refusing, loaded, err=True)
         raise CommandError(
             f"not started: {plural(len(refusing), 'error')} in the site", hint="ifengine check"
         )

@@ -39,7 +39,7 @@ def load(place: Place) -> "SiteConfig":
     """Return a site without errors; else its problems go to standard error and the command ends."""
     loaded = read_site(place)
     if loaded.site is None:
-        show_problems(errors_of(loaded), place, err=True)
+        show_problems(errors_of(loaded), loaded, err=True)
         raise CommandError(
             f"the site has {plural(len(errors_of(loaded)), 'error')}", hint="ifengine check"
         )
@@ -51,24 +51,14 @@ def errors_of(loaded: "Loaded") -> list[Problem]:
     return [problem for problem in loaded.problems if problem.severity is Severity.ERROR]
 
 
-def show_problems(problems: Iterable[Problem], place: Place, *, err: bool) -> None:
+def show_problems(problems: Iterable[Problem], loaded: "Loaded", *, err: bool) -> None:
     """Write problems as channel-language.md shows them, each with its line and a caret."""
     from ifengine.routes.config.render import render_problem
 
-    lines: dict[str, list[str]] = {}
     for problem in problems:
-        name = problem.position.file
-        if name not in lines:
-            lines[name] = _lines_of(place.directory / name)
-        for line in render_problem(problem, lines[name]).splitlines():
+        lines = loaded.lines.get(problem.position.file, ())
+        for line in render_problem(problem, lines).splitlines():
             click.echo(printable(line), err=err)
-
-
-def _lines_of(path: Path) -> list[str]:
-    try:
-        return path.read_text("utf-8-sig", "replace").splitlines()
-    except OSError:
-        return []
 
 
 def admin_socket(place: Place) -> Path:

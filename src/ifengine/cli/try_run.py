@@ -1,0 +1,174 @@
+"""One message through one channel, without an engine: what is answered, what would go where.
+
+Nothing is sent or stored. The gates before the channel are those of the engine's intake.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ifengine.hl7.ack import (
+    ACKNOWLEDGMENT_TYPES,
+    AckError,
+    ErrorLocation,
+    Verdict,
+    due_answers,
+    refusal_of,
+)
+from ifengine.hl7.charset import CharsetPolicy
+from ifengine.hl7.header import Header, HeaderFault, read_header
+from ifengine.hl7.message import Message, MessageError
+from ifengine.hl7.tables import Hl7ErrorCode
+from ifengine.routes.channel import Channel, MessageContext, PlannedDelivery, PlanTrace
+from ifengine.routes.config.models import ChannelConfig, ListenConnection, SiteConfig
+from ifengine.store.base import Fate
+from ifengine.transforms.trace import Change, Record, Trace
+
+
+class Gate(NamedTuple):
+    """What intake would do with a message: ``verdict`` None is silence, whatever is asked for."""
+
+    accepted: bool
+    verdict: Verdict | None
+    text: str
+    error: AckError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What one destination would get. ``state`` is one of safety-rules.md."""
+
+    name: str
+    target: str
+    state: str
+    reason: str = field(repr=False)
+    step: str
+    content: bytes | None = field(repr=False)
+    changes: tuple[Change, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """All that would happen."""
+
+    gate: Gate
+    answers: tuple[str, ...]  # codes of MSA-1, in order
+    destinations: tuple[Tried, ...]
+    records: tuple[tuple[str, Record], ...] = field(repr=False)  # destination or "", step
+
+
+def gate(header: Header, config: ChannelConfig, connection: ListenConnection | None) -> Gate:
+    """Say what intake would decide, in its order."""
+    silent = (None, HeaderFault.NO_CONTROL_ID)
+    if header.message_code in ACKNOWLEDGMENT_TYPES and header.fault in silent:
+        return Gate(False, None, "an acknowledgment is kept, never answered and never routed")
+    if header.fault is not None:
+        verdict, error = refusal_of(header.fault)
+        return Gate(False, verdict, f"the header is not served: {header.fault.value}", error)
+    code, event = (part.decode("latin-1") for part in (header.message_code, header.trigger_event))
+    shown = f"{code}^{event}" if event else code
+    if config.types and not any(pattern.admits(code, event) for pattern in config.types):
+        return Gate(False, Verdict.COMMITTED, f"type {shown} is not among the channel's types")
+    processing = header.processing_id.decode("latin-1")
+    said = f"MSH-11 = {processing}" if processing not in ("", '""') else "MSH-11 is empty"
+    if not config.accept_names_processing_id:
+        if processing in ("", '""') and connection is not None:
+            processing = connection.processing_missing
+        if processing not in config.accept_processing:
+            place = ErrorLocation("MSH", 1, 11, 1, 1)
+            error = AckError(Hl7ErrorCode.UNSUPPORTED_PROCESSING_ID, place, "not accepted")
+            return Gate(False, Verdict.UNACCEPTABLE_HEADER, f"{said} is not accepted", error)
+    versions = connection.versions if connection is not None else ()
+    if versions and header.version.decode("latin-1") not in versions:
+        place = ErrorLocation("MSH", 1, 12, 1, 1)
+        error = AckError(Hl7ErrorCode.UNSUPPORTED_VERSION_ID, place, "not accepted")
+        return Gate(False, Verdict.UNACCEPTABLE_HEADER, "MSH-12 is not accepted", error)
+    return Gate(True, Verdict.COMMITTED, f"type {shown}, {said}")
+
+
+def try_channel(
+    site: SiteConfig,
+    config: ChannelConfig,
+    content: bytes,
+    *,
+    at_us: int,
+    message_id: str,
+    only: str | None,
+) -> Result:
+    """Run one message through a channel.
+
+    Args:
+        site: for tables, identity and the listener.
+        config: the channel.
+        content: the message as received.
+        at_us: the time its steps see.
+        message_id: what ``${msg.id}`` gives.
+        only: this destination alone.
+    """
+    header = read_header(content)
+    connection = site.listeners.get(config.source)
+    decided = gate(header, config, connection)
+    codes: tuple[str, ...] = ()
+    if decided.verdict is not None:
+        due = due_answers(
+            header, decided.verdict, at_us=at_us, control_id=b"TRY", error=decided.error
+        )
+        codes = tuple(answer.code.value for answer in due)
+    if not decided.accepted:
+        return Result(decided, codes, (), ())
+    charset = CharsetPolicy()
+    if connection is not None:
+        charset = CharsetPolicy(connection.charset_forced, connection.charset_default)
+    try:
+        message = Message.parse(content, charset=charset)
+    except MessageError as error:
+        refused = decided._replace(text=f"{decided.text}; then to the dead letters: {error}")
+        return Result(refused, codes, (), ())
+    trace = PlanTrace()
+    context = MessageContext(message_id=message_id, now_us=at_us)
+    plan = Channel(config, site).process(message, context, trace=trace, only=only)
+    targets = {d.name: d.connection or "a file" for d in config.destinations}
+    channel_bytes = message.encode()
+    tried = tuple(_tried(p, targets.get(p.destination, ""), channel_bytes, trace) for p in plan)
+    records = [("", record) for record in trace.channel.records]
+    for name, steps in trace.destinations.items():
+        records += [(name, record) for record in steps.records]
+    return Result(decided, codes, tried, tuple(records))
+
+
+_STATES = {
+    Fate.QUEUED: "sent",
+    Fate.FILTERED: "filtered",
+    Fate.DROPPED: "dropped",
+    Fate.DEAD_LETTER: "dead_letter",
+}
+
+
+def _tried(planned: PlannedDelivery, target: str, channel_bytes: bytes, trace: PlanTrace) -> Tried:
+    sent = planned.fate is Fate.QUEUED
+    content = channel_bytes if planned.content is None else planned.content
+    reason = planned.reason
+    return Tried(
+        name=planned.destination,
+        target=target,
+        state=_STATES.get(planned.fate, planned.fate.name.lower()),
+        reason="" if reason is None else reason.full or reason.safe,
+        step=planned.step,
+        content=content if sent else None,
+        changes=_changes(planned.destination, trace) if sent else (),
+    )
+
+
+def _changes(destination: str, trace: PlanTrace) -> tuple[Change, ...]:
+    """Return the channel's changes and then the destination's own, one entry a place."""
+    whole = Trace(records=list(trace.channel.records))
+    own = trace.destinations.get(destination)
+    for record in own.records if own is not None else ():
+        changes = tuple(
+            Change(c.kind, c.path, c.before, c.after, [f"{destination} {s}" for s in c.steps])
+            for c in record.changes
+        )
+        whole.records.append(
+            Record(record.number, record.verb, record.name, record.line, record.ran,
+                   record.notes, changes)
+        )  # fmt: skip
+    return tuple(whole.changes())
