@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -85,6 +86,7 @@ class World:
     discards: list[Sequence[DeadLetterRef]] = field(default_factory=list)
     report: Callable[[Sequence[DeadLetterRef]], ReplayReport] | None = None
     outboxes: tuple[OutboxStatus, ...] = ()
+    thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))  # reads
 
     def __post_init__(self) -> None:
         kek = FileKek.init_file(self.folder / "keys" / "kek")
@@ -108,7 +110,7 @@ class World:
     async def read(self, look: Callable[[Reader], T]) -> T:
         reader = self.store.reader()
         try:
-            return await asyncio.to_thread(look, reader)
+            return await asyncio.get_running_loop().run_in_executor(self.thread, look, reader)
         finally:
             reader.close()
 

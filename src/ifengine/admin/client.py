@@ -4,6 +4,7 @@ One connection a call: one JSON line ``{"verb": …, …}`` out, one JSON line `
 ``{"error": {"code": …, "text": …, "hint": …}}`` back. Verbs and shapes: :mod:`ifengine.admin.service`.
 """
 
+import contextlib
 import json
 import socket
 from pathlib import Path
@@ -118,7 +119,9 @@ def _exchange(path: Path, line: bytes, timeout_seconds: float) -> bytes:
         connection.settimeout(timeout_seconds)
         try:
             connection.connect(str(path))
-            connection.sendall(line)
+            # a user who may do nothing is answered before anything is read
+            with contextlib.suppress(BrokenPipeError):
+                connection.sendall(line)
             return _read_line(connection)
         except FileNotFoundError:
             problem = "there is no such socket"
