@@ -266,3 +266,25 @@ class Filled(_Plain):
 
     def __str__(self) -> str:
         return "is not empty" if self.negated else self.word
+
+
+def plain_choices(check: Check) -> tuple[frozenset[str], bool] | None:
+    """Return the texts that ``=`` or ``in`` asks for, and whether it is negated.
+
+    None where comparing text is not enough: numbers, times, structure, other paths.
+    """
+    if isinstance(check, Equals):
+        wanted: tuple[Operand, ...] = (check.right,)
+    elif isinstance(check, OneOf):
+        wanted = check.choices
+    else:
+        return None
+    texts: list[str] = []
+    for operand in wanted:
+        if not isinstance(operand, Constant) or _is_structured(operand):
+            return None
+        value = operand.value
+        if not value.quoted and (value.number is not None or value.time is not None):
+            return None
+        texts.append(value.text)
+    return frozenset(texts), check.negated

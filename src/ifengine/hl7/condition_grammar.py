@@ -53,7 +53,8 @@ _MAX_DEPTH = 40
 class _Reader:
     def __init__(self, text: str, start: int, scan_path: ScanPath, relative: bool) -> None:
         self.text, self.at, self.scan_path, self.relative = text, start, scan_path, relative
-        self.depth = 0
+        # a condition inside a path inside a condition: what was opened before counts too
+        self.depth = text.count("(", 0, start) + text.count("not ", 0, start)
         self.mixed: list[int] = []
 
     # --- small steps ------------------------------------------------------------------------

@@ -1,9 +1,9 @@
 """A condition once read: tests and their combination."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
-from ifengine.hl7.condition_checks import Check, Filled
+from ifengine.hl7.condition_checks import Check, Filled, plain_choices
 from ifengine.hl7.condition_values import Operand, PathValue, Scope
 
 
@@ -16,16 +16,34 @@ class Test:
     quantifier: str
     left: Operand
     check: Check
+    _ask: Callable[[Scope], bool] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_ask", self._question())
 
     def holds(self, scope: Scope) -> bool:
         """Whether it is so. ``all`` needs at least one occurrence."""
-        check = self.check
-        if not self.quantifier:
-            left = self.left
-            if type(check) is Filled and type(left) is PathValue:
-                return left.path.found(scope) == ((check.word == "exists") != check.negated)
-            return check.holds(left.read(scope, whole=check.whole), scope)
-        answers = [check.holds(text, scope) for text in self._texts(scope)]
+        return self._ask(scope)
+
+    def _question(self) -> Callable[[Scope], bool]:
+        """Return the cheapest way to ask this: most tests compare a path with plain text."""
+        left, check, whole = self.left, self.check, self.check.whole
+        if self.quantifier:
+            return self._quantified
+        if isinstance(left, PathValue):
+            path = left.path
+            if isinstance(check, Filled):
+                wanted = (check.word == "exists") != check.negated
+                return lambda scope: path.found(scope) == wanted
+            choices = plain_choices(check)
+            if choices is not None:
+                texts, negated = choices
+                return lambda scope: (path.leaf(scope) in texts) != negated
+        holds = check.holds
+        return lambda scope: holds(left.read(scope, whole=whole), scope)
+
+    def _quantified(self, scope: Scope) -> bool:
+        answers = [self.check.holds(text, scope) for text in self._texts(scope)]
         if self.quantifier == "all":
             return bool(answers) and all(answers)
         return any(answers) == (self.quantifier == "any")

@@ -173,6 +173,9 @@ def orphans(names: Sequence[str], deleted: Collection[int]) -> list[int]:
 
     A comment that would slide to another segment is one, an OBX without its OBR is another.
     """
+    heads = [head for head in deleted if names[head] in _UNDER and names[head] != "ORC"]
+    if not heads and "NTE" not in names:
+        return []
     found: list[int] = []
     for position, name in enumerate(names):
         if position in deleted:
@@ -181,10 +184,7 @@ def orphans(names: Sequence[str], deleted: Collection[int]) -> list[int]:
             if owner_of_comment(names, position) in deleted:
                 found.append(position)
         elif any(
-            names[head] not in ("PID", "ORC")
-            and stands_under(name, names[head])
-            and _is_under(names, head, position)
-            for head in deleted
+            stands_under(name, names[head]) and _is_under(names, head, position) for head in heads
         ):
             found.append(position)
     return found

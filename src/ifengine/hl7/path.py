@@ -6,6 +6,7 @@ Everything counts from 1, as in the standard. Source: channel-language.md "Notat
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from dataclasses import field as field_
 from enum import Enum
 from typing import NamedTuple
 
@@ -108,6 +109,20 @@ class Path:
     repetition: Index
     component: int | None
     subcomponent: int | None
+    # Most paths are plain: a bare segment, and a repetition that is bare or a number. The
+    # repetition of what is read and of what is written is then known beforehand.
+    _plain: bool = field_(init=False, repr=False, compare=False)
+    _read_repetition: int = field_(init=False, repr=False, compare=False)
+    _written_repetition: int | None = field_(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        number = self.repetition if type(self.repetition) is int else None
+        bare = self.is_bare and self.head.name != "Z*"
+        plain = bare and self.field is not None and (self.repetition is None or number is not None)
+        set_once = object.__setattr__
+        set_once(self, "_plain", plain)
+        set_once(self, "_read_repetition", number or 1)
+        set_once(self, "_written_repetition", number or (None if self.component is None else 1))
 
     @property
     def segment(self) -> str:
@@ -140,10 +155,14 @@ class Path:
             None when the segment or the field is absent or empty; ``""`` (two quotes) where the
             sender wrote null. A node without parts is unescaped, one with parts encoded.
         """
+        if self._plain and (scope is None or scope.segment is None):
+            i = _first_index(message, self.head.name)
+            if i < 0:
+                return None
+            r, c, s = self._read_repetition, self.component, self.subcomponent
+            return message.text(i, self.field, r, c, s) or None  # type: ignore[arg-type]
         node = self.first(message, scope)
-        if node is None:
-            return None
-        return message.text(*node) or None
+        return None if node is None else message.text(*node) or None
 
     def values(self, message: Message, scope: Scope | None = None) -> list[str]:
         """Return the text of every occurrence; an empty field of a segment that is there is ``""``.
@@ -168,7 +187,13 @@ class Path:
         is that of the first repetition. With ``every``, as the in-place verbs want it, bare means
         all that are there.
         """
+        if self._plain and not every and (scope is None or scope.segment is None):
+            i = _first_index(message, self.head.name)
+            r, c, s = self._written_repetition, self.component, self.subcomponent
+            return [] if i < 0 else [NodeRef(i, self.field, r, c, s)]  # type: ignore[arg-type]
         positions = self.positions(message, scope)
+        if every and self._plain and self.repetition is None:
+            return self._all_repetitions(message, positions)
         if not every and self.head.index is None:
             positions = positions[:1]
         found: list[NodeRef] = []
@@ -176,12 +201,20 @@ class Path:
             found += self._fields_of(message, scope, i, every=every, write=not every)
         return found
 
+    def _all_repetitions(self, message: Message, positions: list[int]) -> list[NodeRef]:
+        f, c, s = self.field or 1, self.component, self.subcomponent
+        return [
+            NodeRef(i, f, r, c, s)
+            for i in positions
+            for r in range(1, message.repetition_count(i, f) + 1)
+        ]
+
     def positions(self, message: Message, scope: Scope | None = None) -> list[int]:
         """Return the positions of the segments that are meant; a bare name means all of them."""
         if self.parent is None and self.head.index is None and self.head.name != "Z*":
             current = None if scope is None else scope.segment
             if current is None:
-                return message.indexes(self.head.name)
+                return _indexes(message, self.head.name)
             return groups.seen_from(message.names(), current, self.head.name)
         names = message.names()
         if self.parent is None:
@@ -202,12 +235,12 @@ class Path:
         field = self.field
         if field is None:
             return None
-        if type(self.repetition) in (int, type(None)):
+        if self.repetition is None or type(self.repetition) is int:
             positions = self.positions(message, scope)
             if not positions:
                 return None
-            r = self.repetition or 1
-            return NodeRef(positions[0], field, r, self.component, self.subcomponent)  # type: ignore[arg-type]
+            r = self._read_repetition
+            return NodeRef(positions[0], field, r, self.component, self.subcomponent)
         for i in self.positions(message, scope):
             for node in self._fields_of(message, scope, i, every=True):
                 return node
@@ -252,13 +285,21 @@ class Path:
     def leaf(self, scope: Scope) -> str:
         """Return the first leaf of the first node: what a composite field is compared by."""
         message = scope.message
+        if self._plain and scope.segment is None:
+            i = _first_index(message, self.head.name)
+            if i < 0:
+                return ""
+            r, c, s = self._read_repetition, self.component, self.subcomponent
+            return _leaf(message, i, self.field, r, c, s)  # type: ignore[arg-type]
+        if not self.head.name and type(scope) is Within and scope.node is not None:
+            return _leaf(message, *scope.node, self.component, self.subcomponent)
         node = self.first(message, scope)
-        return "" if node is None else _leaf(message, node)
+        return "" if node is None else _leaf(message, *node)
 
     def leaves(self, scope: Scope) -> list[str]:
         """Return the first leaf of every occurrence, empty ones included."""
         message = scope.message
-        return [_leaf(message, node) for node in self._occurrences(scope)]
+        return [_leaf(message, *node) for node in self._occurrences(scope)]
 
     def encoded(self, scope: Scope) -> str:
         """Return the first node, its structure written with the usual delimiters."""
@@ -300,9 +341,26 @@ def holds_something(message: Message, node: NodeRef) -> bool:
     return bool(raw.strip(given.component + given.repetition + given.subcomponent))
 
 
-def _leaf(message: Message, node: NodeRef) -> str:
-    i, f, r, c, s = node
-    return message.text(i, f, r, c or 1, s or 1)
+def _first_index(message: Message, name: str) -> int:
+    names = message.names()
+    return names.index(name) if name in names else -1
+
+
+def _indexes(message: Message, name: str) -> list[int]:
+    names = message.names()
+    count = names.count(name)
+    if count < 2:
+        return [names.index(name)] if count else []
+    return [position for position, found in enumerate(names) if found == name]
+
+
+def _leaf(message: Message, i: int, f: int, r: int | None, c: int | None, s: int | None) -> str:
+    """Return the first leaf of a node."""
+    text = message.text(i, f, r, c, s)
+    if s is not None or text.isalnum():
+        return text
+    # what looks like parts may be unescaped text: only the message can tell
+    return message.text(i, f, r, c or 1, 1)
 
 
 def _with_usual_delimiters(message: Message, node: NodeRef) -> str:

@@ -14,6 +14,8 @@ _TIME = re.compile(
 )
 # two clocks on earth differ by no more: without a zone on one side nothing closer is certain
 _ZONES_APART = timedelta(hours=26)
+_FIRST_YEAR = 1000  # 0012 is a number with zeros in front
+_NEVER = datetime.max.replace(tzinfo=UTC)  # 99991231 says "no end"
 _TOKENS = re.compile(r"YYYY|MM|DD|HH|mm|ss|SSS|ZZ|.", re.DOTALL)
 _RANK = {"YYYY": 1, "MM": 2, "DD": 3, "HH": 4, "mm": 5, "ss": 6, "SSS": 7, "ZZ": 8}
 
@@ -36,6 +38,8 @@ def parse_time(text: str) -> Hl7Time | None:
     if match["f"] is not None:
         parts.append(int(match["f"].ljust(6, "0")))
     zone = match["zone"] or ""
+    if parts[0] < _FIRST_YEAR:
+        return None
     try:
         start = datetime(*[*parts, 1, 1][: max(len(parts), 3)], tzinfo=UTC)  # type: ignore[arg-type,misc]
         end = _end(start, len(parts))
@@ -49,6 +53,8 @@ def parse_time(text: str) -> Hl7Time | None:
 
 
 def _end(start: datetime, precision: int) -> datetime:
+    if start.year == _NEVER.year and precision < 4:
+        return _NEVER
     if precision == 1:
         return start.replace(year=start.year + 1)
     if precision == 2:
@@ -63,9 +69,9 @@ def compare_times(left: Hl7Time, right: Hl7Time) -> int | None:
     Source: safety-rules.md 26: partial dates beyond common precision are false both ways.
     """
     if bool(left.zone) != bool(right.zone):
-        if left.end + _ZONES_APART <= right.start:
+        if right.start - left.end >= _ZONES_APART:
             return -1
-        return 1 if right.end + _ZONES_APART <= left.start else None
+        return 1 if left.start - right.end >= _ZONES_APART else None
     if len(left.parts) == len(right.parts) and left.start == right.start:
         return 0
     if left.end <= right.start:

@@ -82,14 +82,29 @@ def change_in_place(paths: list[Path], change: Callable[[str], str]) -> Action:
 
     def act(scope: StepScope) -> None:
         message = scope.message
+        given = message.delimiters
+        structure = (given.component + given.repetition + given.subcomponent).decode("ascii")
         for path in paths:
             for node in path.nodes(message, scope, every=True):
-                for leaf in leaves(message, node):
-                    text = message.text(*leaf)
-                    if text == NULL:
-                        continue
-                    changed = change(text)
-                    if changed != text:
-                        message.set_text(*leaf, changed)
+                text = message.text(*node)
+                if not text or text == NULL:
+                    continue
+                if not text.isalnum() and any(sign in text for sign in structure):
+                    # parts, or only text that looks so: ask for each leaf
+                    _change_leaves(message, node, change)
+                    continue
+                changed = change(text)
+                if changed != text:
+                    message.set_text(*node, changed)
 
     return act
+
+
+def _change_leaves(message: Message, node: NodeRef, change: Callable[[str], str]) -> None:
+    for leaf in leaves(message, node):
+        text = message.text(*leaf)
+        if text == NULL:
+            continue
+        changed = change(text)
+        if changed != text:
+            message.set_text(*leaf, changed)

@@ -2,7 +2,7 @@
 
 import re
 
-from ifengine.hl7.path import Path, Which, holds_something
+from ifengine.hl7.path import Path, Which
 from ifengine.transforms.base import ReasonError, StepScope, Uses
 from ifengine.transforms.reading import Built, Context
 from ifengine.transforms.source import Node, Text
@@ -66,10 +66,10 @@ def copy_node(scope: StepScope, source: Path, target: Path, *, create: bool = Fa
         return False
     if source.component is None and source.repetition is None:
         node = node._replace(repetition=None)
-    if not holds_something(message, node):
-        return False
     raw = message.raw(*node)
     given = message.delimiters
+    if not raw.strip(given.component + given.repetition + given.subcomponent):
+        return False
     for into in targets(scope, target, create=create):
         higher = [given.repetition] if into.repetition is not None else []
         higher += [given.component] if into.component is not None else []

@@ -82,9 +82,13 @@ def _in_place(path: Path, lookup: _Lookup) -> Action:
     def act(scope: StepScope) -> None:
         message = scope.message
         for node in path.nodes(message, scope, every=True) or _empty_nodes(scope, path, lookup):
-            leaf = _first_leaf(message, node)
-            text = lookup.answer(scope, (message.text(*leaf),))
-            if text is not None:
+            leaf, value = node, message.text(*node)
+            if not value.isalnum():
+                # parts, or text that looks so: the message can tell
+                leaf = _first_leaf(message, node)
+                value = message.text(*leaf)
+            text = lookup.answer(scope, (value,))
+            if text is not None and text != value:
                 message.set_text(*leaf, text)
 
     return act

@@ -1,12 +1,13 @@
 """``require``: stop with a reason where a field is empty. HL7 null counts as empty."""
 
-from ifengine.hl7.message import NULL
-from ifengine.hl7.path import Path, holds_something
+from ifengine.hl7.path import Path
 from ifengine.transforms.base import ReasonError, StepScope
 from ifengine.transforms.reading import Built, Context
 from ifengine.transforms.source import Node
 from ifengine.transforms.steps.set_fields import uses_of
 from ifengine.transforms.template import Template
+
+_NULL = b'""'
 
 
 def build(value: Node, context: Context) -> Built | None:
@@ -23,9 +24,12 @@ def build(value: Node, context: Context) -> Built | None:
 
     def act(scope: StepScope) -> None:
         message = scope.message
+        given = message.delimiters
+        structure = given.component + given.repetition + given.subcomponent
         for path, template in wanted:
             node = path.first(message, scope)
-            if node is None or not holds_something(message, node) or message.text(*node) == NULL:
+            raw = b"" if node is None else message.raw(*node)
+            if raw == _NULL or not raw.strip(structure):
                 raise ReasonError(template.text, template.render(scope))
 
     uses = uses_of(wanted)
