@@ -458,6 +458,18 @@ def test_files_named_by_patient_variables_or_tables_are_refused(load, channel_te
         assert codes(load({"channels/one.yaml": text})) == [], name
 
 
+def test_a_variable_of_the_channel_s_steps_is_known_to_its_destinations_and_to_nothing_before(
+    load, channel_text
+) -> None:
+    lets = 'steps: [{let: {ward: "${PV1-3.1}"}}]\n'
+    uses = 'connection: out, accept: $ward = W4, steps: [{set: {MSH-6: "${ward}"}}]'
+    text = channel_text.replace("connection: out", uses)
+    assert codes(load({"channels/one.yaml": text + lets})) == []
+    assert codes(load({"channels/one.yaml": text})) == ["E302", "E302"]
+    early = channel_text + lets + "accept: $ward = W4\n"
+    assert codes(load({"channels/one.yaml": early})) == ["E302"]
+
+
 def test_the_shape_of_tests_is_checked_and_a_good_one_passes(load, channel_text) -> None:
     good = """\
 tests:

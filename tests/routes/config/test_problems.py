@@ -380,7 +380,8 @@ CASES: list[tuple[str, str, dict[str, str]]] = [
             + REST
         ),
     ),
-    ("E232", "the last identifier", channel("steps:\n  - clear: ¦PID-3\n" + ORU + REST)),
+    ("W232", "the last identifier", channel("steps:\n  - clear: ¦PID-3\n" + ORU + REST)),
+    ("W232", "the last identifier", channel("steps:\n  - move: ¦PID-3 -> PID-4\n" + ORU + REST)),
     ("E301", 'no table "wards"', channel("accept: PV1-3.1 in table ¦wards\n" + ORU + REST)),
     ("E234", '"OBX" repeats', channel("types: [ORU^R01]\norder_by: ¦OBX-3.1\n" + REST)),
     ("E302", "$late is not known", channel("accept: ¦$late = 1\n" + ORU + REST)),

@@ -216,14 +216,16 @@ def _check_filters(steps: Node | None, types: Sequence[TypePattern], problems: P
             required = [name for name in required_segments(pattern) if name != "MSH"]
             if _check_removed(node, pattern, required, problems):
                 break
-        for verb in ("clear", "null"):
+        for verb in ("clear", "null", "move"):
             for text in _texts(node.get(verb)):
-                if text.value in _LAST_IDENTIFIERS:
-                    problems.error(
-                        "E232",
+                emptied = text.value.split("->")[0].strip()
+                if emptied in _LAST_IDENTIFIERS:
+                    # no error: a copy without identifiers may be wanted, a later step may write one
+                    problems.warning(
+                        "W232",
                         text.position,
-                        f"{text.value} is the last identifier: the message would be nobody's",
-                        "keep one: keep_repetitions",
+                        f"{emptied} is the last identifier: the message would be nobody's",
+                        "keep one: keep_repetitions, or copy instead of move",
                     )
 
 

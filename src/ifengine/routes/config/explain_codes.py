@@ -49,7 +49,8 @@ CODES: Final[Mapping[str, str]] = {
     "W229": "A certificate's file is not there.",
     "W230": "A placeholder could not be filled; serve refuses to start.",
     "E231": "A placeholder of the site file stands in a channel.",
-    "E232": "A filter removes what the message's structure requires, or its last identifier.",
+    "E232": "A filter removes a segment that the message's structure requires.",
+    "W232": "A step empties the identifiers by which a receiver knows the patient.",
     "E234": "order_by reads a segment that repeats without saying which.",
     # steps, conditions and templates
     "E105": "A step does one thing; here are two verbs.",
