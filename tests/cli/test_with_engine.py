@@ -201,7 +201,7 @@ def test_a_paused_channel_still_receives_and_goes_on_when_resumed(engine: Runnin
     }
     row = engine.json("channels", "list")[0]
     assert row["state"] == "paused"
-    message = ADT.replace(b"|C1|", b"|C9|")
+    message = ADT.replace(b"|C1|", b"|C9|").replace(b"7001", b"7002")
     assert engine("send", "-", "--to", "adt-in", given=message).code == 0
     waiting = engine.json("messages", "list", "--control-id", "-", given="C9\n")
     assert waiting[0]["state"] in ("received", "queued")

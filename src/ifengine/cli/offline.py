@@ -70,6 +70,7 @@ class _Stopped:
         self._reader = store.reader()
         self.names = Names(self._reader.names())
         self.ring = KeyRing(store.store_id, self._reader.data_keys(), kek)
+        store.protect_audit(self.ring.audit_mac)
         self.config_version = self._reader.counters().config_version
 
     def close(self) -> None:
