@@ -1,9 +1,11 @@
 """What the socket tests share: both loops, a receiver that writes down, certificates."""
 
 import asyncio
+import atexit
 import functools
 import inspect
 import ipaddress
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -196,8 +198,10 @@ class Certificates:
 
 @functools.cache
 def certificates() -> Certificates:
-    """Make them once; keys are slow."""
-    return Certificates(Path(tempfile.mkdtemp(prefix="ifengine-tls-")))
+    """Make them once; keys are slow. The directory goes with the process."""
+    directory = tempfile.mkdtemp(prefix="ifengine-tls-")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return Certificates(Path(directory))
 
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from ifengine.mllp.client import ClientOptions, MllpClient
-from ifengine.mllp.framing import encode_frame
+from ifengine.mllp.client import ClientOptions, MllpClient, Outbound
+from ifengine.mllp.framing import DecoderCounts, encode_frame
 from mllp.peers import ClientNotes, Notes, Peer, client_of, listening, on_both_loops, until
 
 Script = Callable[[Peer], Awaitable[None]]
@@ -335,3 +335,13 @@ async def test_content_that_cannot_be_framed_is_not_sent() -> None:
         client.abort()
     assert receiver.frames == [b"good"]
     assert receiver.faults == []
+
+
+def test_a_peer_that_is_not_proven_yet_can_report_nothing() -> None:
+    notes = ClientNotes()
+    link = Outbound(client_of(1, notes), 1000, DecoderCounts())
+    link.data_received(encode_frame(b"early") + b"junk\x1c")
+    link.eof_received()
+    link.connection_lost(None)
+    assert notes.log == []
+    assert link.lost == "closed"

@@ -315,15 +315,7 @@ def test_a_large_frame_in_small_pieces_is_not_searched_again_and_again(lead: byt
     stream = lead + content + b"\x1c\r"
     decoder = FrameDecoder(max_content_bytes=len(content), tolerate=STRICT)
     chunks = [stream[at : at + 1024] for at in range(0, len(stream), 1024)]
-    began = time.perf_counter()
+    began = time.process_time()
     found = events_of(decoder, chunks, fast=True, closed=False)
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0
     assert found[-1] == Frame(content)
-
-
-def test_stray_bytes_one_by_one_are_not_searched_again_and_again() -> None:
-    decoder = FrameDecoder(max_content_bytes=100, tolerate={Tolerance.BYTES_BEFORE_START_BLOCK})
-    began = time.perf_counter()
-    found = events_of(decoder, [b"#"] * MAX_STRAY_BYTES + [b"\x0b"], closed=False)
-    assert time.perf_counter() - began < 1.0
-    assert len(found) == 1

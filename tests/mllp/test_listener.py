@@ -85,6 +85,17 @@ async def test_a_fault_is_handed_over_and_never_answered_and_earlier_frames_are(
     assert listener.counts.faults[FramingFault.START_BLOCK_INSIDE_FRAME] == 1
 
 
+@on_both_loops
+async def test_a_close_with_unread_bytes_does_not_reset_away_the_last_answers() -> None:
+    notes = Notes()
+    async with listening(notes) as listener, peer_of(listener.port) as peer:
+        peer.send(encode_frame(b"good") + b"stray\x1c\r" + b"#" * 4_000_000)
+        await until(lambda: notes.faults)
+        await asyncio.sleep(0.05)
+        # A reset would raise here.
+        assert await peer.reader.read() == encode_frame(b"ACK good")
+
+
 @pytest.mark.parametrize(
     ("probe", "kept"),
     [(b"GET / HTTP/1.1\r\n\r\n", b"GET "), (b"\x16\x03\x01\x00\x05", b"\x16\x03")],
