@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from cli.support import ADT, CHANNEL, here, ifengine, write_site
+from ifengine.cli.serve import _most_telling
+from ifengine.errors import EngineError, StorageFailedError
 
 SITE = """\
 ifengine: 1
@@ -78,6 +80,30 @@ class Running:
         done = self(*args, "-o", "json", **more)
         assert done.code in (0, 1, 5), done.err
         return done.json()
+
+
+def test_a_port_in_use_is_named_and_nothing_is_started(tmp_path: Path) -> None:
+    listen, send, metrics = free_ports(3)
+    text = SITE.format(listen=listen, send=send, metrics=metrics)
+    site = write_site(tmp_path, site=text)
+    here("keys", "init", "--site", str(site))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", listen))
+        taken.listen()
+        done = ifengine("serve", "--site", str(site))
+    assert done.code == 1
+    assert str(listen) in done.err
+    assert "internal fault" not in done.err
+    assert "ready" not in done.err.splitlines()
+
+
+def test_of_several_errors_the_storage_s_decides() -> None:
+    storage = StorageFailedError("the disk said no")
+    group = BaseExceptionGroup(
+        "", [KeyError("x"), ExceptionGroup("", [OSError(5, "no"), EngineError("e")]), storage]
+    )
+    assert _most_telling(group) is storage
+    assert str(_most_telling(group.exceptions[1])) == "e"
 
 
 @pytest.fixture(scope="module")

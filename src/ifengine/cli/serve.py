@@ -11,7 +11,7 @@ from ifengine.cli.failure import CommandError, ExitCode
 from ifengine.cli.options import Place, site_options
 from ifengine.cli.output import plural, printable
 from ifengine.cli.site import errors_of, read_site, show_problems
-from ifengine.errors import StorageFailedError
+from ifengine.errors import EngineError, StorageFailedError
 from ifengine.transforms.source import Severity
 
 if TYPE_CHECKING:
@@ -45,10 +45,31 @@ def serve(place: Place, check_only: bool) -> int:
         _say([*head, *lines, "ready"])
 
     try:
-        return run(site, announce=announce)
+        try:
+            return run(site, announce=announce)
+        except BaseExceptionGroup as group:
+            # several tasks ended together; what a person can act on goes first
+            raise _most_telling(group) from None
     except StorageFailedError as error:
         click.echo(f"error: {error}", err=True)
         return ExitCode.STORAGE_FAILED
+
+
+def _most_telling(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the one error of a group that says most: of the storage, of the engine, of the system."""
+    leaves: list[BaseException] = []
+    pending: list[BaseException] = [group]
+    while pending:
+        error = pending.pop()
+        if isinstance(error, BaseExceptionGroup):
+            pending += reversed(error.exceptions)
+        else:
+            leaves.append(error)
+    for kind in (StorageFailedError, EngineError, OSError, Exception):
+        for error in leaves:
+            if isinstance(error, kind):
+                return error
+    return leaves[0]
 
 
 def _say(lines: list[str]) -> None:
