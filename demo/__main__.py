@@ -20,7 +20,7 @@ LASTING_RATE = 15.0
 QUIET_SECONDS = 30.0
 SHOWN_METRICS = (
     "ifengine_messages_received_total", "ifengine_acks_sent_total", "ifengine_messages_settled_total",
-    "ifengine_dead_letters{", "ifengine_duplicates_total",
+    "ifengine_dead_letters{", "ifengine_duplicates_total{",
 )  # fmt: skip
 
 
@@ -96,6 +96,9 @@ class Demonstration:
 
     def repair(self) -> None:
         """Enter the missing ward in the table, restart in order, replay what waited for it."""
+        hospital = self.sender.hospital
+        hospital.admits_to_new_ward = False  # nobody is brought there while the table is changed
+        time.sleep(0.5)
         table = self.site.folder / "channels" / "tables" / "ward.csv"
         table.write_text(table.read_text().rstrip("\n") + f"\n{NEW_WARD},E9\n")
         say(
@@ -108,6 +111,7 @@ class Demonstration:
         say(f"$ ifengine serve       # stopped with exit 0, ready again after {took:.1f} s")
         waiting = self.letters("new ward")
         self.replay(waiting, "reprocess", "the ward is in the table now")
+        hospital.wards.append(NEW_WARD)  # from now on a ward like the others
         strangers = self.letters("stranger")[:1]
         if not strangers:
             raise DemoError("the lab refused nobody: there is nothing to replay")
@@ -177,7 +181,8 @@ class Demonstration:
         self.account()
         say("$ ifengine metrics     # some of them")
         text = self.site.run("metrics")
-        show("\n".join(line for line in text.splitlines() if line.startswith(SHOWN_METRICS)), 16)
+        lines = [line for line in text.splitlines() if line.startswith(SHOWN_METRICS)]
+        show("\n".join(line for line in lines if not line.endswith(" 0.0")), 24)
         self.replayed["done"] = self.replays_in_the_books()
         drawn = balance.draw(
             self.sender, (self.lab, self.pharmacy), self.records(), self.replayed,

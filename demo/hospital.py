@@ -46,6 +46,8 @@ class Hospital:
         self.numbers = 0
         self.patients = 0
         self.strangers: set[str] = set()  # patients the lab system does not know (yet)
+        self.wards = list(WARDS)
+        self.admits_to_new_ward = True
 
     def messages(self) -> Iterator[Told]:
         """Yield what happens, a few patients at a time, each patient's events in order."""
@@ -66,9 +68,9 @@ class Hospital:
         number = 700_000 + self.patients
         # patient classes: inpatient, emergency, outpatient, and preadmission, which nobody takes
         kind = self.random.choices("IEOP", weights=(60, 15, 20, 5))[0]
-        ward = self.random.choice(WARDS)
+        ward = self.random.choice(self.wards)
         trouble = ""
-        if self.patients % NEW_WARD_EVERY == 5:
+        if self.patients % NEW_WARD_EVERY == 5 and self.admits_to_new_ward:
             kind, ward, trouble = "I", NEW_WARD, "new ward"
         elif self.patients % WRONG_WARD_EVERY == 9:
             kind, ward, trouble = "I", WRONG_WARD, "wrong ward"
@@ -86,7 +88,7 @@ class Hospital:
             events.append(DISCHARGE)
         for event in events:
             if event == TRANSFER:
-                ward = self.random.choice(WARDS)
+                ward = self.random.choice(self.wards)
             yield self.tell(event, number, kind, ward, person, trouble)
 
     def tell(

@@ -6,10 +6,12 @@ import threading
 from collections.abc import Callable
 
 START, END = b"\x0b", b"\x1c\r"
+BOM = b"\xef\xbb\xbf"  # some files begin with it; the header behind it is read all the same
 
 
 def control_id(content: bytes) -> bytes:
     """Return MSH-10 as it stands; ``b""`` where there is none."""
+    content = content.removeprefix(BOM)
     first = re.split(rb"[\r\n]", content, maxsplit=1)[0]
     fields = first.split(content[3:4], 10) if content[:3] == b"MSH" and content[3:4] else []
     return fields[9] if len(fields) > 9 else b""
@@ -17,7 +19,8 @@ def control_id(content: bytes) -> bytes:
 
 def accept_all(content: bytes) -> bytes:
     """Answer AA, in the message's own delimiters."""
-    bar, encoding = content[3:4] or b"|", content[4:8] or b"^~\\&"
+    header = content.removeprefix(BOM)
+    bar, encoding = header[3:4] or b"|", header[4:8] or b"^~\\&"
     return bar.join(
         (b"MSH", encoding, b"R", b"R", b"", b"", b"20260105101500", b"", b"ACK", b"R1", b"P", b"2.5\rMSA",
          b"AA", control_id(content) + b"\r")

@@ -1,6 +1,7 @@
 """One campaign: outside sender and receivers, the engine in between, and the account at the end."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -10,13 +11,22 @@ from typing import Any
 
 from crash.messages import CHANNEL
 from crash.oracle import Sendings, Verdict, check, read_logs
-from crash.serving import Site, free_ports
+from crash.serving import Site, free_ports, wait_until
 
 TESTS = Path(__file__).resolve().parents[1]
 DESTINATIONS = ("east", "west")
 ORDERED_BY = {"east": "key", "west": "connection"}
 UNSETTLED = ("received", "queued", "retrying", "in_doubt", "held", "dead_letter")
 DRAIN_SECONDS = 60.0
+
+
+def listens(port: int) -> bool:
+    """Return whether somebody takes connections on this port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 class Peers:
@@ -30,10 +40,7 @@ class Peers:
         self.site = Site(
             folder / "site", listen={"feed": ""}, send=self.ports, channels={"crossing": CHANNEL}
         )
-        self.receiver = self.run(
-            "receiver", "--east", str(self.ports["east"]), "--west", str(self.ports["west"]),
-            "--log", str(self.folder), "--faults", str(faults),
-        )  # fmt: skip
+        self.receiver = self.start_receiving()
         self.sender: subprocess.Popen[bytes] | None = None
 
     def run(self, name: str, *words: str) -> subprocess.Popen[bytes]:
@@ -42,6 +49,16 @@ class Peers:
             [sys.executable, "-m", f"crash.{name}", "--seed", str(self.seed), *words],
             env={**os.environ, "PYTHONPATH": str(TESTS)},
         )
+
+    def start_receiving(self) -> subprocess.Popen[bytes]:
+        """Start both receivers and wait until they listen."""
+        receiver = self.run(
+            "receiver", "--east", str(self.ports["east"]), "--west", str(self.ports["west"]),
+            "--log", str(self.folder), "--faults", str(self.faults),
+        )  # fmt: skip
+        for port in self.ports.values():
+            wait_until("the receiver listens", lambda port=port: listens(port))
+        return receiver
 
     def start_sending(self) -> None:
         """Begin the load."""

@@ -54,10 +54,7 @@ def test_a_stop_while_a_receiver_does_not_answer_still_ends_and_says_so(tmp_path
         peers.stop_sending()
         assert site.stop() == 0
         site.start()
-        peers.receiver = peers.run(
-            "receiver", "--east", str(peers.ports["east"]), "--west", str(peers.ports["west"]),
-            "--log", str(peers.folder),
-        )  # fmt: skip
+        peers.receiver = peers.start_receiving()
         peers.wait_until_quiet()
         verdict, sendings, _ = peers.judge()
         assert verdict.is_clean(), verdict.summary()
