@@ -1,14 +1,15 @@
 """The life of an engine: open, recover, listen, run, drain, close."""
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ifengine.admin.server import AdminServer
 from ifengine.admin.service import Service
@@ -17,7 +18,7 @@ from ifengine.engine.building import Built, build, register_names
 from ifengine.engine.gauges import Gauges
 from ifengine.engine.runtime import EngineRuntime
 from ifengine.engine.watch import Watch
-from ifengine.errors import StorageFailedError
+from ifengine.errors import EngineError, StorageFailedError
 from ifengine.routes.config.models import SiteConfig
 from ifengine.routes.intake import IntakeLoad
 from ifengine.routes.parts import Numbers, Parts
@@ -56,8 +57,15 @@ def run(site: SiteConfig, *, announce: Announce) -> int:
         EngineError: the engine could not start; nothing was bound.
     """
     settings = read_settings(site, os.environ)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(Engine(settings, announce).run())
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(Engine(settings, announce).run())
+    except ExceptionGroup as group:
+        # a task failed: what is foreseen has a safe text, of anything else only its type is told
+        foreseen, unforeseen = group.split(EngineError)
+        if unforeseen is not None or foreseen is None:
+            raise
+        raise _first(foreseen) from None
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -80,6 +88,8 @@ class Engine:
         self._failure: BaseException | None = None
         self._pauses: set[str] = set()
         self._listeners_stopping = False
+        self._admin_server: AdminServer | None = None
+        self._metrics_server: MetricsServer | None = None
 
     async def run(self) -> int:
         """Serve until told to stop; returns the exit code."""
@@ -128,7 +138,7 @@ class Engine:
                 names=Names(await read(lambda r: r.names())),
                 metrics=metrics,
                 read=read,
-                spawn=tasks.create_task,
+                spawn=lambda work: tasks.create_task(_unless_storage_failed(work)),
                 dice=_dice,
                 numbers=Numbers(counters.inbox_id, counters.copy_id, counters.key_id),
             )
@@ -145,13 +155,15 @@ class Engine:
             for outbox in built.outboxes.values():
                 group.before_commit.append(outbox.collect)
             group.before_commit.append(_audit_counter(metrics))
+            self.watch = watch
             try:
                 await self._start(parts, built, runtime, watch)
+                await self._stop.wait()
+                return await self._end(parts, built, watch)
             except BaseException:
                 parts.stopping = True
+                await self._abandon(built)
                 raise
-            await self._stop.wait()
-            return await self._end(parts, built, watch)
 
     async def _first_commit(self, parts: Parts) -> None:
         """Keys, names, the configuration's version and the mark that this run has begun."""
@@ -198,17 +210,19 @@ class Engine:
             await pipeline.recover(head)
             recovered += pipeline.unplanned
         watch.look_at_disk()
-        self._metrics_server = MetricsServer(
+        service = Service(runtime, audit_verified=_audit_gauge(parts.metrics))
+        admin = AdminServer(site.admin_socket, runtime, service)
+        await admin.start()
+        self._admin_server = admin
+        metrics = MetricsServer(
             site.metrics_host,
             site.metrics_port,
             runtime.metrics_text,
             runtime.live,
             runtime.ready,
         )
-        service = Service(runtime, audit_verified=_audit_gauge(parts.metrics))
-        self._admin_server = AdminServer(site.admin_socket, runtime, service)
-        await self._admin_server.start()
-        await self._metrics_server.start()
+        await metrics.start()
+        self._metrics_server = metrics
         for listener in built.listeners:
             await listener.start()
             if self._pauses:
@@ -217,9 +231,11 @@ class Engine:
         runtime.is_ready = True
         for outbox in built.outboxes.values():
             outbox.pump()
-        self._announce(self._start_lines(parts, built, recovered))
+        self._announce(self._start_lines(parts, built, recovered, metrics.port))
 
-    def _start_lines(self, parts: Parts, built: Built, recovered: int) -> list[str]:
+    def _start_lines(
+        self, parts: Parts, built: Built, recovered: int, metrics_port: int
+    ) -> list[str]:
         site = self._settings.site
         listening = "   ".join(
             f"{listener.name} :{listener.port}"
@@ -234,7 +250,7 @@ class Engine:
             f"  config {parts.config_version} ({site.digest[:6]})",
             f"  listening  {listening}",
             f"  store {site.store_path}  (reserve {reserve} MiB)"
-            f"  metrics {site.metrics_host}:{self._metrics_server.port}",
+            f"  metrics {site.metrics_host}:{metrics_port}",
         ]
         if parts.unclean:
             lines.append(
@@ -293,9 +309,23 @@ class Engine:
             await outbox.close()
         if not failed:
             await self._last_commit(parts, late)
-        await self._admin_server.stop()
-        await self._metrics_server.stop()
+        await self._close_servers()
         return self._exit_code(late)
+
+    async def _abandon(self, built: Built) -> None:
+        """Close what is open, after a failure: nothing is drained, nothing more is promised."""
+        if not self._listeners_stopping:
+            for listener in built.listeners:
+                await listener.stop(0.0)
+        for outbox in built.outboxes.values():
+            await outbox.close()
+        await self._close_servers()
+
+    async def _close_servers(self) -> None:
+        if self._admin_server is not None:
+            await self._admin_server.stop()
+        if self._metrics_server is not None:
+            await self._metrics_server.stop()
 
     async def _last_commit(self, parts: Parts, late: Sequence[str]) -> None:
         def fill(batch: Batch) -> None:
@@ -352,6 +382,19 @@ def _audit_received(batch: Batch) -> None:
     batch.audits.append(
         NewAudit(inbox[-1].received_us, "engine", "received", what, 0, "stored", b"")
     )
+
+
+def _first(group: BaseExceptionGroup[EngineError]) -> EngineError:
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found if isinstance(found, EngineError) else EngineError("the engine stopped")
+
+
+async def _unless_storage_failed(work: Coroutine[Any, Any, None]) -> None:
+    """Run a task; the failure of the storage, which stops the engine in order, is no news to it."""
+    with contextlib.suppress(StorageFailedError):
+        await work
 
 
 def _dice() -> float:
