@@ -145,7 +145,7 @@ def test_try_as_json_has_the_fixed_shape(site: Path) -> None:
     ("old", "new", "ack", "told"),
     [
         (b"ADT^A01^ADT_A01", b"ORU^R01^ORU_R01", "AA", "type ORU^R01 is not among"),
-        (b"|P|2.5.1", b"|T|2.5.1", "AR", "MSH-11 = T is not accepted"),
+        (b"|P|2.5.1", b"|T|2.5.1", "AR", "processing id not accepted (ADT^A01, MSH-11 = T)"),
         (b"|C1|", b"||", "AE", "no_control_id"),
         (b"ADT^A01^ADT_A01", b"ACK^A01^ACK", None, "an acknowledgment"),
         (b"|2.5.1\r", b"|2.5.1|||NE|NE\r", None, None),

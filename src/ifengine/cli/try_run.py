@@ -7,20 +7,17 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ifengine.hl7.ack import (
-    ACKNOWLEDGMENT_TYPES,
     AckError,
-    ErrorLocation,
     Verdict,
     due_answers,
-    refusal_of,
 )
 from ifengine.hl7.charset import CharsetPolicy
-from ifengine.hl7.header import Header, HeaderFault, read_header
+from ifengine.hl7.header import Header, read_header
 from ifengine.hl7.message import Message, MessageError
-from ifengine.hl7.tables import Hl7ErrorCode
 from ifengine.routes.channel import Channel, MessageContext, PlannedDelivery, PlanTrace
 from ifengine.routes.config.models import ChannelConfig, ListenConnection, SiteConfig
-from ifengine.store.base import Fate
+from ifengine.routes.gates import decide
+from ifengine.store.base import Fate, InboxKind
 from ifengine.transforms.trace import Change, Record, Trace
 
 
@@ -57,32 +54,25 @@ class Result:
 
 
 def gate(header: Header, config: ChannelConfig, connection: ListenConnection | None) -> Gate:
-    """Say what intake would decide, in its order."""
-    silent = (None, HeaderFault.NO_CONTROL_ID)
-    if header.message_code in ACKNOWLEDGMENT_TYPES and header.fault in silent:
-        return Gate(False, None, "an acknowledgment is kept, never answered and never routed")
-    if header.fault is not None:
-        verdict, error = refusal_of(header.fault)
-        return Gate(False, verdict, f"the header is not served: {header.fault.value}", error)
+    """Say what intake would decide, for a channel that is alone on its listener."""
+    decided = decide(header, connection, [config])
     code, event = (part.decode("latin-1") for part in (header.message_code, header.trigger_event))
     shown = f"{code}^{event}" if event else code
-    if config.types and not any(pattern.admits(code, event) for pattern in config.types):
-        return Gate(False, Verdict.COMMITTED, f"type {shown} is not among the channel's types")
     processing = header.processing_id.decode("latin-1")
     said = f"MSH-11 = {processing}" if processing not in ("", '""') else "MSH-11 is empty"
-    if not config.accept_names_processing_id:
-        if processing in ("", '""') and connection is not None:
-            processing = connection.processing_missing
-        if processing not in config.accept_processing:
-            place = ErrorLocation("MSH", 1, 11, 1, 1)
-            error = AckError(Hl7ErrorCode.UNSUPPORTED_PROCESSING_ID, place, "not accepted")
-            return Gate(False, Verdict.UNACCEPTABLE_HEADER, f"{said} is not accepted", error)
-    versions = connection.versions if connection is not None else ()
-    if versions and header.version.decode("latin-1") not in versions:
-        place = ErrorLocation("MSH", 1, 12, 1, 1)
-        error = AckError(Hl7ErrorCode.UNSUPPORTED_VERSION_ID, place, "not accepted")
-        return Gate(False, Verdict.UNACCEPTABLE_HEADER, "MSH-12 is not accepted", error)
-    return Gate(True, Verdict.COMMITTED, f"type {shown}, {said}")
+    match decided.kind:
+        case InboxKind.MESSAGE:
+            text = f"type {shown}, {said}"
+        case InboxKind.ACKNOWLEDGMENT:
+            text = "an acknowledgment is kept, never answered and never routed"
+        case InboxKind.UNROUTED:
+            text = f"type {shown} is not among the channel's types"
+        case _ if header.fault is not None:
+            text = f"the header is not served: {header.fault.value}"
+        case _:
+            text = f"{decided.reason} ({shown}, {said})"
+    accepted = decided.kind is InboxKind.MESSAGE
+    return Gate(accepted, decided.verdict, text, decided.error)
 
 
 def try_channel(

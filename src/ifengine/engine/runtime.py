@@ -143,27 +143,11 @@ class EngineRuntime:
     def problems(self) -> Sequence[tuple[str, str, str]]:
         """Return (level, check, text) for ``doctor``."""
         rows: list[tuple[str, str, str]] = []
-        disk = self._watch.disk
-        if disk.reserve_bytes and disk.free_bytes:
-            level = "fail" if disk.low else "ok"
-            if not disk.low and disk.free_bytes < 2 * disk.reserve_bytes:
-                level = "warn"
-            megabytes = 1024 * 1024
-            rows.append(
-                (
-                    level,
-                    "disk",
-                    f"{disk.free_bytes // megabytes} MiB free,"
-                    f" reserve {disk.reserve_bytes // megabytes} MiB",
-                )
-            )
         for outbox in self._built.outboxes.values():
             if outbox.up is False:
                 rows.append(("fail", "destinations", f"{outbox.name} does not answer"))
             elif outbox.stopped:
                 rows.append(("fail", "destinations", f"{outbox.name} stopped on a refusal"))
-            elif outbox.up:
-                rows.append(("ok", "destinations", f"{outbox.name} answers"))
         for pipeline in self._built.pipelines.values():
             if pipeline.paused:
                 rows.append(("warn", "channels", f"{pipeline.channel.name} is paused"))

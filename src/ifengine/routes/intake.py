@@ -8,20 +8,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from ifengine.hl7.ack import (
-    ACKNOWLEDGMENT_TYPES,
-    AckError,
-    ErrorLocation,
-    Verdict,
-    due_answers,
-    refusal_of,
-)
-from ifengine.hl7.header import Header, HeaderFault, read_header
-from ifengine.hl7.tables import Hl7ErrorCode
+from ifengine.hl7.ack import due_answers
+from ifengine.hl7.header import Header, read_header
 from ifengine.mllp.framing import FramingFault, encode_frame
 from ifengine.mllp.listener import Inbound
 from ifengine.routes.channel import Channel
 from ifengine.routes.config.models import ListenConnection
+from ifengine.routes.gates import Gate, decide
 from ifengine.routes.parts import Parts
 from ifengine.routes.pipeline import Pipeline, Received
 from ifengine.store.base import Batch, GuardVerdict, InboxKind, NewAudit, NewInboxEntry
@@ -37,11 +30,8 @@ TAG_ONLY = frozenset({b"DFT", b"BAR"})  # safety-rules.md 6: charges are never d
 class Decision(NamedTuple):
     """What intake decided about one frame before it is stored."""
 
-    kind: InboxKind
-    verdict: Verdict | None  # None: no answer, whatever happens
-    channel: "ChannelIntake | None" = None
-    reason: str = ""  # safe
-    error: AckError | None = None
+    gate: Gate
+    channel: "ChannelIntake | None"
 
 
 class _Pending(NamedTuple):
@@ -146,10 +136,11 @@ class Intake:
         self._parts = parts
         self._number = number
         self._channels = channels
+        self._configs = [intake.channel.config for intake in channels]
+        self._by_name = {intake.channel.name: intake for intake in channels}
         self._load = load
         self._pending: list[_Pending] = []
         self._pending_batch: Batch | None = None
-        self._off_for: set[bytes] = set()
         self._unrouted_seen: set[bytes] = set()
         metrics = parts.metrics
         self._rejected = metrics.rejected_total
@@ -168,10 +159,11 @@ class Intake:
         """Decide, seal and queue one frame for the next commit."""
         parts = self._parts
         header = read_header(content)
-        decision = self._decide(header)
+        gate = decide(header, self.connection, self._configs)
+        channel = self._by_name[gate.channel.name] if gate.channel is not None else None
+        decision = Decision(gate, channel)
         entry = self._entry(connection, header, content, decision)
         self._queue(connection, header, content, entry, decision)
-        channel = decision.channel
         if channel is not None:
             now = parts.clock.monotonic()
             channel.count_received(header, len(content), entry.received_us, now)
@@ -180,85 +172,14 @@ class Intake:
     def fault_received(self, connection: Inbound, fault: FramingFault, data: bytes) -> None:
         """Keep the bytes of a broken frame as a record; no answer is ever given to them."""
         self._faults.labels(self.connection.name, fault.value).inc()
-        decision = Decision(InboxKind.REJECTED, None, self._only_channel(), fault.value)
+        gate = Gate(InboxKind.REJECTED, None, None, fault.value)
+        decision = Decision(gate, self._only_channel())
         entry = self._entry(connection, None, data, decision)
         self._queue(connection, None, data, entry, decision)
         self._parts.group.soon()
 
-    # --- deciding -----------------------------------------------------------------------------
-
     def _only_channel(self) -> ChannelIntake | None:
         return self._channels[0] if len(self._channels) == 1 else None
-
-    def _decide(self, header: Header) -> Decision:
-        if header.message_code in ACKNOWLEDGMENT_TYPES and header.fault in (
-            None,
-            HeaderFault.NO_CONTROL_ID,
-        ):
-            # an acknowledgment is never acknowledged and never routed (hl7-rules.md 2.2)
-            return Decision(InboxKind.ACKNOWLEDGMENT, None, self._only_channel(), "acknowledgment")
-        if header.fault is not None:
-            return self._refuse_fault(header.fault)
-        code = header.message_code.decode("latin-1")
-        event = header.trigger_event.decode("latin-1")
-        for candidate in self._channels:
-            if candidate.channel.admits(code, event):
-                return self._gates(header, candidate)
-        if self.connection.unknown_types == "reject":
-            known = any(
-                pattern.code in ("*", code)
-                for c in self._channels
-                for pattern in c.channel.config.types
-            )
-            number = (
-                Hl7ErrorCode.UNSUPPORTED_EVENT_CODE
-                if known
-                else Hl7ErrorCode.UNSUPPORTED_MESSAGE_TYPE
-            )
-            component = 2 if known else 1
-            return self._refuse(
-                None,
-                number,
-                ErrorLocation("MSH", 1, 9, 1, component),
-                "unknown event" if known else "unknown message type",
-            )
-        return Decision(InboxKind.UNROUTED, Verdict.COMMITTED, None, "no channel takes this type")
-
-    def _gates(self, header: Header, candidate: ChannelIntake) -> Decision:
-        config, connection = candidate.channel.config, self.connection
-        if not config.accept_names_processing_id:
-            processing = header.processing_id.decode("latin-1")
-            if not processing or processing == '""':
-                processing = connection.processing_missing
-            if processing not in config.accept_processing:
-                return self._refuse(
-                    candidate,
-                    Hl7ErrorCode.UNSUPPORTED_PROCESSING_ID,
-                    ErrorLocation("MSH", 1, 11, 1, 1),
-                    "processing id not accepted",
-                )
-        if connection.versions and header.version.decode("latin-1") not in connection.versions:
-            return self._refuse(
-                candidate,
-                Hl7ErrorCode.UNSUPPORTED_VERSION_ID,
-                ErrorLocation("MSH", 1, 12, 1, 1),
-                "version not accepted",
-            )
-        return Decision(InboxKind.MESSAGE, Verdict.COMMITTED, candidate)
-
-    @staticmethod
-    def _refuse(
-        channel: ChannelIntake | None,
-        number: Hl7ErrorCode,
-        location: ErrorLocation,
-        reason: str,
-    ) -> Decision:
-        error = AckError(number, location, reason)
-        return Decision(InboxKind.REJECTED, Verdict.UNACCEPTABLE_HEADER, channel, reason, error)
-
-    def _refuse_fault(self, fault: HeaderFault) -> Decision:
-        verdict, error = refusal_of(fault)
-        return Decision(InboxKind.REJECTED, verdict, self._only_channel(), fault.value, error)
 
     # --- storing ------------------------------------------------------------------------------
 
@@ -274,13 +195,13 @@ class Intake:
             received_us=parts.clock.now_us(),
             listener=self._number,
             channel=channel.number if channel is not None else 0,
-            kind=decision.kind,
+            kind=decision.gate.kind,
             size=len(content),
             peer=connection.peer,
             sealed=ring.seal(BlobKind.INBOX, inbox_id, 0, content),
-            reason=decision.reason,
+            reason=decision.gate.reason,
         )
-        if header is not None and decision.kind in (InboxKind.MESSAGE, InboxKind.UNROUTED):
+        if header is not None and decision.gate.kind in (InboxKind.MESSAGE, InboxKind.UNROUTED):
             entry.guard_key = ring.tag(
                 "guard",
                 self.connection.name.encode(),
@@ -341,16 +262,16 @@ class Intake:
 
     def _answers(self, item: _Pending, now_us: int) -> list[bytes]:
         header, decision, entry = item.header, item.decision, item.entry
-        if header is None or decision.verdict is None:
+        if header is None or decision.gate.verdict is None:
             return []
         number = entry.origin if entry.verdict is GuardVerdict.DUPLICATE else entry.inbox_id
         frames = []
         for answer in due_answers(
             header,
-            decision.verdict,
+            decision.gate.verdict,
             at_us=now_us,
             control_id=b"IFE%d" % number,
-            error=decision.error,
+            error=decision.gate.error,
         ):
             frames.append(encode_frame(answer.content))
             if decision.channel is not None:

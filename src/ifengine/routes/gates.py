@@ -1,0 +1,91 @@
+"""What a listener decides about a message from its header alone. Pure; intake and `try` share it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ifengine.hl7.ack import ACKNOWLEDGMENT_TYPES, AckError, ErrorLocation, Verdict, refusal_of
+from ifengine.hl7.header import Header, HeaderFault
+from ifengine.hl7.tables import Hl7ErrorCode
+from ifengine.routes.config.models import ChannelConfig, ListenConnection
+from ifengine.store.base import InboxKind
+
+NULL = '""'
+
+
+class Gate(NamedTuple):
+    """The decision: what the record becomes, what is answered (None: nothing), and why, safe."""
+
+    kind: InboxKind
+    verdict: Verdict | None
+    channel: ChannelConfig | None = None
+    reason: str = ""
+    error: AckError | None = None
+
+
+def decide(
+    header: Header, connection: ListenConnection | None, channels: Sequence[ChannelConfig]
+) -> Gate:
+    """Decide about one message.
+
+    Args:
+        header: of the message.
+        connection: the listener it came on; None tries without one.
+        channels: those that listen there, each type taken by one of them.
+    """
+    only = channels[0] if len(channels) == 1 else None
+    unanswered = (None, HeaderFault.NO_CONTROL_ID)
+    if header.message_code in ACKNOWLEDGMENT_TYPES and header.fault in unanswered:
+        # an acknowledgment is never acknowledged and never routed (hl7-rules.md 2.2)
+        return Gate(InboxKind.ACKNOWLEDGMENT, None, only, "acknowledgment")
+    if header.fault is not None:
+        verdict, error = refusal_of(header.fault)
+        return Gate(InboxKind.REJECTED, verdict, only, header.fault.value, error)
+    code, event = header.message_code.decode("latin-1"), header.trigger_event.decode("latin-1")
+    for channel in channels:
+        types = channel.types
+        if not types or any(pattern.admits(code, event) for pattern in types):
+            return _header_values(header, connection, channel)
+    if connection is not None and connection.unknown_types == "reject":
+        return _unknown_type(code, channels)
+    return Gate(InboxKind.UNROUTED, Verdict.COMMITTED, None, "no channel takes this type")
+
+
+def _header_values(
+    header: Header, connection: ListenConnection | None, channel: ChannelConfig
+) -> Gate:
+    if not channel.accept_names_processing_id:
+        processing = header.processing_id.decode("latin-1")
+        if processing in ("", NULL):
+            processing = connection.processing_missing if connection is not None else "P"
+        if processing not in channel.accept_processing:
+            return _refuse(
+                channel,
+                Hl7ErrorCode.UNSUPPORTED_PROCESSING_ID,
+                ErrorLocation("MSH", 1, 11, 1, 1),
+                "processing id not accepted",
+            )
+    versions = connection.versions if connection is not None else ()
+    if versions and header.version.decode("latin-1") not in versions:
+        return _refuse(
+            channel,
+            Hl7ErrorCode.UNSUPPORTED_VERSION_ID,
+            ErrorLocation("MSH", 1, 12, 1, 1),
+            "version not accepted",
+        )
+    return Gate(InboxKind.MESSAGE, Verdict.COMMITTED, channel)
+
+
+def _unknown_type(code: str, channels: Sequence[ChannelConfig]) -> Gate:
+    """Refuse by MSH-9.1 (200), or by MSH-9.2 (201) where the type as such is known."""
+    if any(pattern.code in ("*", code) for c in channels for pattern in c.types):
+        location = ErrorLocation("MSH", 1, 9, 1, 2)
+        return _refuse(None, Hl7ErrorCode.UNSUPPORTED_EVENT_CODE, location, "unknown event")
+    location = ErrorLocation("MSH", 1, 9, 1, 1)
+    return _refuse(None, Hl7ErrorCode.UNSUPPORTED_MESSAGE_TYPE, location, "unknown message type")
+
+
+def _refuse(
+    channel: ChannelConfig | None, number: Hl7ErrorCode, location: ErrorLocation, reason: str
+) -> Gate:
+    error = AckError(number, location, reason)
+    return Gate(InboxKind.REJECTED, Verdict.UNACCEPTABLE_HEADER, channel, reason, error)
