@@ -1,0 +1,394 @@
+"""Paths once read: which nodes of a message they mean, for reading, writing and in place.
+
+Source: channel-language.md "Notation", "Reading and writing".
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from dataclasses import field as field_
+from enum import Enum
+from typing import NamedTuple
+
+from ifengine.hl7 import groups
+from ifengine.hl7.condition_parts import Part
+from ifengine.hl7.condition_values import Contains, Scope
+from ifengine.hl7.message import Message
+
+_USUAL = b"^~&"
+
+
+class NodeRef(NamedTuple):
+    """A node of a message: segment position from 0, the rest from 1, None for the whole level."""
+
+    segment: int
+    field: int
+    repetition: int | None
+    component: int | None
+    subcomponent: int | None
+
+
+class Which(Enum):
+    """An index that is a word."""
+
+    LAST = "last"
+    ALL = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """``(where …)``: the ones for which it holds."""
+
+    condition: Part
+
+    def __str__(self) -> str:
+        return f"(where {self.condition})"
+
+
+Index = int | Which | Where | None
+
+
+def _index_text(index: Index) -> str:
+    if index is None:
+        return ""
+    if isinstance(index, Where):
+        return str(index)
+    return f"[{index.value if isinstance(index, Which) else index}]"
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRef:
+    """A segment by name (``Z*`` for all local ones) and index."""
+
+    name: str
+    index: Index = None
+
+    def __str__(self) -> str:
+        return self.name + _index_text(self.index)
+
+
+class Within:
+    """The scope inside a ``(where …)``: one segment, and one repetition for ``.5``."""
+
+    __slots__ = ("_outer", "message", "node", "segment")
+
+    def __init__(
+        self, message: Message, outer: Scope | None, segment: int, node: tuple[int, int, int] | None
+    ) -> None:
+        self.message = message
+        self.segment: int | None = segment
+        self.node = node  # segment, field, repetition
+        self._outer = outer
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """The variables of the scope around."""
+        return {} if self._outer is None else self._outer.variables
+
+    def table(self, name: str) -> Contains:
+        """Return a table of the scope around.
+
+        Raises:
+            LookupError: there is none.
+        """
+        if self._outer is None:
+            raise LookupError(name)
+        return self._outer.table(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A place in a message. ``field`` is None for a segment, ``segment`` is empty for ``.5``."""
+
+    text: str
+    head: SegmentRef
+    parent: SegmentRef | None
+    field: int | None
+    repetition: Index
+    component: int | None
+    subcomponent: int | None
+    # Most paths are plain: a bare segment, and a repetition that is bare or a number. The
+    # repetition of what is read and of what is written is then known beforehand.
+    _plain: bool = field_(init=False, repr=False, compare=False)
+    _read_repetition: int = field_(init=False, repr=False, compare=False)
+    _written_repetition: int | None = field_(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        number = self.repetition if type(self.repetition) is int else None
+        bare = self.is_bare and self.head.name != "Z*"
+        plain = bare and self.field is not None and (self.repetition is None or number is not None)
+        set_once = object.__setattr__
+        set_once(self, "_plain", plain)
+        set_once(self, "_read_repetition", number or 1)
+        set_once(self, "_written_repetition", number or (None if self.component is None else 1))
+
+    @property
+    def segment(self) -> str:
+        """The name of the segment; empty for a path relative to a repetition."""
+        return self.head.name
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether this is ``.5``, a part of the repetition that is looked at."""
+        return not self.head.name
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether nothing says which of several segments is meant."""
+        return self.parent is None and self.head.index is None and not self.is_relative
+
+    def __str__(self) -> str:
+        text = f"{self.parent}/{self.head}" if self.parent else str(self.head)
+        if self.field is not None:
+            text += f"-{self.field}{_index_text(self.repetition)}"
+        parts = (self.component, self.subcomponent)
+        return text + "".join(f".{part}" for part in parts if part is not None)
+
+    # --- reading ----------------------------------------------------------------------------
+
+    def read(self, message: Message, scope: Scope | None = None) -> str | None:
+        """Return the text of the first node.
+
+        Returns:
+            None when the segment or the field is absent or empty; ``""`` (two quotes) where the
+            sender wrote null. A node without parts is unescaped, one with parts encoded.
+        """
+        if self._plain and (scope is None or scope.segment is None):
+            i = _first_index(message, self.head.name)
+            if i < 0:
+                return None
+            r, c, s = self._read_repetition, self.component, self.subcomponent
+            return message.text(i, self.field, r, c, s) or None  # type: ignore[arg-type]
+        node = self.first(message, scope)
+        return None if node is None else message.text(*node) or None
+
+    def values(self, message: Message, scope: Scope | None = None) -> list[str]:
+        """Return the text of every occurrence; an empty field of a segment that is there is ``""``.
+
+        A bare segment or field means all of them here.
+        """
+        found: list[str] = []
+        if self.field is None:
+            return found
+        for i in self.positions(message, scope):
+            nodes = self._fields_of(message, scope, i, every=True)
+            texts = [message.text(*node) for node in nodes]
+            found += texts or ([""] if self.repetition in (None, Which.ALL) else [])
+        return found
+
+    def nodes(
+        self, message: Message, scope: Scope | None = None, *, every: bool = False
+    ) -> list[NodeRef]:
+        """Return the nodes that a write means.
+
+        A bare segment is the first, a bare field is the whole field, and a component without index
+        is that of the first repetition. With ``every``, as the in-place verbs want it, bare means
+        all that are there.
+        """
+        if self._plain and not every and (scope is None or scope.segment is None):
+            i = _first_index(message, self.head.name)
+            r, c, s = self._written_repetition, self.component, self.subcomponent
+            return [] if i < 0 else [NodeRef(i, self.field, r, c, s)]  # type: ignore[arg-type]
+        positions = self.positions(message, scope)
+        if every and self._plain and self.repetition is None:
+            return self._all_repetitions(message, positions)
+        if not every and self.head.index is None:
+            positions = positions[:1]
+        found: list[NodeRef] = []
+        for i in positions:
+            found += self._fields_of(message, scope, i, every=every, write=not every)
+        return found
+
+    def _all_repetitions(self, message: Message, positions: list[int]) -> list[NodeRef]:
+        f, c, s = self.field or 1, self.component, self.subcomponent
+        return [
+            NodeRef(i, f, r, c, s)
+            for i in positions
+            for r in range(1, message.repetition_count(i, f) + 1)
+        ]
+
+    def positions(self, message: Message, scope: Scope | None = None) -> list[int]:
+        """Return the positions of the segments that are meant; a bare name means all of them."""
+        if self.parent is None and self.head.index is None and self.head.name != "Z*":
+            current = None if scope is None else scope.segment
+            if current is None:
+                return _indexes(message, self.head.name)
+            return groups.seen_from(message.names(), current, self.head.name)
+        names = message.names()
+        if self.parent is None:
+            return _select(_named(names, self.head.name, scope), self.head, message, scope)
+        parents = _select(_named(names, self.parent.name, scope), self.parent, message, scope)
+        if self.parent.index is None:
+            parents = parents[:1]
+        found: list[int] = []
+        for parent in parents:
+            below = groups.children(names, parent, self.head.name)
+            found += _select(below, self.head, message, scope)
+        return found
+
+    def first(self, message: Message, scope: Scope | None = None) -> NodeRef | None:
+        """Return the first node that a read means; None where there is none."""
+        if self.is_relative:
+            return self._relative(scope)
+        field = self.field
+        if field is None:
+            return None
+        if self.repetition is None or type(self.repetition) is int:
+            positions = self.positions(message, scope)
+            if not positions:
+                return None
+            r = self._read_repetition
+            return NodeRef(positions[0], field, r, self.component, self.subcomponent)
+        for i in self.positions(message, scope):
+            for node in self._fields_of(message, scope, i, every=True):
+                return node
+            if self.head.index is None:
+                break
+        return None
+
+    def _relative(self, scope: Scope | None) -> NodeRef | None:
+        if not isinstance(scope, Within) or scope.node is None:
+            return None
+        return NodeRef(*scope.node, self.component, self.subcomponent)
+
+    def _fields_of(
+        self, message: Message, scope: Scope | None, i: int, *, every: bool, write: bool = False
+    ) -> Iterator[NodeRef]:
+        """Yield the nodes of one segment, lazily: a reader stops at the first."""
+        field, index = self.field, self.repetition
+        if field is None:
+            return
+        parts = (self.component, self.subcomponent)
+        if write and index is None:
+            whole = self.component is None
+            yield NodeRef(i, field, None if whole else 1, *parts)
+            return
+        if type(index) is int:
+            if write or index <= message.repetition_count(i, field):
+                yield NodeRef(i, field, index, *parts)
+            return
+        count = message.repetition_count(i, field)
+        if index is Which.LAST:
+            if write or count:
+                yield NodeRef(i, field, max(count, 1), *parts)
+            return
+        for r in range(1, count + 1):
+            if not isinstance(index, Where) or index.condition.holds(
+                Within(message, scope, i, (i, field, r))
+            ):
+                yield NodeRef(i, field, r, *parts)
+
+    # --- as a value of a condition ----------------------------------------------------------
+
+    def leaf(self, scope: Scope) -> str:
+        """Return the first leaf of the first node: what a composite field is compared by."""
+        message = scope.message
+        if self._plain and scope.segment is None:
+            i = _first_index(message, self.head.name)
+            if i < 0:
+                return ""
+            r, c, s = self._read_repetition, self.component, self.subcomponent
+            return _leaf(message, i, self.field, r, c, s)  # type: ignore[arg-type]
+        if not self.head.name and type(scope) is Within and scope.node is not None:
+            return _leaf(message, *scope.node, self.component, self.subcomponent)
+        node = self.first(message, scope)
+        return "" if node is None else _leaf(message, *node)
+
+    def leaves(self, scope: Scope) -> list[str]:
+        """Return the first leaf of every occurrence, empty ones included."""
+        message = scope.message
+        return [_leaf(message, *node) for node in self._occurrences(scope)]
+
+    def encoded(self, scope: Scope) -> str:
+        """Return the first node, its structure written with the usual delimiters."""
+        node = self.first(scope.message, scope)
+        return "" if node is None else _with_usual_delimiters(scope.message, node)
+
+    def encodings(self, scope: Scope) -> list[str]:
+        """Return ``encoded`` of every occurrence, empty ones included."""
+        return [_with_usual_delimiters(scope.message, node) for node in self._occurrences(scope)]
+
+    def found(self, scope: Scope) -> bool:
+        """Whether such a segment is there, or the field holds more than delimiters."""
+        message = scope.message
+        if self.field is None and not self.is_relative:
+            return bool(self.positions(message, scope))
+        node = self.first(message, scope)
+        return node is not None and holds_something(message, node)
+
+    def _occurrences(self, scope: Scope) -> list[NodeRef]:
+        message = scope.message
+        if self.is_relative or self.field is None:
+            node = self.first(message, scope)
+            return [] if node is None else [node]
+        found: list[NodeRef] = []
+        for i in self.positions(message, scope):
+            nodes = list(self._fields_of(message, scope, i, every=True))
+            if not nodes and self.repetition in (None, Which.ALL):
+                nodes = [NodeRef(i, self.field, 1, self.component, self.subcomponent)]
+            found += nodes
+        return found
+
+
+def holds_something(message: Message, node: NodeRef) -> bool:
+    """Whether a node holds anything but delimiters."""
+    raw = message.raw(*node)
+    if not raw:
+        return False
+    given = message.delimiters
+    return bool(raw.strip(given.component + given.repetition + given.subcomponent))
+
+
+def _first_index(message: Message, name: str) -> int:
+    names = message.names()
+    return names.index(name) if name in names else -1
+
+
+def _indexes(message: Message, name: str) -> list[int]:
+    names = message.names()
+    count = names.count(name)
+    if count < 2:
+        return [names.index(name)] if count else []
+    return [position for position, found in enumerate(names) if found == name]
+
+
+def _leaf(message: Message, i: int, f: int, r: int | None, c: int | None, s: int | None) -> str:
+    """Return the first leaf of a node."""
+    text = message.text(i, f, r, c, s)
+    if s is not None or text.isalnum():
+        return text
+    # what looks like parts may be unescaped text: only the message can tell
+    return message.text(i, f, r, c or 1, 1)
+
+
+def _with_usual_delimiters(message: Message, node: NodeRef) -> str:
+    text = message.text(*node)
+    given = message.delimiters
+    own = given.component + given.repetition + given.subcomponent
+    if own == _USUAL:
+        return text
+    if node.subcomponent is not None or not any(sign in text for sign in own.decode("ascii")):
+        return text
+    usual = {own[at]: _USUAL[at] for at in range(len(own))}
+    return text.translate(usual)
+
+
+def _named(names: list[str], name: str, scope: Scope | None) -> list[int]:
+    if name == "Z*":
+        return [position for position, found in enumerate(names) if found.startswith("Z")]
+    if scope is not None and scope.segment is not None:
+        return groups.seen_from(names, scope.segment, name)
+    return [position for position, found in enumerate(names) if found == name]
+
+
+def _select(
+    positions: list[int], ref: SegmentRef, message: Message, scope: Scope | None
+) -> list[int]:
+    index = ref.index
+    if index is None or index is Which.ALL:
+        return positions
+    if index is Which.LAST:
+        return positions[-1:]
+    if isinstance(index, Where):
+        holds = index.condition.holds
+        return [i for i in positions if holds(Within(message, scope, i, None))]
+    return positions[index - 1 : index]
