@@ -5,16 +5,13 @@ A step raises ``ReasonError``; the step that ran it adds its number and its line
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ifengine.errors import EngineError, FieldError
 from ifengine.hl7.condition import Condition
 from ifengine.hl7.message import Message
 from ifengine.hl7.path import Path
 from ifengine.transforms.tables import Table
-
-if TYPE_CHECKING:
-    from ifengine.transforms.trace import Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +59,18 @@ class DroppedError(EngineError):
         self.line = line
 
 
+class Tracer(Protocol):
+    """What watches steps for a person: ``transforms.trace.Trace``."""
+
+    def run(self, step: "CompiledStep", scope: "StepScope") -> None:
+        """Run a step and record what it did."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Add a remark of the step that runs: places and rules, no values."""
+        ...
+
+
 @dataclass(slots=True)
 class StepScope:
     """One message on its way through the steps.
@@ -76,7 +85,7 @@ class StepScope:
     message_id: str
     variables: dict[str, str] = field(default_factory=dict, repr=False)
     segment: int | None = None
-    trace: "Trace | None" = None
+    trace: "Tracer | None" = None
     # the positions that running loops still have to visit; they move with every insert and delete
     loops: list[list[int]] = field(default_factory=list)
 

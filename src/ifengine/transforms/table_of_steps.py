@@ -56,7 +56,7 @@ STEPS: tuple[StepRow, ...] = (
         default_fields.build,
         "{PATH: text}",
         "write only where empty, and not on updates",
-        "default: {OBR[1]-5: ROUTINE}",
+        "default: {PID-15: ENG}",
         ("create", "on_update"),
     ),
     StepRow(
@@ -72,7 +72,7 @@ STEPS: tuple[StepRow, ...] = (
         move_fields.build,
         "A -> B [ ]",
         "copy, then clear A",
-        "move: PID-19 -> ZPI[1]-3",
+        "move: PID-19 -> ZPI-3",
     ),
     StepRow("clear", clear_fields.build, "PATH [ ]", "empty it everywhere", "clear: PID-19"),
     StepRow(

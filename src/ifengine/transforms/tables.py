@@ -72,6 +72,7 @@ def read_csv(name: str, text: str, file: str, problems: Problems) -> Table:
     Returns:
         The table, as far as it could be read.
     """
+    before = len(problems.found)
     lines = list(_lines(text, file, problems))
     if not lines:
         problems.error("E401", Position(file, 1, 1), "the table has no header", "from,to")
@@ -96,7 +97,7 @@ def read_csv(name: str, text: str, file: str, problems: Problems) -> Table:
             continue
         seen[key] = line
         rows.append((key, tuple(cells[split:])))
-    if not rows:
+    if not rows and len(problems.found) == before:
         problems.warning("W401", Position(file, header_line, 1), "the table has no rows")
     return Table.of(name, header[:split], header[split:], rows)
 

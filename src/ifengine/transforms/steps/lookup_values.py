@@ -168,8 +168,8 @@ def _table(node: Node, sources: list[tuple[str, Path]], context: Context) -> Tab
         return context.table(text.value, text, keys=1)
     table = context.table(text.value, text)
     if table is not None and sorted(names) != sorted(table.keys):
-        listed = ", ".join(table.keys)
-        context.error("E308", text.position, f'keys of table "{table.name}": {listed}')
+        message = f'these are not the keys of table "{table.name}"'
+        context.error("E308", text.position, message, ", ".join(table.keys))
         return None
     return table
 
