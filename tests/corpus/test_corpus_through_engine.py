@@ -24,6 +24,7 @@ channel: through
 about: Passes everything on as it came.
 from: feed
 accept_processing: [P, T, D]
+accept_mode: [A, R, I]
 to:
   far:
     connection: far

@@ -160,8 +160,13 @@ async def test_historical_modes_are_held_for_a_person_and_go_on_replay(
     async with running(site) as engine, sender(site) as his:
         assert await his.send(adt("M1", msh="|P^A|2.5.1")) == "AA"
         await until(lambda: held(engine))
-        await asyncio.sleep(0.1)
-        assert lab.received == []
+        await his.send(adt("M2", patient="other"))
+        await until(lambda: lab.ids == ["M2"])
+        await engine.stop()
+    site.head += "\naccept_mode: [A]"
+    async with running(site), sender(site) as his:
+        assert await his.send(adt("M3", msh="|P^A|2.5.1", patient="third")) == "AA"
+        await until(lambda: lab.ids == ["M2", "M3"])
 
 
 async def held(engine: Running) -> bool:

@@ -190,6 +190,15 @@ def test_without_order_by_a_retry_keeps_the_order_and_a_dead_letter_is_passed() 
     assert second.seq == 2
 
 
+def test_a_held_message_holds_nothing_where_there_is_no_key() -> None:
+    queue = schedule(Order.SKIP_DEAD, ordered=False)
+    queue.add(entry(1, None), EntryState.HELD)
+    queue.add(entry(2, None))
+    going = queue.take()
+    assert going is not None
+    assert going.seq == 2
+
+
 def test_no_more_than_the_settle_window_can_be_sent_without_a_durable_outcome() -> None:
     queue = schedule()
     for seq in range(1, 100):

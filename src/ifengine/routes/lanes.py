@@ -184,7 +184,7 @@ class Schedule:
         stuck = self._link(entry)
         if state in (EntryState.RETRYING, EntryState.IN_DOUBT, EntryState.HELD, EntryState.DEAD):
             entry.state = state
-            if state is EntryState.DEAD and not self._holds(entry):
+            if state in (EntryState.DEAD, EntryState.HELD) and not self._holds(entry):
                 self._leave(entry)
             return []
         if entry.waiting == 0:
@@ -245,7 +245,7 @@ class Schedule:
         return entry.state in (EntryState.DEAD, EntryState.HELD, EntryState.GONE)
 
     def _holds(self, entry: Entry) -> bool:
-        """Return whether this delivery, dead, holds what comes after it."""
+        """Return whether this delivery, dead or held, holds what comes after it."""
         return self.keeps_place(entry.keys)
 
     def _make_ready(self, entry: Entry) -> None:
@@ -294,6 +294,9 @@ class Schedule:
         entry.due = due
         entry.exceptional = True
         entry.content = None
+        if state is EntryState.HELD and not self._holds(entry):
+            self._leave(entry)
+            return []
         return self._put_behind(entry)
 
     def die(self, entry: Entry) -> list[Entry]:

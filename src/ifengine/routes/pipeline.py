@@ -77,6 +77,7 @@ class Pipeline:
         self._open: _Uncommitted | None = None
         self._scheduled = False
         self._refilling = False
+        self._modes = frozenset(mode.encode() for mode in channel.config.accept_mode)
         self._step_seconds = parts.metrics.step_duration_seconds.labels(channel.name)
 
     # --- start and feeding ------------------------------------------------------------------
@@ -177,7 +178,8 @@ class Pipeline:
             try:
                 message = Message.parse(content, charset=self.charset)
                 keys = self.writer.hashed(self.channel.order_keys(message))
-                if message.header.processing_mode in HISTORICAL_MODES:
+                mode = message.header.processing_mode
+                if mode in HISTORICAL_MODES and mode not in self._modes:
                     held = "processing mode (MSH-11.2) A, R or I"
                 plan = self._decide(message, received)
             except EngineError as error:

@@ -71,6 +71,8 @@ def _channel(draft: ChannelDraft) -> ChannelConfig:
     _take(section.get("expect"), said, {"every": "expect_every_seconds"})
     if section.says("accept_processing"):
         said["accept_processing"] = frozenset(v for v, _ in section.get("accept_processing"))
+    if section.says("accept_mode"):
+        said["accept_mode"] = frozenset(v for v, _ in section.get("accept_mode"))
     ignore = section.get("ignore_types")
     reads = () if draft.accept is None else draft.accept.paths()
     return ChannelConfig(

@@ -35,6 +35,12 @@ def _parse_processing_id(text: str) -> str:
     return text
 
 
+def _parse_processing_mode(text: str) -> str:
+    if text not in ("A", "R", "I"):
+        raise ScalarError("is not a mode of a historical load", "A, R or I: table 0207")
+    return text
+
+
 ORDERS: Final = ("hold_key", "skip_dead", "strict", "none")
 TYPES: Final = ListOf(TypeKind())
 
@@ -218,6 +224,12 @@ CHANNEL: Final = (
         example="[P, T]",
     ),
     Key(
+        name="accept_mode",
+        kind=ListOf(Scalar("a processing mode", _parse_processing_mode, "I")),
+        meaning="MSH-11.2 of historical loads that are taken; without it they are held.",
+        example="[I]",
+    ),
+    Key(
         name="ignore_types",
         kind=SectionKind(IGNORE_TYPES, "a map of identity to the reason"),
         meaning="Why identity events are left out.",
@@ -273,5 +285,5 @@ CHANNEL: Final = (
         meaning="Anchors for use below.",
         example="{us: &us [{trim: PID-5.1}]}",
     ),
-    *later("ack", "unbatch", "route", "accept_mode", "split_message"),
+    *later("ack", "unbatch", "route", "split_message"),
 )

@@ -173,6 +173,7 @@ class ChannelConfig:
     accept_line: int = 0
     accept_names_processing_id: bool = False  # `accept` reads MSH-11: then only it decides
     accept_processing: frozenset[str] = frozenset({"P"})
+    accept_mode: frozenset[str] = frozenset()  # MSH-11.2 of A, R, I that are not held
     ignore_types: Mapping[str, str] = field(default_factory=dict)
     # None: no order_by; "patient": by the site's identity; else paths
     order_by: str | tuple[Hl7Path, ...] | None = None
