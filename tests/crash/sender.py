@@ -1,10 +1,10 @@
 """The outside sender: a process that is never killed and logs what it sent and was told.
 
-``python -m crash.sender --port P --log FILE [--connections 6] [--window 4] [--rate 400] [--give-up 0.2]``
+``python -m crash.sender --port P --log FILE [--connections 6] [--window 4] [--rate 400] [--give-up 0.2] [--cut 0.01]``
 
 Every connection keeps up to a window of messages outstanding. When it loses its connection it
 connects again and sends what was not answered once more, same bytes, same order, or gives it up,
-as some senders do. SIGTERM: no new messages, the outstanding ones are still seen through. The log:
+as some senders do. Now and then it cuts the connection itself before it has read the answers. SIGTERM: no new messages, the outstanding ones are still seen through. The log:
 
     S id connection key digest-of-content east-digest west-digest     before the first byte leaves
     R id            sent again
@@ -44,6 +44,7 @@ class Connection(threading.Thread):
         self.made = 0
         self.pause = given.connections / given.rate
         self.due = time.monotonic()
+        self.was_cut = False
 
     def run(self) -> None:
         while not (self.stop.is_set() and not self.outstanding):
@@ -61,7 +62,11 @@ class Connection(threading.Thread):
 
     def talk(self, peer: socket.socket) -> None:
         """Use one connection until it is lost or everything is done."""
-        if self.outstanding and self.random.random() < self.given.give_up:
+        # After a cut of its own the messages may still lie unread in the old connection: one that is
+        # given up could then be stored after a later one, and nobody would be to blame.
+        gives_up = not self.was_cut and self.random.random() < self.given.give_up
+        self.was_cut = False
+        if self.outstanding and gives_up:
             for control in self.outstanding:
                 self.log.write(f"U {control}")
             self.outstanding.clear()
@@ -71,6 +76,10 @@ class Connection(threading.Thread):
         buffer = b""
         while True:
             self.send_due(peer)
+            if self.outstanding and self.random.random() < self.given.cut:
+                self.was_cut = True
+                time.sleep(self.random.uniform(0.0, 0.01))
+                return
             if self.stop.is_set() and not self.outstanding:
                 return
             readable, _, _ = select.select([peer], [], [], 0.01)
@@ -136,6 +145,7 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=4)
     parser.add_argument("--rate", type=float, default=400.0)
     parser.add_argument("--give-up", type=float, default=0.2)
+    parser.add_argument("--cut", type=float, default=0.01)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     stop = threading.Event()
