@@ -305,3 +305,19 @@ async def test_no_answer_in_time_is_not_reachable(tmp_path: Path) -> None:
     path = tmp_path / "admin.sock"
     with bind(path, 0o600), pytest.raises(NotReachableError, match="no answer within"):
         await asyncio.to_thread(call, path, "metrics", timeout_seconds=0.05)
+
+
+def test_the_socket_answers_on_uvloop_too(world: World) -> None:
+    uvloop = pytest.importorskip("uvloop")
+    world.receive(1, adt("C1"))
+
+    async def answers() -> Any:
+        made = AdminServer(world.site.admin_socket, world, Service(world))
+        await made.start()
+        found = await ask(world, "messages.list", timeout_seconds=5)
+        await made.stop()
+        return found
+
+    (entry,) = uvloop.run(answers())
+    assert entry["id"] == "1"
+    assert not world.site.admin_socket.exists()

@@ -22,7 +22,7 @@ class State:
 
 
 @pytest.fixture
-async def state() -> State:
+def state() -> State:
     return State()
 
 
@@ -145,3 +145,18 @@ def test_any_request_gets_a_whole_response_without_its_bytes(head: bytes) -> Non
         response(200, b"live\n"),
         response(200, b"ready\n"),
     }
+
+
+def test_the_port_answers_on_uvloop_too(state: State) -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def answers() -> tuple[int, bytes]:
+        server = MetricsServer("127.0.0.1", 0, state.text, lambda: True, lambda: state.ready)
+        await server.start()
+        found = await asyncio.wait_for(get(server, "/readyz"), 5)
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        await asyncio.wait_for(server.stop(), 5)
+        writer.close()
+        return found
+
+    assert uvloop.run(answers()) == (200, b"ready\n")

@@ -6,6 +6,7 @@ for a request, answers once and closes, and never repeats a byte of what was ask
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
 MOST_REQUEST_BYTES = 8192
 REQUEST_SECONDS = 5.0
@@ -121,11 +122,10 @@ class _Request(asyncio.Protocol):
         self._answered = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not isinstance(transport, asyncio.Transport):
-            return
-        self._transport = transport
+        # uvloop's transports are not of asyncio's classes
+        self._transport = cast("asyncio.Transport", transport)
         if not self._server.opened(self):
-            transport.abort()
+            self._transport.abort()
             return
         # covers the request and the reading of the answer
         self._timer = asyncio.get_running_loop().call_later(REQUEST_SECONDS, self.abort)
