@@ -155,7 +155,7 @@ def _is_second(names: Sequence[str], order: int, current: int) -> bool:
 
 def is_local(name: str) -> bool:
     """Whether this is a segment of the site's own."""
-    return name.startswith("Z")
+    return name[0] == "Z"
 
 
 def _patient_span(names: Sequence[str], current: int) -> tuple[int, int]:

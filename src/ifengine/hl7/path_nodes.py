@@ -27,6 +27,10 @@ class NodeRef(NamedTuple):
     subcomponent: int | None
 
 
+# the named tuple's own constructor costs three times as much, and every write makes one
+_ref = tuple.__new__
+
+
 class Which(Enum):
     """An index that is a word."""
 
@@ -107,8 +111,10 @@ class Path:
     component: int | None
     subcomponent: int | None
     # Most paths are plain: a bare segment, and a repetition that is bare or a number. The
-    # repetition of what is read and of what is written is then known beforehand.
+    # repetition of what is read and of what is written is then known beforehand. _first_only: what
+    # is read is in the first such segment.
     _plain: bool = field_(init=False, repr=False, compare=False)
+    _first_only: bool = field_(init=False, repr=False, compare=False)
     _read_repetition: int = field_(init=False, repr=False, compare=False)
     _written_repetition: int | None = field_(init=False, repr=False, compare=False)
 
@@ -118,6 +124,8 @@ class Path:
         plain = bare and self.field is not None and (self.repetition is None or number is not None)
         set_once = object.__setattr__
         set_once(self, "_plain", plain)
+        chosen = bare and self.field is not None and isinstance(self.repetition, Where)
+        set_once(self, "_first_only", plain or chosen)
         set_once(self, "_read_repetition", number or 1)
         set_once(self, "_written_repetition", number or (None if self.component is None else 1))
 
@@ -187,10 +195,10 @@ class Path:
         if self._plain and not every and (scope is None or scope.segment is None):
             i = _first_index(message, self.head.name)
             r, c, s = self._written_repetition, self.component, self.subcomponent
-            return [] if i < 0 else [NodeRef(i, self.field, r, c, s)]  # type: ignore[arg-type]
-        positions = self.positions(message, scope)
+            return [] if i < 0 else [_ref(NodeRef, (i, self.field, r, c, s))]  # type: ignore[arg-type]
         if every and self._plain and self.repetition is None:
-            return self._all_repetitions(message, positions)
+            return self._all_repetitions(message, scope)
+        positions = self.positions(message, scope)
         if not every and self.head.index is None:
             positions = positions[:1]
         found: list[NodeRef] = []
@@ -198,11 +206,20 @@ class Path:
             found += self._fields_of(message, scope, i, every=every, write=not every)
         return found
 
-    def _all_repetitions(self, message: Message, positions: list[int]) -> list[NodeRef]:
+    def _all_repetitions(self, message: Message, scope: Scope | None) -> list[NodeRef]:
         f, c, s = self.field or 1, self.component, self.subcomponent
+        if scope is None or scope.segment is None:
+            names = message.names()
+            count = names.count(self.head.name)
+            if count == 0:
+                return []
+            if count == 1:
+                i = names.index(self.head.name)
+                repetitions = message.repetition_count(i, f)
+                return [_ref(NodeRef, (i, f, r, c, s)) for r in range(1, repetitions + 1)]
         return [
-            NodeRef(i, f, r, c, s)
-            for i in positions
+            _ref(NodeRef, (i, f, r, c, s))
+            for i in self.positions(message, scope)
             for r in range(1, message.repetition_count(i, f) + 1)
         ]
 
@@ -232,6 +249,16 @@ class Path:
         field = self.field
         if field is None:
             return None
+        if self._first_only and (scope is None or scope.segment is None):
+            i = _first_index(message, self.head.name)
+            r = (
+                self._read_repetition
+                if i < 0 or self._plain
+                else self._first_where(message, scope, i)
+            )
+            return (
+                None if i < 0 or not r else NodeRef(i, field, r, self.component, self.subcomponent)
+            )
         if self.repetition is None or type(self.repetition) is int:
             positions = self.positions(message, scope)
             if not positions:
@@ -244,6 +271,18 @@ class Path:
             if self.head.index is None:
                 break
         return None
+
+    def _first_where(self, message: Message, scope: Scope | None, i: int) -> int:
+        """Return the first repetition for which the condition holds, 0 where there is none."""
+        field, index = self.field or 1, self.repetition
+        count = message.repetition_count(i, field)
+        if count and isinstance(index, Where):
+            within = Within(message, scope, i, None)
+            for r in range(1, count + 1):
+                within.node = (i, field, r)
+                if index.condition.holds(within):
+                    return r
+        return 0
 
     def _relative(self, scope: Scope | None) -> NodeRef | None:
         if not isinstance(scope, Within) or scope.node is None:

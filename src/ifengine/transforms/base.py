@@ -116,6 +116,8 @@ class StepScope:
         if not gone:
             return
         self.message.delete_segments(gone)
+        if self.segment is None and not self.loops:
+            return
         if self.segment is not None:
             self.segment = _moved(self.segment, gone)
         for pending in self.loops:

@@ -33,16 +33,18 @@ class Placeholder:
 
     def render(self, scope: StepScope) -> str:
         """Return its text for this message."""
-        text = self._value(scope)
+        source = self.source
+        if isinstance(source, Path):
+            text = source.read(scope.message, scope) or ""
+        else:
+            text = self._named(source, scope)
         for name, apply in self.filters:
             if not leaves_alone(text) or (not text and name in ON_EMPTY):
                 text = apply(text, scope)
         return text
 
-    def _value(self, scope: StepScope) -> str:
-        source = self.source
-        if isinstance(source, Path):
-            return source.read(scope.message, scope) or ""
+    @staticmethod
+    def _named(source: str, scope: StepScope) -> str:
         if source == "msg.id":
             return scope.message_id
         if source == "msg.type":

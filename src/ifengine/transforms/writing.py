@@ -82,14 +82,13 @@ def change_in_place(paths: list[Path], change: Callable[[str], str]) -> Action:
 
     def act(scope: StepScope) -> None:
         message = scope.message
-        given = message.delimiters
-        structure = (given.component + given.repetition + given.subcomponent).decode("ascii")
+        component, repetition, subcomponent = signs_of(message)
         for path in paths:
             for node in path.nodes(message, scope, every=True):
                 text = message.text(*node)
                 if not text or text == NULL:
                     continue
-                if not text.isalnum() and any(sign in text for sign in structure):
+                if component in text or subcomponent in text or repetition in text:
                     # parts, or only text that looks so: ask for each leaf
                     _change_leaves(message, node, change)
                     continue
@@ -98,6 +97,28 @@ def change_in_place(paths: list[Path], change: Callable[[str], str]) -> Action:
                     message.set_text(*node, changed)
 
     return act
+
+
+def signs_of(message: Message) -> tuple[str, str, str]:
+    """Return what separates components, repetitions and subcomponents.
+
+    A delimiter that MSH-2 does not name is a character no text holds, so that a search is simple.
+    """
+    written = message.delimiters.msh2
+    known = _SIGNS.get(written)
+    if known is None:
+        given = message.delimiters
+        named = (given.component, given.repetition, given.subcomponent)
+        component, repetition, subcomponent = (sign.decode("ascii") or "\x0b" for sign in named)
+        known = (component, repetition, subcomponent)
+        if len(_SIGNS) >= _MOST_SIGNS:  # a peer that sends ever new ones must not fill memory
+            _SIGNS.clear()
+        _SIGNS[written] = known
+    return known
+
+
+_MOST_SIGNS = 256
+_SIGNS: dict[bytes, tuple[str, str, str]] = {}
 
 
 def _change_leaves(message: Message, node: NodeRef, change: Callable[[str], str]) -> None:

@@ -2,7 +2,8 @@
 
 import re
 
-from ifengine.hl7.path import Path, Which
+from ifengine.hl7.delimiters import Delimiters
+from ifengine.hl7.path import NodeRef, Path, Which
 from ifengine.transforms.base import ReasonError, StepScope, Uses
 from ifengine.transforms.reading import Built, Context
 from ifengine.transforms.source import Node, Text
@@ -71,10 +72,14 @@ def copy_node(scope: StepScope, source: Path, target: Path, *, create: bool = Fa
     if not raw.strip(given.component + given.repetition + given.subcomponent):
         return False
     for into in targets(scope, target, create=create):
-        higher = [given.repetition] if into.repetition is not None else []
-        higher += [given.component] if into.component is not None else []
-        higher += [given.subcomponent] if into.subcomponent is not None else []
-        if any(sign and sign in raw for sign in higher):
+        if not raw.isalnum() and not _fits(raw, into, given):
             raise ReasonError(f"{source.text} has parts that do not fit into {target.text}")
         message.set_raw(*into, raw)
     return True
+
+
+def _fits(raw: bytes, into: NodeRef, given: Delimiters) -> bool:
+    higher = [given.repetition] if into.repetition is not None else []
+    higher += [given.component] if into.component is not None else []
+    higher += [given.subcomponent] if into.subcomponent is not None else []
+    return not any(sign and sign in raw for sign in higher)

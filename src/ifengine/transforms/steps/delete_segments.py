@@ -21,10 +21,21 @@ def build(value: Node, context: Context) -> Built | None:
         if path is not None:
             paths.append(path)
     _check_orphans(paths, context)
+    # bare names need one look at the message for all of them
+    whole = frozenset(path.segment for path in paths if path.is_bare)
+    local = "Z*" in whole
+    narrow = [path for path in paths if not path.is_bare]
 
     def act(scope: StepScope) -> None:
         gone: set[int] = set()
-        for path in paths:
+        if scope.segment is None:
+            for at, name in enumerate(scope.message.names()):
+                if name in whole or (local and groups.is_local(name)):
+                    gone.add(at)
+            chosen = narrow
+        else:
+            chosen = paths
+        for path in chosen:
             gone.update(path.positions(scope.message, scope))
         gone.discard(0)
         if gone:

@@ -1,12 +1,12 @@
 """``keep_repetitions``: keep the repetitions of a field for which a condition holds."""
 
-from ifengine.hl7.message import NULL
 from ifengine.hl7.path import Within
 from ifengine.transforms.base import ReasonError, StepScope, Uses
 from ifengine.transforms.reading import Built, Context
 from ifengine.transforms.source import Node
 
 _EXAMPLE = 'keep_repetitions: {in: PID-3, where: ".5 in [MR, PI]"}'
+_NULL = b'""'
 # without one of these nobody knows whose message it is: a filter that empties them fails
 # (safety-rules.md 22)
 _NEEDED = frozenset({("PID", 3), ("PID", 5), ("MRG", 1), ("OBR", 4), ("OBX", 3)})
@@ -35,13 +35,14 @@ def build(value: Node, context: Context) -> Built | None:
         message = scope.message
         for i in path.positions(message, scope):
             count = message.repetition_count(i, field)
-            if count == 0 or message.text(i, field) == NULL:
+            if count == 0 or (count == 1 and message.raw(i, field) == _NULL):
                 continue
-            kept = [
-                r
-                for r in range(1, count + 1)
-                if where.holds(Within(message, scope, i, (i, field, r)))
-            ]
+            within = Within(message, scope, i, None)
+            kept: list[int] = []
+            for r in range(1, count + 1):
+                within.node = (i, field, r)
+                if where.holds(within):
+                    kept.append(r)
             if len(kept) == count:
                 continue
             if needed and not kept:
