@@ -195,7 +195,7 @@ class Path:
         if self._plain and not every and (scope is None or scope.segment is None):
             i = _first_index(message, self.head.name)
             r, c, s = self._written_repetition, self.component, self.subcomponent
-            return [] if i < 0 else [_ref(NodeRef, (i, self.field, r, c, s))]  # type: ignore[arg-type]
+            return [] if i < 0 else [_ref(NodeRef, (i, self.field, r, c, s))]
         if every and self._plain and self.repetition is None:
             return self._all_repetitions(message, scope)
         positions = self.positions(message, scope)
