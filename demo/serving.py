@@ -119,7 +119,9 @@ class Site:
         return self.process.wait(30)
 
     def close(self) -> None:
-        """End whatever still runs."""
+        """End whatever still runs; a folder outside the repository does not stay."""
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+        if not self.folder.is_relative_to(ROOT):
+            shutil.rmtree(self.folder, ignore_errors=True)
