@@ -56,6 +56,7 @@ class SettingsError(EngineError):
 
     code: ClassVar[str] = "settings"
 
+
 class NotationError(Exception):
     """A path, condition or placeholder is not written as it must be.
 

@@ -47,7 +47,7 @@ def decided(
         refusals=refusals,
         doubts=doubts,
         possible_duplicate=marked,
-        dice=dice,
+        dice=lambda: dice,
     )
 
 
@@ -238,7 +238,7 @@ def test_the_wait_is_within_jitter_of_its_cap_for_any_count_of_attempts(
     attempt: int, dice: float, first: float, factor: float, longest: float, jitter: float
 ) -> None:
     retry = RetryConfig(first_seconds=first, factor=factor, max_seconds=longest, jitter=jitter)
-    wait = delay_seconds(retry, attempt, dice)
+    wait = delay_seconds(retry, attempt, lambda: dice)
     exact = min(longest, first * factor ** min(attempt - 1, 64))
     assert 0 <= wait <= longest * (1 + jitter) * 1.000001
     assert exact * (1 - jitter) * 0.999999 <= wait <= exact * (1 + jitter) * 1.000001

@@ -333,7 +333,12 @@ class Outbound(asyncio.Protocol):
     def pump(self) -> None:
         """Report what the decoder has."""
         client = self._client
+        take = self._decoder.take_frame
         while client._link is self:
+            content = take()
+            if content is not None:
+                client._events.frame_received(client, content)
+                continue
             event = self._decoder.next_event()
             if type(event) is Frame:
                 client._events.frame_received(client, event.content)

@@ -307,7 +307,7 @@ class Outbox:
             refusals=entry.refusals,
             doubts=entry.doubts,
             possible_duplicate=entry.possible_duplicate,
-            dice=self._parts.dice(),
+            dice=self._parts.dice,
         )
         decision = self._unreachable_too_long(entry, destination, decision)
         if attempt.result is AttemptResult.UNREACHABLE:
@@ -338,7 +338,7 @@ class Outbox:
     def _note_unreachable(self, destination: Destination) -> None:
         self._unreachable_tries += 1
         self.up = False
-        wait = delay_seconds(destination.policy.retry, self._unreachable_tries, self._parts.dice())
+        wait = delay_seconds(destination.policy.retry, self._unreachable_tries, self._parts.dice)
         self._not_before = self._parts.clock.monotonic() + wait
 
     def _note_reachable(self) -> None:

@@ -303,7 +303,9 @@ class Intake:
                 pass
         if entry.kind is InboxKind.MESSAGE:
             channel.pipeline.feed(
-                Received(entry.inbox_id, entry.received_us, item.content, entry.verdict)
+                Received(
+                    entry.inbox_id, entry.received_us, item.content, entry.verdict, item.header
+                )
             )
 
     def _note_unrouted(self, item: _Pending) -> None:

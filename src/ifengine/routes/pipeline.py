@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ifengine.errors import EngineError, SealError
 from ifengine.hl7.charset import CharsetPolicy
+from ifengine.hl7.header import Header
 from ifengine.hl7.message import Message
 from ifengine.routes.channel import Channel, MessageContext, Plan, PlannedDelivery
 from ifengine.routes.delivery import Outbox
@@ -40,6 +41,7 @@ class Received(NamedTuple):
     received_us: int
     content: bytes | None
     verdict: GuardVerdict
+    header: Header | None = None  # read at intake already; None: read from the store
 
     def __repr__(self) -> str:
         return f"<Received {self.inbox_id}>"
@@ -176,7 +178,7 @@ class Pipeline:
             plan = self._all_dead("stored content is damaged")
         else:
             try:
-                message = Message.parse(content, charset=self.charset)
+                message = Message.parse(content, charset=self.charset, header=received.header)
                 keys = self.writer.hashed(self.channel.order_keys(message))
                 mode = message.header.processing_mode
                 if mode in HISTORICAL_MODES and mode not in self._modes:

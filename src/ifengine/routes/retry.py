@@ -1,6 +1,6 @@
 """What an attempt's result means: settled, again later, dead letter, held, stopped. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -64,17 +64,17 @@ class Policy:
     on_in_doubt: str
 
 
-def delay_seconds(retry: RetryConfig, attempt: int, dice: float) -> float:
+def delay_seconds(retry: RetryConfig, attempt: int, dice: Callable[[], float]) -> float:
     """Return the wait before the next attempt: exponential, capped, with jitter.
 
     Args:
         retry: the policy.
         attempt: how many attempts failed so far, from 1.
-        dice: a uniform random number in [0, 1).
+        dice: gives a uniform random number in [0, 1).
     """
     exponent = min(attempt - 1, 64)
     base = min(retry.max_seconds, retry.first_seconds * retry.factor**exponent)
-    return base * (1 + retry.jitter * (2 * dice - 1))
+    return base * (1 + retry.jitter * (2 * dice() - 1))
 
 
 def reaction_code(attempt: Attempt) -> str:
@@ -94,7 +94,7 @@ def decide(
     refusals: int,
     doubts: int,
     possible_duplicate: bool,
-    dice: float,
+    dice: Callable[[], float],
 ) -> Decision:
     """Say what an attempt's result means for the delivery.
 
@@ -118,7 +118,7 @@ def decide(
 
 
 def _in_doubt(
-    attempt: Attempt, policy: Policy, refusals: int, doubts: int, dice: float
+    attempt: Attempt, policy: Policy, refusals: int, doubts: int, dice: Callable[[], float]
 ) -> Decision:
     reason = f"no answer ({attempt.label})"
     if policy.on_in_doubt == "hold":
@@ -130,7 +130,9 @@ def _in_doubt(
     return Decision(Action.RETRY, refusals, doubts, reason=reason, delay_seconds=wait)
 
 
-def _refused(attempt: Attempt, policy: Policy, refusals: int, doubts: int, dice: float) -> Decision:
+def _refused(
+    attempt: Attempt, policy: Policy, refusals: int, doubts: int, dice: Callable[[], float]
+) -> Decision:
     code = reaction_code(attempt)
     reason = f"answered {attempt.code}"
     if attempt.error_codes:

@@ -444,7 +444,9 @@ class Store(Protocol):
         """Open a reader of its own; close it after use."""
         ...
 
-    def purge(self, inbox_ids: Iterable[int], finished: Callable[[BaseException | None], None]) -> None:
+    def purge(
+        self, inbox_ids: Iterable[int], finished: Callable[[BaseException | None], None]
+    ) -> None:
         """Remove these messages with their plans, copies, outbox and outcome rows, in one batch.
 
         The caller has checked that they are settled.
