@@ -222,7 +222,7 @@ def test_a_reason_names_code_and_error_number_and_never_the_peers_text() -> None
 
 def test_the_wait_doubles_up_to_its_cap() -> None:
     retry = RetryConfig(first_seconds=5, factor=2, max_seconds=60, jitter=0)
-    waits = [delay_seconds(retry, attempt, 0.5) for attempt in range(1, 8)]
+    waits = [delay_seconds(retry, attempt, 0.5) for attempt in range(1, lambda: 8)]
     assert waits == [5, 10, 20, 40, 60, 60, 60]
 
 
@@ -246,9 +246,9 @@ def test_the_wait_is_within_jitter_of_its_cap_for_any_count_of_attempts(
 
 def test_jitter_uses_its_whole_width() -> None:
     retry = RetryConfig(first_seconds=10, factor=1, max_seconds=10, jitter=0.1)
-    assert delay_seconds(retry, 1, 0.0) == pytest.approx(9)
-    assert delay_seconds(retry, 1, 0.5) == pytest.approx(10)
-    assert delay_seconds(retry, 1, 0.999999) == pytest.approx(11, abs=0.001)
+    assert delay_seconds(retry, 1, lambda: 0.0) == pytest.approx(9)
+    assert delay_seconds(retry, 1, lambda: 0.5) == pytest.approx(10)
+    assert delay_seconds(retry, 1, lambda: 0.999999) == pytest.approx(11, abs=0.001)
 
 
 def test_the_wait_after_a_refusal_follows_the_refusals_and_after_a_doubt_the_doubts() -> None:
