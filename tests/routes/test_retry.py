@@ -222,7 +222,7 @@ def test_a_reason_names_code_and_error_number_and_never_the_peers_text() -> None
 
 def test_the_wait_doubles_up_to_its_cap() -> None:
     retry = RetryConfig(first_seconds=5, factor=2, max_seconds=60, jitter=0)
-    waits = [delay_seconds(retry, attempt, 0.5) for attempt in range(1, lambda: 8)]
+    waits = [delay_seconds(retry, attempt, lambda: 0.5) for attempt in range(1, 8)]
     assert waits == [5, 10, 20, 40, 60, 60, 60]
 
 
