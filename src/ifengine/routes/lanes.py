@@ -375,7 +375,6 @@ class Schedule:
                 if entry.state is EntryState.WAITING:
                     entry.state = EntryState.BEHIND
                     entry.exceptional = True
-                    entry.content = None
                     marked.append(entry)
                 elif entry.dead_behind or not dead:
                     continue  # what lies behind it was visited when it became so
