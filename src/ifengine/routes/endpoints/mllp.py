@@ -90,7 +90,9 @@ class MllpLane:
         self._owner.attempt_ended(self, attempt)
 
     def _end_soon(self, attempt: Attempt) -> None:
-        self._loop.call_soon(self._end, attempt)
+        # nothing is under way from here on: no deadline, no close may end this attempt once more
+        self._parcel = None
+        self._loop.call_soon(self._owner.attempt_ended, self, attempt)
 
     # --- what the connection reports ------------------------------------------------------
 
@@ -164,13 +166,16 @@ class MllpLane:
 
     def _give_up(self, label: str) -> None:
         """Close: a late answer on this connection could be credited to the next message."""
-        sent = self._sent
-        self._parcel, parcel = None, self._parcel
-        self._client.close(label)
+        parcel, self._parcel = self._parcel, None
+        if parcel is None:
+            self._client.close(label)
+            self._used.clear()
+            return
+        # what is still in the write buffer must not arrive behind newer messages
+        self._client.abort(label)
         self._used.clear()
-        if parcel is not None:
-            result = AttemptResult.IN_DOUBT if sent else AttemptResult.UNREACHABLE
-            self._end(Attempt(result, label))
+        result = AttemptResult.IN_DOUBT if self._sent else AttemptResult.UNREACHABLE
+        self._end(Attempt(result, label))
 
     async def close(self) -> None:
         """Close the connection; an attempt under way ends in doubt."""
