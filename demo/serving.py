@@ -1,5 +1,6 @@
 """A copy of the example site on free ports, and ``ifengine`` as a person would call it."""
 
+import fcntl
 import json
 import os
 import re
@@ -12,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 ROOT = Path(__file__).resolve().parents[1]
 LONGEST_FOLDER = 70  # the path of a Unix socket has room for 107 characters
@@ -32,14 +33,27 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+def take_folder() -> tuple[Path, TextIO]:
+    """Return the folder for this run and the lock that keeps it, held as long as it is open."""
+    folder = ROOT / "var" / "demo"
+    folder.parent.mkdir(exist_ok=True)
+    lock = (folder.parent / "demo.lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        free = True
+    except OSError:
+        free = False  # another demonstration runs there
+    if not free or len(str(folder)) > LONGEST_FOLDER:
+        folder = Path(tempfile.gettempdir()) / f"ifengine-demo-{os.getpid()}"
+    return folder, lock
+
+
 def copy_site(receivers: Mapping[str, int]) -> tuple["Site", int]:
     """Copy the site of the repository; an overlay gives it free ports.
 
     ``receivers``: connection -> port. Returns the site and the port it listens on.
     """
-    folder = ROOT / "var" / "demo"
-    if len(str(folder)) > LONGEST_FOLDER:
-        folder = Path(tempfile.gettempdir()) / f"ifengine-demo-{os.getpid()}"
+    folder, lock = take_folder()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     shutil.copy(ROOT / "ifengine.yaml", folder)
@@ -51,14 +65,15 @@ def copy_site(receivers: Mapping[str, int]) -> tuple["Site", int]:
     lines += [f"listen: {{metrics: 127.0.0.1:{metrics}}}", ""]
     (folder / "env").mkdir()
     (folder / "env" / "demo.yaml").write_text("\n".join(lines))
-    return Site(folder), listen
+    return Site(folder, lock), listen
 
 
 class Site:
     """The copied site and the process that serves it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, lock: TextIO) -> None:
         self.folder = folder
+        self.lock = lock
         self.log = folder / "serve.log"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -125,3 +140,4 @@ class Site:
             self.process.wait()
         if not self.folder.is_relative_to(ROOT):
             shutil.rmtree(self.folder, ignore_errors=True)
+        self.lock.close()
