@@ -242,3 +242,59 @@ async def test_a_commit_that_fails_is_answered_with_nothing_and_stops_the_engine
 async def connected(site: Site) -> Sender:
     reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
     return Sender(reader, writer)
+
+
+async def test_a_fault_of_ours_in_a_step_costs_its_message_only(
+    site: Site, lab: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ifengine.routes.channel import Channel
+
+    process = Channel.process
+
+    def breaking(self: Channel, message: object, context: object, **more: object) -> object:
+        if context.message_id == "2":  # type: ignore[attr-defined]
+            raise IndexError("SECRET VALUE")
+        return process(self, message, context, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Channel, "process", breaking)
+    async with running(site) as engine, sender(site) as his:
+        for number in (1, 2, 3):
+            assert await his.send(adt(f"M{number}", patient=str(number))) == "AA"
+        await until(lambda: lab.ids == ["M1", "M3"])
+        await until(lambda: has_group(engine, "unforeseen IndexError in the steps"))
+
+
+async def test_broken_bookkeeping_stops_the_engine_and_loses_nothing(
+    site: Site, lab: Receiver, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ifengine.routes.delivery import Outbox
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Outbox, "feed", lambda self, entries: [][1])
+        async with running(site) as engine, sender(site) as his:
+            assert await his.send(adt("M1")) == "AA"
+            async with asyncio.timeout(10):
+                assert await engine.task == 1
+    assert "unforeseen IndexError" in capsys.readouterr().err
+    async with running(site):
+        await until(lambda: lab.ids == ["M1"])
+
+
+async def test_a_frame_that_meets_a_fault_of_ours_is_kept_and_the_next_goes_on(
+    site: Site, lab: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ifengine.routes.intake as intake
+
+    decide = intake.decide
+
+    def breaking(header: object, *more: object) -> object:
+        if header.control_id == b"M1":  # type: ignore[attr-defined]
+            raise ZeroDivisionError
+        return decide(header, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(intake, "decide", breaking)
+    async with running(site) as engine, sender(site) as his:
+        his.writer.write(b"\x0b" + adt("M1") + b"\x1c\r")
+        assert await his.send(adt("M2")) == "AA"
+        await until(lambda: lab.ids == ["M2"])
+        assert await records(engine, "rejected") == [("M1", "unforeseen fault")]

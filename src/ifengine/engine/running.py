@@ -30,13 +30,20 @@ from ifengine.store.names import Names
 from ifengine.store.registry import open_store
 from ifengine.store.sealing import KeyRing
 from ifengine.telemetry.http import MetricsServer
-from ifengine.telemetry.log import install_safe_handlers
+from ifengine.telemetry.log import (
+    describe,
+    goes_through,
+    install_safe_handlers,
+    loop_exception_handler,
+)
 from ifengine.telemetry.metrics import Metrics
 
 T = TypeVar("T")
 
 EXIT_DONE = 0
+EXIT_UNFORESEEN = 1
 EXIT_STORAGE_FAILED = 75
+BOOKKEEPING = ("ifengine.routes.", "ifengine.store.", "ifengine.engine.")
 CLEAN_STOP = "clean_stop"
 DRAIN_STEP_SECONDS = 0.01
 
@@ -51,7 +58,8 @@ def run(site: SiteConfig, *, announce: Announce) -> int:
         announce: gets the lines to show once every listener is bound.
 
     Returns:
-        The exit code: 0 after an ordered stop, 75 when the storage failed.
+        The exit code: 0 after an ordered stop, 75 when the storage failed, 1 after a fault of
+        our own.
 
     Raises:
         EngineError: the engine could not start; nothing was bound.
@@ -95,6 +103,7 @@ class Engine:
         """Serve until told to stop; returns the exit code."""
         loop = asyncio.get_running_loop()
         install_safe_handlers(loop)
+        loop.set_exception_handler(self._unforeseen)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         store = open_store(self._settings.store_kind, self._settings.site.store_path)
@@ -265,6 +274,17 @@ class Engine:
         self._failure = error
         self._stop.set()
 
+    def _unforeseen(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Stop when our own bookkeeping broke: what it lost count of is found again at the start.
+
+        A fault met while reading from a peer ends that peer's connection and nothing else.
+        """
+        loop_exception_handler(loop, context)
+        error = context.get("exception")
+        if isinstance(error, BaseException) and goes_through(error, BOOKKEEPING):
+            self._failure = self._failure or error
+            self._stop.set()
+
     def _is_paused(self) -> bool:
         return bool(self._pauses)
 
@@ -287,7 +307,7 @@ class Engine:
         """Drain in the direction messages flow; returns the exit code."""
         deadline = self._clock.monotonic() + self._settings.stop_grace_seconds
         self._listeners_stopping = True
-        failed = self._failure is not None
+        failed = isinstance(self._failure, StorageFailedError)
         late: list[str] = []
         if failed:
             for listener in built.listeners:
@@ -353,6 +373,12 @@ class Engine:
             sys.stderr.write(f"stopped; not finished in time: {', '.join(late)}\n")
         if self._failure is None:
             return EXIT_DONE
+        if not isinstance(self._failure, StorageFailedError):
+            sys.stderr.write(
+                f"stopped: unforeseen {describe(self._failure)}; nothing that was acknowledged"
+                " is lost, start again\n"
+            )
+            return EXIT_UNFORESEEN
         sys.stderr.write(
             f"stopped: the storage failed ({self._failure}); nothing of the last batch was"
             " acknowledged, what it held may or may not be there at the next start\n"

@@ -15,7 +15,8 @@ from ifengine.clock import Clock
 from ifengine.engine.building import Built
 from ifengine.engine.gauges import Gauges
 from ifengine.engine.watch import Watch
-from ifengine.routes.dead_letters import DeadLetters, Letter
+from ifengine.routes.dead_letters import DeadLetters
+from ifengine.routes.letters import Letter
 from ifengine.routes.parts import Parts
 from ifengine.routes.pipeline import Pipeline
 from ifengine.settings import Settings

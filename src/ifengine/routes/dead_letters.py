@@ -8,7 +8,6 @@ leaves in the order in which it was received (safety-rules.md 17, 27).
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from ifengine.errors import EngineError
 from ifengine.hl7.header import read_header
@@ -16,7 +15,8 @@ from ifengine.hl7.message import Message
 from ifengine.routes.channel import UNMATCHED, MessageContext, PlannedDelivery
 from ifengine.routes.delivery import Outbox
 from ifengine.routes.lanes import Entry, EntryState
-from ifengine.routes.outbox_loading import dead_label, split_keys, unseal_content
+from ifengine.routes.letters import FoundLetter, FoundLetters, Letter, find_letters
+from ifengine.routes.outbox_loading import dead_label, split_keys
 from ifengine.routes.parts import Parts
 from ifengine.routes.pipeline import Pipeline
 from ifengine.routes.planning import Planned
@@ -26,11 +26,9 @@ from ifengine.store.base import (
     ExceptionState,
     Fate,
     NewAudit,
-    OutboxRow,
     OutcomeRow,
     PlannedFate,
     PlanRow,
-    Reader,
 )
 from ifengine.store.sealing import BlobKind
 from ifengine.transforms.base import Reason
@@ -46,13 +44,6 @@ _ENTRY_STATE = {
 }
 
 
-class Letter(NamedTuple):
-    """Where a dead or held delivery lies."""
-
-    outbox: int
-    seq: int
-
-
 @dataclass(slots=True)
 class Sorted:
     """What becomes of each letter that was asked for."""
@@ -65,21 +56,6 @@ class Sorted:
     failed_again: list[Letter] = field(default_factory=list)
 
 
-class _Found(NamedTuple):
-    """One letter with all that a decision needs."""
-
-    letter: Letter
-    exception: ExceptionRow
-    delivery: OutboxRow
-    received_us: int
-    content: bytes  # as received
-    stored: bytes | None  # as it was to be sent; None: its steps failed
-    runs: int
-
-    def __repr__(self) -> str:
-        return f"<Found {self.letter}>"
-
-
 @dataclass(slots=True)
 class _Settled:
     """What the outboxes hear once the batch is on stable storage."""
@@ -87,6 +63,7 @@ class _Settled:
     replaced: list[tuple[Outbox, int, EntryState, str, Entry]] = field(default_factory=list)
     removed: list[tuple[Outbox, int, EntryState, str, int]] = field(default_factory=list)
     fed: list[tuple[Outbox, Entry, EntryState]] = field(default_factory=list)
+    relabelled: list[tuple[Outbox, int, str, str]] = field(default_factory=list)
 
 
 class DeadLetters:
@@ -112,25 +89,25 @@ class DeadLetters:
     ) -> Sorted:
         """Send dead letters again. ``how``: ``stored`` or ``reprocess``."""
         async with self._one_at_a_time:
-            found, newest = await self._find(letters)
+            found = await self._find(letters)
             result = Sorted()
-            present = {f.letter for f in found}
+            present = {f.letter for f in found.letters}
             result.gone = [letter for letter in letters if letter not in present]
             bulk = len(letters) > 1
             settled = _Settled()
+            outcomes: list[tuple[FoundLetter, str]] = []
             batch = Batch() if dry_run else self._parts.group.batch
-            for item in sorted(found, key=lambda f: (f.letter.outbox, f.delivery.place)):
-                refusal = self._refusal(item, newest, bulk=bulk, allow_older=allow_older)
-                if refusal is not None:
-                    getattr(result, refusal).append(item.letter)
-                    continue
-                decision = self._decide(item, how)
-                kind = self._kind(decision)
+            for item in sorted(found.letters, key=lambda f: (f.letter.outbox, f.delivery.place)):
+                kind = self._refusal(item, found, bulk=bulk, allow_older=allow_older)
+                if kind is None:
+                    decision = self._decide(item, how)
+                    kind = self._kind(decision)
+                    if not dry_run:
+                        self._carry_out(batch, item, decision, settled)
                 getattr(result, kind).append(item.letter)
-                if not dry_run:
-                    self._carry_out(batch, item, decision, settled)
+                outcomes.append((item, "done" if kind == "going" else kind))
             if not dry_run:
-                self._audit(batch, "replay", actor, reason, how, found)
+                self._audit(batch, "replay", actor, reason, how, outcomes)
                 await self._parts.group.durable()
                 self._tell(settled)
             return result
@@ -138,68 +115,32 @@ class DeadLetters:
     async def discard(self, letters: Sequence[Letter], *, actor: str, reason: str) -> list[Letter]:
         """Settle dead letters as discarded; what they held goes on."""
         async with self._one_at_a_time:
-            found, _ = await self._find(letters)
+            found = (await self._find(letters)).letters
             batch, settled = self._parts.group.batch, _Settled()
             for item in found:
                 outcome = self._outcome(item, Fate.DISCARDED, 0, item.exception.reason)
                 batch.outcomes.append(outcome)
                 batch.exceptions.append((item.letter.outbox, item.letter.seq))
                 self._note_removed(item, settled)
-            self._audit(batch, "discard", actor, reason, "", found)
+            self._audit(batch, "discard", actor, reason, "", [(item, "done") for item in found])
             await self._parts.group.durable()
             self._tell(settled)
             return [item.letter for item in found]
 
     # --- looking ------------------------------------------------------------------------------
 
-    async def _find(
-        self, letters: Sequence[Letter]
-    ) -> tuple[list[_Found], dict[tuple[int, int], dict[bytes, int]]]:
+    async def _find(self, letters: Sequence[Letter]) -> FoundLetters:
         ring = self._parts.ring
+        return await self._parts.read(lambda reader: find_letters(reader, ring, letters))
 
-        def look(
-            reader: Reader,
-        ) -> tuple[list[_Found], dict[tuple[int, int], dict[bytes, int]]]:
-            found = []
-            first: dict[tuple[int, int], int] = {}
-            for letter in dict.fromkeys(letters):
-                exception = reader.exception(letter.outbox, letter.seq)
-                delivery = reader.outbox_entry(letter.outbox, letter.seq)
-                if exception is None or delivery is None or exception.state not in _ENTRY_STATE:
-                    continue
-                inbox = reader.inbox(delivery.inbox_id)
-                if inbox is None:
-                    continue
-                try:
-                    content = ring.open(BlobKind.INBOX, inbox.inbox_id, 0, inbox.sealed)
-                    stored = None
-                    if exception.stage != "steps":
-                        stored = unseal_content(reader, ring, delivery.inbox_id, delivery.copy_id)
-                except EngineError:
-                    continue
-                runs = max((p.run for p in reader.plans(delivery.inbox_id)), default=0)
-                found.append(
-                    _Found(letter, exception, delivery, inbox.received_us, content, stored, runs)
-                )
-                where = (letter.outbox, delivery.destination)
-                first[where] = min(first.get(where, letter.seq), letter.seq)
-            newest = {
-                where: reader.newest_sent(where[0], where[1], after)
-                for where, after in first.items()
-            }
-            return found, newest
-
-        return await self._parts.read(look)
-
-    @staticmethod
     def _refusal(
-        item: _Found,
-        newest: Mapping[tuple[int, int], Mapping[bytes, int]],
-        *,
-        bulk: bool,
-        allow_older: bool,
+        self, item: FoundLetter, found: FoundLetters, *, bulk: bool, allow_older: bool
     ) -> str | None:
-        """Return why a letter does not go: ``older`` or ``unordered``; None when it may."""
+        """Return why a letter does not go: ``older`` or ``unordered``; None when it may.
+
+        Where a replay keeps its place in its key, nothing newer can leave before it, and what was
+        sent decides. Elsewhere it goes behind all that waits: that counts as if it were there.
+        """
         delivery = item.delivery
         header = read_header(item.content)
         if bulk and header.message_code == b"ADT" and header.trigger_event in IDENTITY_EVENTS:
@@ -209,17 +150,23 @@ class DeadLetters:
         keys = split_keys(delivery)
         if not keys:
             return "unordered" if bulk else None
-        sent = newest.get((item.letter.outbox, delivery.destination), {})
-        if any(sent.get(key, 0) > delivery.inbox_id for key in keys):
+        outbox = self._outboxes.get(item.letter.outbox)
+        keeps_place = outbox is not None and outbox.schedule.keeps_place(keys)
+        newest = found.sent if keeps_place else found.leaving
+        newer = newest.get((item.letter.outbox, delivery.destination), {})
+        if any(newer.get(key, 0) > delivery.inbox_id for key in keys):
             return "older"
         return None
 
     # --- deciding -----------------------------------------------------------------------------
 
-    def _decide(self, item: _Found, how: str) -> list[PlannedDelivery]:
+    def _decide(self, item: FoundLetter, how: str) -> list[PlannedDelivery]:
         """Return what the letter becomes: its destination's new delivery, or several if unmatched."""
         pipeline = self._pipelines.get(item.delivery.channel)
         name = self._destination_name(item)
+        if pipeline is None or name not in pipeline.writer.targets:
+            gone = Reason("the channel has no such destination any more", "")
+            return [PlannedDelivery(name, Fate.DEAD_LETTER, reason=gone, step="replay")]
         if how == "stored":
             if item.stored is None:
                 failed = Reason("nothing was ready to send: its steps had failed", "")
@@ -234,10 +181,6 @@ class DeadLetters:
                     name, Fate.QUEUED, content=None if same else content, file_name=file_name
                 )
             ]
-        if pipeline is None:
-            gone = Reason("the channel is not configured any more", "")
-            return [PlannedDelivery(name, Fate.DEAD_LETTER, reason=gone, step="replay")]
-        config = pipeline.channel.config
         context = MessageContext(str(item.delivery.inbox_id), item.received_us)
         try:
             message = Message.parse(item.content, charset=pipeline.charset)
@@ -246,13 +189,11 @@ class DeadLetters:
             failed = Reason(str(error), "")
             return [PlannedDelivery(name, Fate.DEAD_LETTER, reason=failed, step="channel")]
         if name == UNMATCHED:
-            queued = [d for d in plan if d.fate is Fate.QUEUED]
-            return queued or [d for d in plan if d.destination == UNMATCHED]
-        decided = [d for d in plan if d.destination == name]
-        if not decided:
-            gone = Reason(f"{config.name} has no such destination any more", "")
-            return [PlannedDelivery(name, Fate.DEAD_LETTER, reason=gone, step="replay")]
-        return decided
+            # every destination that wants it now, also one whose steps fail: none is lost from sight
+            wanted = (Fate.QUEUED, Fate.DEAD_LETTER)
+            taken = [d for d in plan if d.fate in wanted and d.destination != UNMATCHED]
+            return taken or [d for d in plan if d.destination == UNMATCHED]
+        return [d for d in plan if d.destination == name]
 
     @staticmethod
     def _kind(decision: Sequence[PlannedDelivery]) -> str:
@@ -261,11 +202,11 @@ class DeadLetters:
             return "going"
         return "filtered" if fates == {Fate.FILTERED} else "failed_again"
 
-    def _destination_name(self, item: _Found) -> str:
+    def _destination_name(self, item: FoundLetter) -> str:
         # written CHANNEL.DESTINATION in the name table
         return self._parts.names.name(item.delivery.destination).partition(".")[2]
 
-    def _is_files(self, item: _Found) -> bool:
+    def _is_files(self, item: FoundLetter) -> bool:
         outbox = self._outboxes.get(item.letter.outbox)
         destination = outbox.destinations.get(item.delivery.destination) if outbox else None
         return destination is not None and destination.is_files
@@ -273,7 +214,11 @@ class DeadLetters:
     # --- acting -------------------------------------------------------------------------------
 
     def _carry_out(
-        self, batch: Batch, item: _Found, decision: Sequence[PlannedDelivery], settled: _Settled
+        self,
+        batch: Batch,
+        item: FoundLetter,
+        decision: Sequence[PlannedDelivery],
+        settled: _Settled,
     ) -> None:
         match self._kind(decision):
             case "going":
@@ -285,15 +230,19 @@ class DeadLetters:
                 self._note_removed(item, settled)
             case _:
                 if decision:
-                    self._failed_again(batch, item, decision[0])
+                    self._failed_again(batch, item, decision[0], settled)
 
     def _send_again(
-        self, batch: Batch, item: _Found, decision: Sequence[PlannedDelivery], settled: _Settled
+        self,
+        batch: Batch,
+        item: FoundLetter,
+        decision: Sequence[PlannedDelivery],
+        settled: _Settled,
     ) -> None:
         parts, delivery = self._parts, item.delivery
         pipeline = self._pipelines[delivery.channel]
         now_us = parts.clock.now_us()
-        old_outbox = self._outboxes[item.letter.outbox]
+        old_outbox = self._outboxes.get(item.letter.outbox)  # None: not configured any more
         planned = Planned(
             inbox_id=delivery.inbox_id,
             received_us=item.received_us,
@@ -306,22 +255,21 @@ class DeadLetters:
         last = 0
         for again in decision:
             target = pipeline.writer.targets[again.destination]
-            same_outbox = target.outbox is old_outbox
-            keeps = same_outbox and old_outbox.schedule.keeps_place(planned.keys)
+            outbox = target.outbox
+            same_outbox = outbox is old_outbox
+            keeps = same_outbox and outbox.schedule.keeps_place(planned.keys)
             place = delivery.place if keeps else 0
             entry, state = pipeline.writer.queue(
                 batch, planned, again, now_us, place=place, origin_seq=item.letter.seq
             )
             entry.possible_duplicate = item.exception.possible_duplicate
-            fates.append(
-                PlannedFate(target.number, Fate.QUEUED, target.outbox.number, entry.seq, "")
-            )
+            fates.append(PlannedFate(target.number, Fate.QUEUED, outbox.number, entry.seq, ""))
             if same_outbox:
                 # exceptional from the start: a restart must find it before what it held
                 batch.exceptions.append(_waiting(item, entry, now_us, parts.config_version))
                 settled.replaced.append(
                     (
-                        old_outbox,
+                        outbox,
                         item.letter.seq,
                         _ENTRY_STATE[item.exception.state],
                         dead_label(item.exception.stage, item.exception.reason),
@@ -329,7 +277,7 @@ class DeadLetters:
                     )
                 )
             else:
-                settled.fed.append((target.outbox, entry, state))
+                settled.fed.append((outbox, entry, state))
             last = entry.seq
         if not any(f.outbox == item.letter.outbox for f in fates):
             self._note_removed(item, settled)
@@ -346,25 +294,34 @@ class DeadLetters:
         batch.outcomes.append(self._outcome(item, Fate.QUEUED, last, "replayed"))
         batch.exceptions.append((item.letter.outbox, item.letter.seq))
 
-    def _failed_again(self, batch: Batch, item: _Found, decision: PlannedDelivery) -> None:
+    def _failed_again(
+        self, batch: Batch, item: FoundLetter, decision: PlannedDelivery, settled: _Settled
+    ) -> None:
         """Keep the dead letter, with what stopped it this time. A drop on a replay stays with a person."""
-        reason = decision.reason or Reason("", "")
-        detail = b""
-        if reason.full:
-            outbox, seq = item.letter
-            detail = self._parts.ring.seal(BlobKind.DETAIL, outbox, seq, reason.full.encode())
         if decision.step in ("stored", "replay"):
             return  # the letter is as it was
-        batch.exceptions.append(
-            item.exception._replace(
-                reason=reason.safe,
-                step=decision.step,
-                detail=detail,
-                config_version=self._parts.config_version,
-            )
+        reason = decision.reason or Reason("", "")
+        number, seq = item.letter
+        detail = b""
+        if reason.full:
+            detail = self._parts.ring.seal(BlobKind.DETAIL, number, seq, reason.full.encode())
+        exception = item.exception
+        now = exception._replace(
+            reason=reason.safe,
+            step=decision.step,
+            detail=detail,
+            config_version=self._parts.config_version,
         )
+        batch.exceptions.append(now)
+        outbox = self._outboxes.get(number)
+        if outbox is not None and exception.state is ExceptionState.DEAD_LETTER:
+            before = dead_label(exception.stage, exception.reason)
+            after = dead_label(now.stage, now.reason)
+            settled.relabelled.append((outbox, item.delivery.destination, before, after))
 
-    def _outcome(self, item: _Found, fate: Fate, superseded_by: int, reason: str) -> OutcomeRow:
+    def _outcome(
+        self, item: FoundLetter, fate: Fate, superseded_by: int, reason: str
+    ) -> OutcomeRow:
         exception = item.exception
         return OutcomeRow(
             item.letter.outbox,
@@ -379,7 +336,7 @@ class DeadLetters:
             reason,
         )
 
-    def _note_removed(self, item: _Found, settled: _Settled) -> None:
+    def _note_removed(self, item: FoundLetter, settled: _Settled) -> None:
         outbox = self._outboxes.get(item.letter.outbox)
         if outbox is not None:
             settled.removed.append(
@@ -399,12 +356,12 @@ class DeadLetters:
         actor: str,
         reason: str,
         how: str,
-        found: Sequence[_Found],
+        outcomes: Sequence[tuple[FoundLetter, str]],
     ) -> None:
         """One record a letter, so that a message's history names who sent it again and why."""
         parts = self._parts
         now_us = parts.clock.now_us()
-        for item in found:
+        for item, outcome in outcomes:
             outbox, seq = item.letter
             detail = b""
             if reason:
@@ -413,7 +370,7 @@ class DeadLetters:
                 )
             what = f"{parts.names.name(item.delivery.destination)} {outbox}/{seq} {how}".rstrip()
             batch.audits.append(
-                NewAudit(now_us, actor, action, what, item.delivery.inbox_id, "done", detail)
+                NewAudit(now_us, actor, action, what, item.delivery.inbox_id, outcome, detail)
             )
 
     @staticmethod
@@ -422,11 +379,13 @@ class DeadLetters:
             outbox.replaced(seq, state, label, entry)
         for outbox, seq, state, label, destination in settled.removed:
             outbox.removed(seq, state, label, destination)
+        for outbox, destination, before, after in settled.relabelled:
+            outbox.relabelled(destination, before, after)
         for outbox, entry, state in settled.fed:
             outbox.feed([(entry, state)])
 
 
-def _waiting(item: _Found, entry: Entry, now_us: int, config_version: int) -> ExceptionRow:
+def _waiting(item: FoundLetter, entry: Entry, now_us: int, config_version: int) -> ExceptionRow:
     """The row of a replay that waits for its turn."""
     return ExceptionRow(
         item.letter.outbox,

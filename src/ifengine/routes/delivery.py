@@ -543,6 +543,13 @@ class Outbox:
         self.schedule.remove(seq)
         self.pump()
 
+    def relabelled(self, destination_number: int, before: str, after: str) -> None:
+        """A dead letter failed again for another reason, durably."""
+        destination = self.destinations.get(destination_number)
+        if destination is not None:
+            destination.count(EntryState.DEAD, -1, before)
+            destination.count(EntryState.DEAD, 1, after)
+
     def resume(self) -> None:
         """Go on after a pause, or after `on_nak: stop`."""
         self.paused = self.stopped = False

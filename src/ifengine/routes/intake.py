@@ -158,8 +158,12 @@ class Intake:
     def frame_received(self, connection: Inbound, content: bytes) -> None:
         """Decide, seal and queue one frame for the next commit."""
         parts = self._parts
-        header = read_header(content)
-        gate = decide(header, self.connection, self._configs)
+        try:
+            header = read_header(content)
+            gate = decide(header, self.connection, self._configs)
+        except Exception:  # noqa: BLE001 - kept for people, unanswered; the next frame goes on
+            self._keep_unread(connection, content)
+            return
         channel = self._by_name[gate.channel.name] if gate.channel is not None else None
         decision = Decision(gate, channel)
         entry = self._entry(connection, header, content, decision)
@@ -168,6 +172,14 @@ class Intake:
             now = parts.clock.monotonic()
             channel.count_received(header, len(content), entry.received_us, now)
         parts.group.soon()
+
+    def _keep_unread(self, connection: Inbound, content: bytes) -> None:
+        """Keep a frame that met a fault of ours: a record, and no answer that could be wrong."""
+        decision = Decision(Gate(InboxKind.REJECTED, None, None, "unforeseen fault"), None)
+        header = read_header(b"")
+        entry = self._entry(connection, None, content, decision)
+        self._queue(connection, header, content, entry, decision)
+        self._parts.group.soon()
 
     def fault_received(self, connection: Inbound, fault: FramingFault, data: bytes) -> None:
         """Keep the bytes of a broken frame as a record; no answer is ever given to them."""

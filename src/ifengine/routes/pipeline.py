@@ -186,6 +186,8 @@ class Pipeline:
                 plan = self._decide(message, received)
             except EngineError as error:
                 plan = self._all_dead(str(error))
+            except Exception as error:  # noqa: BLE001 - a fault of ours costs this message only
+                plan = self._all_dead(f"unforeseen {type(error).__name__} in the steps")
         self._write(
             Planned(
                 inbox_id=received.inbox_id,

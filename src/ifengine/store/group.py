@@ -98,7 +98,10 @@ class GroupCommit:
             return
         self.commit_took(self._clock.monotonic() - started)
         for tell in batch.done:
-            tell()
+            try:
+                tell()
+            except Exception as error:  # noqa: BLE001 - the others must hear all the same
+                self._loop.call_exception_handler({"message": "done callback", "exception": error})
         self._waiters = [w for w in self._waiters if not w.done()]
         if self._urgent:
             self.soon()

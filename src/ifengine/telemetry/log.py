@@ -106,6 +106,16 @@ def _place(traceback: TracebackType | None) -> str:
     return place
 
 
+def goes_through(error: BaseException, modules: tuple[str, ...]) -> bool:
+    """Return whether an error passed through one of these modules (prefixes of their names)."""
+    traceback = error.__traceback__
+    while traceback is not None:
+        if str(traceback.tb_frame.f_globals.get("__name__", "")).startswith(modules):
+            return True
+        traceback = traceback.tb_next
+    return False
+
+
 def safe_excepthook(
     kind: type[BaseException], error: BaseException, traceback: TracebackType | None
 ) -> None:
