@@ -6,8 +6,8 @@ The first word behind the fence says what a block is:
   output below them, where ``…`` stands for anything. A command that ends with ``&`` stays: its
   output is waited for.
 * ``yaml channel``, ``yaml site``, ``yaml connections``, ``yaml destination``, ``yaml steps``: a
-  file, or a part that is put into one; loaded without a problem. ``yaml excerpt FILE``: lines of
-  a file, in its order, that load too.
+  file, or a part that is put into one; loaded without a problem, or with ``warns CODE`` alone.
+  ``yaml excerpt FILE``: lines of a file, in its order, that load too.
 * ``sh make``: targets of the Makefile. ``sh deploy``: commands on files of deploy/, which exist.
 * ``text``: nothing to run.
 """
@@ -29,6 +29,7 @@ from typing import NamedTuple
 import pytest
 
 from ifengine.routes.config.loading import load_site
+from ifengine.transforms.source import Problem, Severity
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
@@ -169,7 +170,7 @@ class Session:
             self._once(command)
 
     def _once(self, command: Command) -> None:
-        deadline = time.monotonic() + 5.0
+        deadline = time.monotonic() + 10.0
         while True:
             done = subprocess.run(
                 ["bash", "-c", self.real(command.line)],
@@ -181,7 +182,7 @@ class Session:
             if done.returncode == 0 and fits:
                 return
             # a listing may run ahead of what it lists; nothing else is asked twice
-            looks = re.match(r"ifengine (messages|dlq list|channels list)", command.line)
+            looks = re.match(r"(.*\| )?ifengine (messages|dlq list|channels list|doctor)", command.line)
             if not looks or time.monotonic() > deadline:
                 break
             time.sleep(0.1)
@@ -301,7 +302,7 @@ def files_of(block: Block) -> dict[str, str]:
             return {"channels/page.yaml": CHANNEL + body}
 
 
-def problems_of(files: dict[str, str], folder: Path) -> Sequence[object]:
+def problems_of(files: dict[str, str], folder: Path) -> Sequence[Problem]:
     shutil.copytree(ROOT / "channels", folder / "channels")
     shutil.copy(ROOT / "ifengine.yaml", folder)
     if any(name.startswith("channels/") for name in files):
@@ -319,7 +320,13 @@ YAML = [block for block in BLOCKS if block.kind.startswith("yaml ")]
 
 @pytest.mark.parametrize("block", YAML, ids=place)
 def test_yaml_of_a_page_loads_without_a_problem(block: Block, tmp_path: Path) -> None:
-    assert problems_of(files_of(block), tmp_path) == []
+    found = problems_of(files_of(block), tmp_path)
+    if block.argument.startswith("warns "):
+        # what the page says about it too
+        assert {problem.code for problem in found} == set(block.argument.split()[1:])
+        assert all(problem.severity is Severity.WARNING for problem in found)
+    else:
+        assert found == []
 
 
 def test_a_mistake_in_the_yaml_of_a_page_would_be_found(tmp_path: Path) -> None:
