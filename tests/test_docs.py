@@ -182,7 +182,9 @@ class Session:
             if done.returncode == 0 and fits:
                 return
             # a listing may run ahead of what it lists; nothing else is asked twice
-            looks = re.match(r"(.*\| )?ifengine (messages|dlq list|channels list|doctor)", command.line)
+            looks = re.match(
+                r"(.*\| )?ifengine (messages|dlq list|channels list|doctor)", command.line
+            )
             if not looks or time.monotonic() > deadline:
                 break
             time.sleep(0.1)
