@@ -160,6 +160,22 @@ def test_a_barrier_does_not_wait_for_what_only_a_person_can_move() -> None:
     assert barrier.seq == 3
 
 
+def test_a_keyless_dead_letter_behind_one_that_dies_later_holds_nobody() -> None:
+    queue = schedule()
+    queue.add(entry(1, (b"a",)))
+    first = queue.take()
+    assert first is not None
+    queue.defer(first, EntryState.RETRYING, 0.0)
+    queue.add(entry(2, ()), EntryState.DEAD)
+    queue.wake(first)
+    assert queue.take() is first
+    queue.die(first)
+    queue.add(entry(3, (b"c",)))
+    other = queue.take()
+    assert other is not None
+    assert other.seq == 3
+
+
 def test_strict_order_is_blocked_by_its_head_until_a_person_acts() -> None:
     queue = schedule(Order.STRICT)
     for seq, key in ((1, b"a"), (2, b"b")):
@@ -214,13 +230,14 @@ def test_no_more_than_the_settle_window_can_be_sent_without_a_durable_outcome() 
 
 @pytest.mark.parametrize("order", [Order.HOLD_KEY, Order.SKIP_DEAD])
 @given(seed=st.integers(0, 2**32), lanes=st.integers(1, 4))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_any_history_keeps_the_order_of_every_key_and_ends(
     order: Order, seed: int, lanes: int
 ) -> None:
     history = History(random.Random(seed), order, lanes)
     for _ in range(120):
         history.step()
+    history.drain()
     history.finish()
 
 
@@ -315,6 +332,30 @@ class History:
         low = self.queue.low()
         plain = [e.seq for e in self.open.values() if not e.exceptional]
         assert all(seq > low for seq in plain)
+
+    def drain(self) -> None:
+        """While nobody acts, only what a dead letter holds stays."""
+        for _ in range(1000):
+            self.wake()
+            self.disk()
+            going = self.queue.take()
+            if going is not None:
+                self.check_may_go(going)
+                self.flying.append(going)
+            elif not self.flying:
+                break
+            while self.flying:
+                done = self.flying.pop()
+                self.queue.settle(done)
+                del self.open[done.seq]
+        held: set[bytes] = set()
+        for one in sorted(self.open.values(), key=lambda e: (e.place, e.seq)):
+            if one.seq in self.dead:
+                held |= set(one.keys or ())
+            else:
+                assert self.order is Order.HOLD_KEY
+                assert held & set(one.keys or ()), f"{one} waits for nothing"
+                held |= set(one.keys or ())
 
     def finish(self) -> None:
         """Once nothing fails any more and people act, everything leaves."""

@@ -156,6 +156,12 @@ class Outbox:
             if loaded.entry.seq > cursor:
                 self._ahead.add(loaded.entry.seq)
             self._enter(loaded)
+        if self._parts.unclean:
+            # what had an exception and was free to go may have gone
+            frozen = schedule.frozen()
+            for entry in schedule.entries():
+                if entry.seq not in frozen:
+                    entry.possible_duplicate = True
         await self._refill()
 
     def _enter(self, loaded: Loaded) -> None:
@@ -163,9 +169,7 @@ class Outbox:
         entry, state = loaded.entry, loaded.state
         behind = self.schedule.add(entry, state)
         if self._parts.unclean and state not in (EntryState.DEAD, EntryState.HELD):
-            suspect = entry.seq <= self._suspect_through or (
-                entry.exceptional and not entry.dead_behind
-            )
+            suspect = entry.seq <= self._suspect_through
             entry.possible_duplicate = entry.possible_duplicate or suspect
         if entry.state in (EntryState.RETRYING, EntryState.IN_DOUBT):
             wait = max(0.0, (loaded.due_us - self._parts.clock.now_us()) / 1e6)

@@ -53,7 +53,6 @@ class Entry:
         "config_version",
         "content",
         "copy_id",
-        "dead_behind",
         "dependents",
         "destination",
         "doubts",
@@ -105,7 +104,6 @@ class Entry:
         self.possible_duplicate = False
         self.exceptional = False  # has, or is about to have, an exception row
         self.state = EntryState.WAITING
-        self.dead_behind = False  # BEHIND something that only a person can move
         self.due = 0.0
         self.started = 0.0
         self.waiting = 0
@@ -132,6 +130,7 @@ class Schedule:
         self._tails: dict[bytes, Entry] = {}
         self._barrier: Entry | None = None
         self._since_barrier: list[Entry] = []
+        self._stopped: dict[int, Entry] = {}  # DEAD and HELD, holding their keys
         self._ready: list[Entry] = []
         self._plain: deque[Entry] = deque()  # ascending; settled ones leave lazily
         self._by_seq: dict[int, Entry] = {}
@@ -167,6 +166,17 @@ class Schedule:
             plain.popleft()
         return plain[0].seq - 1 if plain else self.through
 
+    def frozen(self) -> set[int]:
+        """Return the seqs that can move only when a person acts: stopped, or behind what is."""
+        found = set(self._stopped)
+        to_visit = list(self._stopped.values())
+        while to_visit:
+            for entry in to_visit.pop().dependents:
+                if entry.keys != () and entry.seq not in found:
+                    found.add(entry.seq)
+                    to_visit.append(entry)
+        return found
+
     # --- entering ---------------------------------------------------------------------------
 
     def add(self, entry: Entry, state: EntryState = EntryState.WAITING) -> list[Entry]:
@@ -174,18 +184,25 @@ class Schedule:
 
         ``state`` is RETRYING, IN_DOUBT, HELD, DEAD or BEHIND for one that is already an exception.
         """
+        if entry.seq == self.through + 1:
+            self.through = entry.seq
+        stopped = state in (EntryState.DEAD, EntryState.HELD)
+        if stopped and not self._holds(entry):
+            # it goes nowhere and holds nothing: nobody waits for it, and it waits for nobody
+            entry.exceptional = True
+            entry.state = EntryState.GONE
+            return []
         self._by_seq[entry.seq] = entry
         if state is EntryState.WAITING:
             self._plain.append(entry)
         else:
             entry.exceptional = True
-        if entry.seq == self.through + 1:
-            self.through = entry.seq
         stuck = self._link(entry)
-        if state in (EntryState.RETRYING, EntryState.IN_DOUBT, EntryState.HELD, EntryState.DEAD):
+        if stopped:
+            self._stop(entry, state)
+            return []
+        if state in (EntryState.RETRYING, EntryState.IN_DOUBT):
             entry.state = state
-            if state in (EntryState.DEAD, EntryState.HELD) and not self._holds(entry):
-                self._leave(entry)
             return []
         if entry.waiting == 0:
             self._make_ready(entry)
@@ -203,25 +220,34 @@ class Schedule:
         keys = CHAIN if self._chained else entry.keys
         if keys is None or self._order is Order.NONE:
             return False
+        if not keys:
+            self._link_barrier(entry)
+            return False
+        before = {id(t): t for k in keys if (t := self._tails.get(k)) is not None}
+        barrier = self._barrier
+        if barrier is not None:
+            before[id(barrier)] = barrier
         stuck = False
-        if keys:
-            before = {id(t): t for k in keys if (t := self._tails.get(k)) is not None}
-            barrier = self._barrier
-            if barrier is not None:
-                before[id(barrier)] = barrier
-            for earlier in before.values():
-                earlier.dependents.append(entry)
-                stuck = stuck or earlier.state in _STUCK
-                entry.dead_behind = entry.dead_behind or self._dead_end(earlier)
-            entry.waiting = len(before)
-            for key in keys:
-                self._tails[key] = entry
-            if not self._chained:
-                self._note_since_barrier(entry)
-            return stuck
-        # a message without a key waits for all that is alive and holds all (rule 18); what came
-        # before the last barrier is waited for by that one
-        live = [e for e in self._since_barrier if not self._dead_end(e)]
+        for earlier in before.values():
+            earlier.dependents.append(entry)
+            stuck = stuck or earlier.state in _STUCK
+        entry.waiting = len(before)
+        for key in keys:
+            self._tails[key] = entry
+        if not self._chained:
+            self._note_since_barrier(entry)
+        return stuck
+
+    def _link_barrier(self, entry: Entry) -> None:
+        """A message without a key waits for all that is alive and holds all (rule 18).
+
+        What came before the last barrier is waited for by that one. What only a person can move
+        is not waited for: one dead letter would stop the whole outbox.
+        """
+        frozen = self.frozen() if self._stopped else frozenset()
+        live = [
+            e for e in self._since_barrier if e.state is not EntryState.GONE and e.seq not in frozen
+        ]
         if self._barrier is not None:
             live.append(self._barrier)
         for earlier in live:
@@ -229,20 +255,12 @@ class Schedule:
         entry.waiting = len(live)
         self._barrier = entry
         self._since_barrier = []
-        return False
 
     def _note_since_barrier(self, entry: Entry) -> None:
         since = self._since_barrier
         since.append(entry)
         if len(since) > 2 * len(self._by_seq) + 256:
             self._since_barrier = [e for e in since if e.state is not EntryState.GONE]
-
-    @staticmethod
-    def _dead_end(entry: Entry) -> bool:
-        # what lies behind a dead letter moves only when a person acts: a barrier does not wait
-        if entry.state is EntryState.BEHIND:
-            return entry.dead_behind
-        return entry.state in (EntryState.DEAD, EntryState.HELD, EntryState.GONE)
 
     def _holds(self, entry: Entry) -> bool:
         """Return whether this delivery, dead or held, holds what comes after it."""
@@ -288,27 +306,34 @@ class Schedule:
         self._leave(entry)
 
     def defer(self, entry: Entry, state: EntryState, due: float) -> list[Entry]:
-        """A flying delivery is to be tried again, or is held; returns those now BEHIND it."""
+        """A flying delivery is to be tried again (RETRYING, IN_DOUBT) or is HELD.
+
+        Returns those that are now BEHIND it.
+        """
+        if state is EntryState.HELD:
+            return self._end_flight(entry, state)
         self.flying -= 1
         entry.state = state
         entry.due = due
         entry.exceptional = True
         entry.content = None
-        if state is EntryState.HELD and not self._holds(entry):
-            self._leave(entry)
-            return []
         return self._put_behind(entry)
 
     def die(self, entry: Entry) -> list[Entry]:
         """A flying delivery became a dead letter; returns those now BEHIND it."""
+        return self._end_flight(entry, EntryState.DEAD)
+
+    def _end_flight(self, entry: Entry, state: EntryState) -> list[Entry]:
         self.flying -= 1
-        entry.state = EntryState.DEAD
         entry.exceptional = True
         entry.content = None
         if not self._holds(entry):
             self._leave(entry)
             return []
-        return self._put_behind(entry)
+        entry.state = state
+        marked = self._put_behind(entry)
+        self._stop(entry, state)
+        return marked
 
     def wake(self, entry: Entry) -> None:
         """A retry is due."""
@@ -322,10 +347,13 @@ class Schedule:
     # --- what people do -----------------------------------------------------------------------
 
     def remove(self, seq: int) -> None:
-        """A dead or held delivery was discarded: what it held goes on."""
+        """A dead or held delivery was discarded: what it held goes on, unless others hold it too."""
         entry = self._by_seq.get(seq)
-        if entry is not None:
-            self._leave(entry)
+        if entry is None:
+            return
+        if entry.waiting:
+            self._unlink(entry)
+        self._leave(entry)
 
     def replace(self, old_seq: int, entry: Entry) -> None:
         """A replay takes the place of a dead or held delivery, behind what waits in the outbox.
@@ -333,24 +361,23 @@ class Schedule:
         It is exceptional from the start, so that a restart finds it before what it held.
         """
         old = self._by_seq.pop(old_seq, None)
+        self._stopped.pop(old_seq, None)
         entry.exceptional = True
         self._by_seq[entry.seq] = entry
         if entry.seq == self.through + 1:
             self.through = entry.seq
-        if old is None or old.state is EntryState.GONE:
+        if old is None:
             self._link(entry)
         else:
             entry.waiting, entry.dependents = old.waiting, old.dependents
+            old.state, old.dependents = EntryState.GONE, []
+            for earlier in self._waited_for(old):
+                earlier.dependents = [entry if e is old else e for e in earlier.dependents]
             for key in CHAIN if self._chained else old.keys or ():
                 if self._tails.get(key) is old:
                     self._tails[key] = entry
-            if self._barrier is old:
-                self._barrier = entry
-            # those that `old` waits for will wake the object they know: let it pass the word on
-            old.state = EntryState.GONE
-            old.dependents = [entry]
-            if old.waiting:
-                entry.waiting = 1
+            if not self._chained:
+                self._note_since_barrier(entry)
         if entry.waiting == 0:
             self._make_ready(entry)
         else:
@@ -358,51 +385,71 @@ class Schedule:
 
     # --- inside -------------------------------------------------------------------------------
 
+    def _stop(self, entry: Entry, state: EntryState) -> None:
+        """Only a person can move this delivery now: barriers wait for it and what it holds no more."""
+        entry.state = state
+        self._stopped[entry.seq] = entry
+        if self._barrier is None:
+            return
+        for seq in self.frozen():
+            frozen = self._by_seq[seq]
+            barriers = [e for e in frozen.dependents if e.keys == ()]
+            if barriers:
+                frozen.dependents = [e for e in frozen.dependents if e.keys != ()]
+                for barrier in barriers:
+                    self._wake_dependent(barrier)
+
     def _put_behind(self, head: Entry) -> list[Entry]:
         """Mark what waits for a stuck delivery as BEHIND; returns the new ones."""
         if self._chained:
             return []
-        dead = self._dead_end(head)
         marked: list[Entry] = []
         to_visit = [head]
         while to_visit:
-            earlier = to_visit.pop()
-            if dead:
-                self._release_barriers(earlier)
-            for entry in earlier.dependents:
-                if not entry.keys or entry.state not in (EntryState.WAITING, EntryState.BEHIND):
-                    continue
-                if entry.state is EntryState.WAITING:
+            for entry in to_visit.pop().dependents:
+                if entry.state is EntryState.WAITING and entry.keys:
                     entry.state = EntryState.BEHIND
                     entry.exceptional = True
                     marked.append(entry)
-                elif entry.dead_behind or not dead:
-                    continue  # what lies behind it was visited when it became so
-                entry.dead_behind = dead
-                to_visit.append(entry)
+                    to_visit.append(entry)
         return marked
 
-    def _release_barriers(self, entry: Entry) -> None:
-        """Let barriers go that wait for something only a person can move."""
-        keep: list[Entry] = []
-        for dependent in entry.dependents:
-            if dependent.keys == () and dependent.state is EntryState.WAITING:
-                self._wake_dependent(dependent)
-            else:
-                keep.append(dependent)
-        entry.dependents = keep
+    def _waited_for(self, entry: Entry) -> list[Entry]:
+        """Return what an entry waits for. Looks at all: only people's acts ask."""
+        if not entry.waiting:
+            return []
+        return [e for e in self._by_seq.values() if entry in e.dependents]
+
+    def _unlink(self, entry: Entry) -> None:
+        """Let what waits for an entry wait for what the entry itself waits for, key by key."""
+        before = self._waited_for(entry)
+        dependents, entry.dependents = entry.dependents, []
+        for earlier in before:
+            earlier.dependents.remove(entry)
+            for dependent in dependents:
+                shared = dependent.keys == () or bool(
+                    set(earlier.keys or ()) & set(dependent.keys or ())
+                )
+                if (shared or self._chained) and dependent not in earlier.dependents:
+                    earlier.dependents.append(dependent)
+                    dependent.waiting += 1
+        for key in CHAIN if self._chained else entry.keys or ():
+            if self._tails.get(key) is entry:
+                del self._tails[key]
+                for earlier in before:
+                    if self._chained or key in (earlier.keys or ()):
+                        self._tails[key] = earlier
+        entry.waiting = 0
+        for dependent in dependents:
+            self._wake_dependent(dependent)
 
     def _leave(self, entry: Entry) -> None:
-        """Take a delivery out; one that still waits for others passes their hold on."""
+        """Take a delivery out: what waited for it goes on."""
         self._by_seq.pop(entry.seq, None)
+        self._stopped.pop(entry.seq, None)
         entry.content = None
         entry.state = EntryState.GONE
-        if entry.waiting == 0:
-            self._pass_on(entry)
-
-    def _pass_on(self, entry: Entry) -> None:
-        keys = CHAIN if self._chained else entry.keys
-        for key in keys or ():
+        for key in CHAIN if self._chained else entry.keys or ():
             if self._tails.get(key) is entry:
                 del self._tails[key]
         if self._barrier is entry:
@@ -413,9 +460,5 @@ class Schedule:
 
     def _wake_dependent(self, entry: Entry) -> None:
         entry.waiting -= 1
-        if entry.waiting:
-            return
-        if entry.state is EntryState.GONE:
-            self._pass_on(entry)
-        elif entry.state in (EntryState.WAITING, EntryState.BEHIND):
+        if not entry.waiting and entry.state in (EntryState.WAITING, EntryState.BEHIND):
             self._make_ready(entry)
