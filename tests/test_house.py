@@ -65,17 +65,19 @@ def tracked() -> list[Path]:
 
 def test_no_module_is_longer_than_it_should_be_without_a_reason() -> None:
     long = {name_of(m) for m in MODULES if len(m.read_text().splitlines()) > MOST_LINES}
-    assert long == set(LONG_MODULES)
+    assert long - set(LONG_MODULES) == set()
+    assert set(LONG_MODULES) <= {name_of(m) for m in MODULES}
 
 
 def test_no_function_is_longer_than_it_should_be_without_a_reason() -> None:
-    long = {
-        name
+    length = {
+        name: (node.end_lineno or 0) - node.lineno + 1
         for module in MODULES
         for name, node in functions_of(module)
-        if (node.end_lineno or 0) - node.lineno >= MOST_FUNCTION_LINES
     }
-    assert long == set(LONG_FUNCTIONS)
+    long = {name for name, lines in length.items() if lines > MOST_FUNCTION_LINES}
+    assert long - set(LONG_FUNCTIONS) == set()
+    assert set(LONG_FUNCTIONS) <= set(length)
 
 
 def test_every_module_says_what_it_is() -> None:
