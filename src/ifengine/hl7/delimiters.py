@@ -12,6 +12,7 @@ from dataclasses import dataclass
 SEGMENT_END = b"\r"
 FRAMING_BYTES = b"\x0b\x1c"  # start and end block of MLLP: they may stand in no message
 BREAKING_BYTES = b"\r\n" + FRAMING_BYTES  # would end a segment or a frame where they stand
+_IN_NO_SEGMENT = SEGMENT_END[0]  # stands for a delimiter that MSH-2 does not name
 
 # Sequences that say how text is shown (2.7.1 to 2.7.8): no character stands for them, so text
 # keeps them as they are written. \.sp+2\, \H\, \N\, \Cxxyy\, \Mxxyyzz\, \Zdd..\
@@ -37,7 +38,9 @@ def _hexadecimal(value: int) -> bytes:
 class Delimiters:
     """The delimiters of one message, one byte each; ``b""`` where MSH-2 is too short to name one.
 
-    ``msh2`` is MSH-2 as it was written, ``truncation`` its fifth character (2.7 and later).
+    ``msh2`` is MSH-2 as it was written, ``truncation`` its fifth character (2.7 and later). The
+    ``…_code`` are for asking whether a delimiter is in a field: looking for a number in bytes is
+    ten times faster than looking for bytes. One that is not named is a byte no segment holds.
 
     Source: HL7 v2.9.1, 2.5.4 and 2.7.
     """
@@ -49,6 +52,10 @@ class Delimiters:
     subcomponent: bytes
     truncation: bytes
     msh2: bytes
+    component_code: int = dataclasses.field(init=False, repr=False, compare=False)
+    repetition_code: int = dataclasses.field(init=False, repr=False, compare=False)
+    escape_code: int = dataclasses.field(init=False, repr=False, compare=False)
+    subcomponent_code: int = dataclasses.field(init=False, repr=False, compare=False)
     _special: re.Pattern[bytes] = dataclasses.field(init=False, repr=False, compare=False)
     _sequence: re.Pattern[bytes] = dataclasses.field(init=False, repr=False, compare=False)
     _escaped: dict[bytes, bytes] = dataclasses.field(init=False, repr=False, compare=False)
@@ -71,6 +78,9 @@ class Delimiters:
         # a sequence runs from one escape character to the next: they do not nest (2.7)
         sequence = escape + b"([^" + escape + b"]*)" + escape if escape else b"(?!)()"
         set_once = object.__setattr__
+        for name in ("component", "repetition", "subcomponent"):
+            set_once(self, f"{name}_code", _code(getattr(self, name)))
+        set_once(self, "escape_code", _code(self.escape_character))
         set_once(self, "_special", re.compile(special))
         set_once(self, "_sequence", re.compile(sequence))
         hidden = {
@@ -117,7 +127,7 @@ class Delimiters:
             if self._special.search(value) is not None:
                 raise NoEscapeCharacterError("a delimiter cannot be escaped in this message")
             return value
-        if self.escape_character not in value:
+        if self.escape_code not in value:
             return self._hide(value)
         pieces: list[bytes] = []
         at = 0
@@ -135,8 +145,7 @@ class Delimiters:
         ``\Xhh..\`` its bytes through ``decode_hexadecimal``. Formatting sequences, unknown ones and
         an escape character without a partner stay as they are.
         """
-        escape = self.escape_character
-        if not escape or escape not in value:
+        if self.escape_code not in value:
             return value
 
         def undo(match: re.Match[bytes]) -> bytes:
@@ -158,6 +167,10 @@ class Delimiters:
 
     def _hidden(self, match: re.Match[bytes]) -> bytes:
         return self._escaped[match[0]]
+
+
+def _code(delimiter: bytes) -> int:
+    return delimiter[0] if delimiter else _IN_NO_SEGMENT
 
 
 def _require_delimiters(field: bytes, msh2: bytes) -> None:

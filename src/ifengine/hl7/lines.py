@@ -77,7 +77,7 @@ def join_fields(fields: list[bytes], separator: bytes) -> bytes:
     """Undo ``split_fields``."""
     # only a header has the separator for a field: it can stand in no other
     if len(fields) > 1 and fields[1] == separator:
-        fields = [fields[0], *fields[2:]]
+        return separator.join([fields[0], *fields[2:]])
     return separator.join(fields)
 
 

@@ -7,6 +7,7 @@ message; fields, repetitions, components and subcomponents count from 1 as in th
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import cast
 
 from ifengine.errors import EngineError, FieldError
 from ifengine.hl7.charset import (
@@ -37,7 +38,7 @@ from ifengine.hl7.lines import (
     split_fields,
     split_segments,
 )
-from ifengine.hl7.parts import part_of, with_part
+from ifengine.hl7.parts import NoDelimiterError, node_of, with_node
 
 NULL = '""'  # the value that means: delete what you have
 
@@ -184,7 +185,7 @@ class Message:
         if self._encoded is None:
             separator = self._separator
             lines = [
-                line if isinstance(line, bytes) else join_fields(line, separator)
+                line if type(line) is bytes else join_fields(line, separator)  # type: ignore[arg-type]
                 for line in self._segments
             ]
             if self._tails is not None:
@@ -217,6 +218,11 @@ class Message:
             return [names.index(name)]
         return [position for position, found in enumerate(names) if found == name]
 
+    def first(self, name: str) -> int:
+        """Return the position of the first segment of this name, -1 where there is none."""
+        names = self._names
+        return names.index(name) if name in names else -1
+
     # --- reading ----------------------------------------------------------------------------
 
     def field_count(self, i: int) -> int:
@@ -227,7 +233,7 @@ class Message:
         """Return how many repetitions a field has: 0 when it is empty or absent."""
         if f <= 2 and self._names[i] in NUMBERED_FROM_SEPARATOR:
             return 1
-        value = self._node(i, f, None, None, None)
+        value = self._field(i, f)
         if not value:
             return 0
         repetition = self.delimiters.repetition
@@ -252,9 +258,28 @@ class Message:
         unknown escape sequences stay as they are written (see ``Delimiters.escape``). Bytes that
         the character set does not have are lone surrogates: opaque, and the same when written.
         """
-        value = self._node(i, f, r, c, s)
+        fields = self._segments[i]
+        if type(fields) is bytes:
+            fields = self._fields(i)
+        if f <= 2 and (f < 1 or self._names[i] in NUMBERED_FROM_SEPARATOR):
+            value = self._node(i, f, r, c, s)
+        elif f >= len(fields):
+            return ""
+        else:
+            value = cast("bytes", fields[f])
+            # ASCII letters and digits are no delimiters: there is nothing to take apart
+            if (
+                value.isalnum()
+                and (r is None or r == 1)
+                and (c is None or c == 1)
+                and (s is None or s == 1)
+            ):
+                return value.decode()
+            value = node_of(value, self.delimiters, r, c, s)
+        if value.isalnum():
+            return value.decode()
         delimiters = self.delimiters
-        if delimiters.escape_character in value and not self._has_parts(i, f, r, c, s, value):
+        if delimiters.escape_code in value and not self._has_parts(i, f, r, c, s, value):
             value = delimiters.unescape(value, self._hexadecimal())
         # every set here has the ASCII characters at their bytes; its codec costs more to find
         return value.decode() if value.isascii() else value.decode(*self._decoding)
@@ -267,34 +292,18 @@ class Message:
             self._segments[i] = segment
         return segment
 
-    def _node(self, i: int, f: int, r: int | None, c: int | None, s: int | None) -> bytes:
-        if f <= 2 and (f < 1 or self._names[i] in NUMBERED_FROM_SEPARATOR):
-            return self._delimiter_field(i, f, r, c, s)
-        fields = self._fields(i)
-        if f >= len(fields):
-            return b""
-        value = fields[f]
-        if r is None and c is None and s is None:
-            return value
-        delimiters = self.delimiters
-        r = 1 if r is None else r
-        if r != 1 or delimiters.repetition in value:
-            value = part_of(value, delimiters.repetition, r)
-        if c is None and s is None:
-            return value
-        c = 1 if c is None else c
-        if c != 1 or delimiters.component in value:
-            value = part_of(value, delimiters.component, c)
-        return value if s is None else part_of(value, delimiters.subcomponent, s)
-
-    def _delimiter_field(
-        self, i: int, f: int, r: int | None, c: int | None, s: int | None
-    ) -> bytes:
-        """MSH-1 and MSH-2 have no parts: what looks like delimiters there is their value."""
+    def _field(self, i: int, f: int) -> bytes:
         if f < 1:
             raise ValueError("fields count from 1")
         fields = self._fields(i)
-        return b"" if {r, c, s} - {None, 1} or f >= len(fields) else fields[f]
+        return fields[f] if f < len(fields) else b""
+
+    def _node(self, i: int, f: int, r: int | None, c: int | None, s: int | None) -> bytes:
+        value = self._field(i, f)
+        if f <= 2 and self._names[i] in NUMBERED_FROM_SEPARATOR:
+            # MSH-1 and MSH-2 have no parts: what looks like delimiters there is their value
+            return b"" if {r, c, s} - {None, 1} else value
+        return node_of(value, self.delimiters, r, c, s)
 
     def _has_parts(
         self, i: int, f: int, r: int | None, c: int | None, s: int | None, value: bytes
@@ -302,12 +311,13 @@ class Message:
         if f <= 2 and self._names[i] in NUMBERED_FROM_SEPARATOR:
             return True  # never unescaped (2.5.4)
         delimiters = self.delimiters
-        inner = [delimiters.subcomponent] if s is None else []
-        if c is None and s is None:
-            inner.append(delimiters.component)
-            if r is None:
-                inner.append(delimiters.repetition)
-        return any(delimiter and delimiter in value for delimiter in inner)
+        if s is None and delimiters.subcomponent_code in value:
+            return True
+        if c is not None or s is not None:
+            return False
+        return delimiters.component_code in value or (
+            r is None and delimiters.repetition_code in value
+        )
 
     def _hexadecimal(self) -> Callable[[bytes], bytes]:
         return partial(_hexadecimal_of, self._codec) if self._codec.wide else bytes
@@ -377,7 +387,8 @@ class Message:
 
     def remove_repetitions(self, i: int, f: int, keep: Sequence[int]) -> None:
         """Keep only these repetitions of a field, counted from 1, in the order they stand."""
-        value = self._writable_field(i, f, None, None, None)
+        self._require_writable(i, f, None, None, None)
+        value = self._field(i, f)
         repetition = self.delimiters.repetition
         found = value.split(repetition) if repetition else [value]
         wanted = frozenset(keep)
@@ -425,15 +436,18 @@ class Message:
     def _put(
         self, i: int, f: int, r: int | None, c: int | None, s: int | None, value: bytes
     ) -> None:
-        old = self._writable_field(i, f, r, c, s)
-        new = value
-        if c is not None or s is not None or r is not None:
-            if not value and not self._node(i, f, r, c, s):
-                return  # emptying what is not there adds no delimiters
-            new = self._with_node(old, i, f, r, c, s, value)
+        if f <= 2:
+            self._require_writable(i, f, r, c, s)
+        fields = self._fields(i)
+        old = fields[f] if f < len(fields) else b""
+        try:
+            new = with_node(old, self.delimiters, r, c, s, value)
+        except NoDelimiterError:
+            place = self._place(i, f, r, c, s)
+            raise FieldError(place, "MSH-2 names no delimiter for this part") from None
         if new == old:
             return
-        fields = self._fields(i).copy()
+        fields = fields.copy()
         if f >= len(fields):
             fields += [b""] * (f + 1 - len(fields))
         fields[f] = new
@@ -443,34 +457,13 @@ class Message:
         self.touched = True
         self._encoded = None
 
-    def _with_node(
-        self, old: bytes, i: int, f: int, r: int | None, c: int | None, s: int | None, value: bytes
-    ) -> bytes:
-        """Return the field with one repetition, component or subcomponent replaced."""
-        delimiters = self.delimiters
-        repetition, component = delimiters.repetition, delimiters.component
-        r = 1 if r is None else r
-        if (r > 1 and not repetition) or (s is not None and s > 1 and not delimiters.subcomponent):
-            raise FieldError(self._place(i, f, r, c, s), "MSH-2 names no delimiter for this part")
-        if c is not None or s is not None:
-            c = 1 if c is None else c
-            alone = r == 1 and repetition not in old
-            outer = old if alone else part_of(old, repetition, r)
-            if s is not None:
-                inner = part_of(outer, component, c)
-                value = with_part(inner, delimiters.subcomponent, s, value)
-            value = with_part(outer, component, c, value)
-            if alone:
-                return value
-        return with_part(old, repetition, r, value)
-
-    def _writable_field(self, i: int, f: int, r: int | None, c: int | None, s: int | None) -> bytes:
-        if f <= 2 and (f < 1 or self._names[i] in NUMBERED_FROM_SEPARATOR):
-            if f < 1:
-                raise ValueError("fields count from 1")
+    def _require_writable(
+        self, i: int, f: int, r: int | None, c: int | None, s: int | None
+    ) -> None:
+        if f < 1:
+            raise ValueError("fields count from 1")
+        if f <= 2 and self._names[i] in NUMBERED_FROM_SEPARATOR:
             raise FieldError(self._place(i, f, r, c, s), "cannot be set")
-        fields = self._fields(i)
-        return fields[f] if f < len(fields) else b""
 
     def _touch(self) -> None:
         self.touched = True
