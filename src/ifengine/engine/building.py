@@ -20,7 +20,8 @@ from ifengine.routes.config.models import (
     SiteConfig,
     TlsConfig,
 )
-from ifengine.routes.delivery import Destination, Outbox
+from ifengine.routes.delivery import Outbox
+from ifengine.routes.destination import Destination
 from ifengine.routes.endpoints.base import Lane
 from ifengine.routes.endpoints.files import FilesLane
 from ifengine.routes.endpoints.mllp import MllpLane

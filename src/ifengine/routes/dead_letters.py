@@ -14,6 +14,7 @@ from ifengine.hl7.header import read_header
 from ifengine.hl7.message import Message
 from ifengine.routes.channel import UNMATCHED, MessageContext, PlannedDelivery
 from ifengine.routes.delivery import Outbox
+from ifengine.routes.delivery_rows import behind_row
 from ifengine.routes.lanes import Entry, EntryState
 from ifengine.routes.letters import FoundLetter, FoundLetters, Letter, find_letters
 from ifengine.routes.outbox_loading import dead_label, split_keys
@@ -22,7 +23,6 @@ from ifengine.routes.pipeline import Pipeline
 from ifengine.routes.planning import Planned
 from ifengine.store.base import (
     Batch,
-    ExceptionRow,
     ExceptionState,
     Fate,
     NewAudit,
@@ -266,7 +266,7 @@ class DeadLetters:
             fates.append(PlannedFate(target.number, Fate.QUEUED, outbox.number, entry.seq, ""))
             if same_outbox:
                 # exceptional from the start: a restart must find it before what it held
-                batch.exceptions.append(_waiting(item, entry, now_us, parts.config_version))
+                batch.exceptions.append(behind_row(item.letter.outbox, entry, now_us, "replayed"))
                 settled.replaced.append(
                     (
                         outbox,
@@ -383,23 +383,3 @@ class DeadLetters:
             outbox.relabelled(destination, before, after)
         for outbox, entry, state in settled.fed:
             outbox.feed([(entry, state)])
-
-
-def _waiting(item: FoundLetter, entry: Entry, now_us: int, config_version: int) -> ExceptionRow:
-    """The row of a replay that waits for its turn."""
-    return ExceptionRow(
-        item.letter.outbox,
-        entry.seq,
-        ExceptionState.BEHIND,
-        0,
-        0,
-        0,
-        now_us,
-        "delivery",
-        "",
-        "replayed",
-        "",
-        b"",
-        config_version,
-        entry.possible_duplicate,
-    )

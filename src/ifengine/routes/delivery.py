@@ -1,11 +1,11 @@
 """One outbox at work: takes deliveries in order, hands them to lanes, writes down how they ended."""
 
 import heapq
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 
 from ifengine.errors import EngineError
+from ifengine.routes.delivery_rows import attempt_row, behind_row, sent_row, stuck_row
+from ifengine.routes.destination import Destination, DestinationMetrics
 from ifengine.routes.endpoints.base import Lane, Parcel
 from ifengine.routes.lanes import Entry, EntryState, Schedule
 from ifengine.routes.outbox_loading import (
@@ -23,21 +23,15 @@ from ifengine.routes.retry import (
     Attempt,
     AttemptResult,
     Decision,
-    Policy,
     decide,
     delay_seconds,
 )
 from ifengine.store.base import (
-    AttemptRow,
     Batch,
     CursorKind,
-    ExceptionRow,
     ExceptionState,
-    Fate,
-    OutcomeRow,
     Reader,
 )
-from ifengine.store.sealing import BlobKind
 
 MEMORY_WINDOW = 1000  # deliveries with content in memory; beyond it the store is read again
 MEMORY_BYTES = 16 * 1024 * 1024
@@ -49,33 +43,6 @@ _EXCEPTION_STATE = {
     EntryState.IN_DOUBT: ExceptionState.IN_DOUBT,
     EntryState.HELD: ExceptionState.HELD,
 }
-
-
-@dataclass(slots=True, kw_only=True)
-class Destination:
-    """What one destination of a channel adds to its outbox: policy, timeout, counters."""
-
-    channel: str
-    name: str
-    number: int
-    channel_number: int
-    policy: Policy
-    ack_timeout_seconds: float
-    is_files: bool = False
-    waiting: int = 0  # not settled and not dead
-    dead: int = 0
-    held: int = 0
-    dead_by_reason: Counter[str] = field(default_factory=Counter)
-
-    def count(self, state: EntryState, by: int, label: str = "steps") -> None:
-        """Count deliveries that enter or leave in a state; ``label`` is a dead letter's reason."""
-        if state is EntryState.DEAD:
-            self.dead += by
-            self.dead_by_reason[label] += by
-            return
-        self.waiting += by
-        if state is EntryState.HELD:
-            self.held += by
 
 
 class Outbox:
@@ -115,7 +82,7 @@ class Outbox:
         self._ahead: set[int] = set()  # replays that entered before what is still in the store
         self._suspect_through = 0  # seqs that may have been sent before a crash
         self._metrics = {
-            d.number: _DestinationMetrics(parts, d.channel, d.name) for d in destinations.values()
+            d.number: DestinationMetrics(parts, d.channel, d.name) for d in destinations.values()
         }
 
     def add_lanes(self, lanes: Sequence[Lane]) -> None:
@@ -359,19 +326,7 @@ class Outbox:
     ) -> None:
         parts = self._parts
         now_us = parts.clock.now_us()
-        reason = "accepted_as_duplicate" if decision.accepted_as_duplicate else ""
-        row = OutcomeRow(
-            self.number,
-            entry.seq,
-            Fate.SENT,
-            attempt.code or attempt.label,
-            entry.refusals + entry.doubts + 1,
-            now_us,
-            int(took * 1e6),
-            entry.possible_duplicate,
-            0,
-            reason,
-        )
+        row = sent_row(self.number, entry, attempt, decision, now_us, took)
         batch = parts.group.batch
         batch.outcomes.append(row)
         if entry.exceptional:
@@ -399,27 +354,8 @@ class Outbox:
         if attempt.result is AttemptResult.IN_DOUBT:
             entry.possible_duplicate = True
             self._metrics[entry.destination].in_doubt()
-        ring = parts.ring
-        detail = b""
-        if attempt.detail:
-            detail = ring.seal(BlobKind.DETAIL, self.number, entry.seq, attempt.detail)
-        number = entry.refusals + entry.doubts
-        attempt_detail = b""
-        if attempt.detail:
-            attempt_detail = ring.seal(
-                BlobKind.ATTEMPT, (self.number << 40) | entry.seq, number, attempt.detail
-            )
         parts.group.batch.attempts.append(
-            AttemptRow(
-                self.number,
-                entry.seq,
-                number,
-                now_us,
-                attempt.label,
-                attempt.code,
-                int(took * 1e6),
-                attempt_detail,
-            )
+            attempt_row(parts.ring, self.number, entry, attempt, now_us, took)
         )
         due = now + decision.delay_seconds
         match decision.action:
@@ -443,22 +379,7 @@ class Outbox:
                     self.stopped = True
                 self._wake_at(entry, due)
         parts.group.batch.exceptions.append(
-            ExceptionRow(
-                self.number,
-                entry.seq,
-                state,
-                entry.refusals,
-                entry.doubts,
-                now_us + int(decision.delay_seconds * 1e6),
-                now_us,
-                "delivery",
-                "",
-                decision.reason,
-                attempt.code,
-                detail,
-                entry.config_version,
-                entry.possible_duplicate,
-            )
+            stuck_row(parts.ring, self.number, entry, state, attempt, decision, now_us)
         )
         self._write_behind(behind)
         parts.group.soon()
@@ -470,24 +391,8 @@ class Outbox:
             if entry.content is not None:
                 self._bytes -= len(entry.content)
                 entry.content = None
-            self._parts.group.batch.exceptions.append(
-                ExceptionRow(
-                    self.number,
-                    entry.seq,
-                    ExceptionState.BEHIND,
-                    0,
-                    0,
-                    0,
-                    now_us,
-                    "delivery",
-                    "",
-                    "behind an earlier message of its key",
-                    "",
-                    b"",
-                    entry.config_version,
-                    entry.possible_duplicate,
-                )
-            )
+            row = behind_row(self.number, entry, now_us, "behind an earlier message of its key")
+            self._parts.group.batch.exceptions.append(row)
         if behind:
             self._parts.group.lazily()
 
@@ -597,37 +502,3 @@ class Outbox:
             and bool(entry.dependents)
             for entry in self.schedule.entries()
         )
-
-
-class _DestinationMetrics:
-    """Cached children of the metric families of one destination."""
-
-    def __init__(self, parts: Parts, channel: str, destination: str) -> None:
-        metrics = parts.metrics
-        self._metrics = metrics
-        self._labels = (channel, destination)
-        self._settled = metrics.messages_settled_total.labels(channel, destination, "sent")
-        self._dead = metrics.messages_settled_total.labels(channel, destination, "dead_letter")
-        self._took = metrics.delivery_duration_seconds.labels(channel, destination)
-        self._end_to_end = metrics.end_to_end_duration_seconds.labels(channel, destination)
-        self._in_doubt = metrics.in_doubt_total.labels(channel, destination)
-        self._results: dict[str, Callable[[], None]] = {}
-
-    def attempt(self, label: str, took: float) -> None:
-        inc = self._results.get(label)
-        if inc is None:
-            inc = self._metrics.deliveries_total.labels(*self._labels, label).inc
-            self._results[label] = inc
-        inc()
-        self._took.observe(took)
-
-    def settled(self, seconds: float) -> None:
-        self._settled.inc()
-        self._end_to_end.observe(seconds)
-
-    def dead_lettered(self, label: str) -> None:
-        self._dead.inc()
-        self._metrics.dead_lettered_total.labels(*self._labels, label).inc()
-
-    def in_doubt(self) -> None:
-        self._in_doubt.inc()

@@ -1,0 +1,70 @@
+"""One destination of a channel as its outbox sees it: policy, counts, counters."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ifengine.routes.lanes import EntryState
+from ifengine.routes.parts import Parts
+from ifengine.routes.retry import Policy
+
+
+@dataclass(slots=True, kw_only=True)
+class Destination:
+    """What one destination of a channel adds to its outbox: policy, timeout, counters."""
+
+    channel: str
+    name: str
+    number: int
+    channel_number: int
+    policy: Policy
+    ack_timeout_seconds: float
+    is_files: bool = False
+    waiting: int = 0  # not settled and not dead
+    dead: int = 0
+    held: int = 0
+    dead_by_reason: Counter[str] = field(default_factory=Counter)
+
+    def count(self, state: EntryState, by: int, label: str = "steps") -> None:
+        """Count deliveries that enter or leave in a state; ``label`` is a dead letter's reason."""
+        if state is EntryState.DEAD:
+            self.dead += by
+            self.dead_by_reason[label] += by
+            return
+        self.waiting += by
+        if state is EntryState.HELD:
+            self.held += by
+
+
+class DestinationMetrics:
+    """Cached children of the metric families of one destination."""
+
+    def __init__(self, parts: Parts, channel: str, destination: str) -> None:
+        metrics = parts.metrics
+        self._metrics = metrics
+        self._labels = (channel, destination)
+        self._settled = metrics.messages_settled_total.labels(channel, destination, "sent")
+        self._dead = metrics.messages_settled_total.labels(channel, destination, "dead_letter")
+        self._took = metrics.delivery_duration_seconds.labels(channel, destination)
+        self._end_to_end = metrics.end_to_end_duration_seconds.labels(channel, destination)
+        self._in_doubt = metrics.in_doubt_total.labels(channel, destination)
+        self._results: dict[str, Callable[[], None]] = {}
+
+    def attempt(self, label: str, took: float) -> None:
+        inc = self._results.get(label)
+        if inc is None:
+            inc = self._metrics.deliveries_total.labels(*self._labels, label).inc
+            self._results[label] = inc
+        inc()
+        self._took.observe(took)
+
+    def settled(self, seconds: float) -> None:
+        self._settled.inc()
+        self._end_to_end.observe(seconds)
+
+    def dead_lettered(self, label: str) -> None:
+        self._dead.inc()
+        self._metrics.dead_lettered_total.labels(*self._labels, label).inc()
+
+    def in_doubt(self) -> None:
+        self._in_doubt.inc()
