@@ -237,6 +237,7 @@ class Outbox:
         return idle.pop()
 
     async def _fetch_and_begin(self, lane: Lane, entry: Entry) -> None:
+        entry.started = self._parts.clock.monotonic()
         ring, destination = self._parts.ring, self.destinations.get(entry.destination)
         files = destination is not None and destination.is_files
 
@@ -245,8 +246,9 @@ class Outbox:
 
         try:
             content = await self._parts.read(look)
-        except EngineError as error:
-            self.attempt_ended(lane, Attempt(AttemptResult.UNSENDABLE, str(error)))
+        except EngineError:
+            # its text names the message: the label of a metric and of a group must not
+            self.attempt_ended(lane, Attempt(AttemptResult.UNSENDABLE, "stored content is damaged"))
             return
         self._begin(lane, entry, content)
 
