@@ -66,7 +66,7 @@ STORE: Final = (
         name="reserve",
         kind=Scalar("a size", parse_size, 0),
         default="2GiB",
-        meaning="New messages are refused while less disk than this is free.",
+        meaning="Below this much free disk nothing is read from senders; delivery goes on.",
         example="2GiB",
     ),
 )
