@@ -1,7 +1,11 @@
 from pathlib import Path
 
-from ifengine.hl7.identifiers import CX, patient_identifiers
-from ifengine.hl7.message import Message
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ifengine.hl7.identifiers import CX, identifiers, patient_identifiers
+from ifengine.hl7.message import NULL, Message
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "hl7"
 QUAY = ("QUAY", "1.2.3.99", "ISO")
@@ -25,3 +29,31 @@ def test_repetitions_count_and_what_has_no_number_does_not() -> None:
 
 def test_an_identifier_shows_no_content_when_printed() -> None:
     assert repr(CX("700111", QUAY, "MR")) == "CX()"
+
+
+@given(
+    field=st.lists(st.sampled_from(list(b'a1 ""^^^^^~&&\\T')), max_size=30).map(bytes),
+    msh2=st.sampled_from([b"^~\\&", b"^~\\", b"^~", b"^"]),
+)
+def test_identifiers_without_escapes_are_read_as_every_other_node_is(
+    field: bytes, msh2: bytes
+) -> None:
+    content = b"MSH|" + msh2 + b"|||||||ADT^A40|1|P|2.5\rMRG|" + field + b"\r"
+    message = Message.parse(content)
+    expected = []
+    for r in range(1, message.repetition_count(1, 1) + 1):
+        number = message.text(1, 1, r, 1)
+        values = [message.text(1, 1, r, 4, s) for s in (1, 2, 3)]
+        kind = message.text(1, 1, r, 5)
+        if number not in ("", NULL):
+            authority = tuple("" if value == NULL else value for value in values)
+            expected.append((number, authority, "" if kind == NULL else kind))
+    assert identifiers(message, 1, 1) == expected
+
+
+@pytest.mark.parametrize("charset", [b"8859/1", b"UNICODE UTF-8", b"~ISO IR87", b"GB 18030-2000"])
+def test_identifiers_in_every_character_set_are_text(charset: bytes) -> None:
+    content = b"MSH|^~\\&|||||||ADT^A40|1|P|2.5||||||" + charset + b"\rMRG|1~\\T\\^^^A\\S\\B\r"
+    message = Message.parse(content)
+    none = ("", "", "")
+    assert identifiers(message, 1, 1) == [CX("1", none, ""), CX("&", ("A^B", "", ""), "")]
