@@ -16,7 +16,7 @@ from ifengine.store.base import CursorKind, NewAudit, Reader, Store
 TICK_SECONDS = 0.1
 SECOND = 1.0
 RETENTION_SECONDS = 600.0
-BUSY_MESSAGES_A_SECOND = 500  # above this the index waits: intake and delivery go first
+BUSY_MESSAGES_A_SECOND = 200  # above this intake and delivery go before the search index
 CLOCK_HIGH = "clock_high_us"
 
 
@@ -51,6 +51,7 @@ class Watch:
         self._purging = False
         self._purge_after = 0
         self._received_before = 0
+        self._busy = False
         self._clock_mark: tuple[int, float] | None = None
 
     async def run(self) -> None:
@@ -91,7 +92,8 @@ class Watch:
             parts.group.lazily()
         received = sum(intake.received for intake in self._built.intakes.values())
         rate, self._received_before = received - self._received_before, received
-        if not self._indexing and rate < BUSY_MESSAGES_A_SECOND:
+        self._busy = rate >= BUSY_MESSAGES_A_SECOND
+        if not self._indexing:
             self._indexing = True
             parts.spawn(self._index())
 
@@ -112,7 +114,10 @@ class Watch:
     # --- search index -----------------------------------------------------------------------
 
     async def _index(self) -> None:
-        """Fill the blind index up to the newest message, a page at a time."""
+        """Fill the blind index up to the newest message, a page at a time.
+
+        While much comes in, one page a second: a search reads the rest from the store itself.
+        """
         parts = self._parts
         try:
             while not parts.stopping:
@@ -124,6 +129,8 @@ class Watch:
                 batch.tags.extend(tags)
                 batch.cursors[CursorKind.INDEXER, 0] = after
                 await parts.group.durable()
+                if self._busy:
+                    return
         finally:
             self._indexing = False
 
