@@ -283,16 +283,16 @@ async def test_broken_bookkeeping_stops_the_engine_and_loses_nothing(
 async def test_a_frame_that_meets_a_fault_of_ours_is_kept_and_the_next_goes_on(
     site: Site, lab: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import ifengine.routes.intake as intake
+    from ifengine.routes.gates import Gates
 
-    decide = intake.decide
+    decide = Gates.decide
 
-    def breaking(header: object, *more: object) -> object:
+    def breaking(self: Gates, header: object) -> object:
         if header.control_id == b"M1":  # type: ignore[attr-defined]
             raise ZeroDivisionError
-        return decide(header, *more)  # type: ignore[arg-type]
+        return decide(self, header)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(intake, "decide", breaking)
+    monkeypatch.setattr(Gates, "decide", breaking)
     async with running(site) as engine, sender(site) as his:
         his.writer.write(b"\x0b" + adt("M1") + b"\x1c\r")
         assert await his.send(adt("M2")) == "AA"

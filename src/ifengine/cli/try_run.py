@@ -16,7 +16,7 @@ from ifengine.hl7.header import Header, read_header
 from ifengine.hl7.message import Message, MessageError
 from ifengine.routes.channel import Channel, MessageContext, PlannedDelivery, PlanTrace
 from ifengine.routes.config.models import ChannelConfig, ListenConnection, SiteConfig
-from ifengine.routes.gates import decide
+from ifengine.routes.gates import Gates
 from ifengine.store.base import Fate, InboxKind
 from ifengine.transforms.trace import Change, Record, Trace
 
@@ -55,7 +55,7 @@ class Result:
 
 def gate(header: Header, config: ChannelConfig, connection: ListenConnection | None) -> Gate:
     """Say what intake would decide, for a channel that is alone on its listener."""
-    decided = decide(header, connection, [config])
+    decided = Gates(connection, [config]).decide(header)
     code, event = (part.decode("latin-1") for part in (header.message_code, header.trigger_event))
     shown = f"{code}^{event}" if event else code
     processing = header.processing_id.decode("latin-1")

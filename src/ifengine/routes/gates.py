@@ -22,16 +22,49 @@ class Gate(NamedTuple):
     error: AckError | None = None
 
 
-def decide(
+MOST_REMEMBERED = 1024  # kinds of headers whose decision is kept
+
+
+class Gates:
+    """The decisions of one listener.
+
+    A decision depends on the fault, MSH-9, MSH-11 and MSH-12 alone, and a sender repeats these:
+    so it is made once for each kind of header.
+    """
+
+    def __init__(
+        self, connection: ListenConnection | None, channels: Sequence[ChannelConfig]
+    ) -> None:
+        """Take the listener and the channels that listen there, each type taken by one of them.
+
+        Args:
+            connection: None tries a channel without its listener.
+            channels: in the order of the site.
+        """
+        self._connection = connection
+        self._channels = channels
+        self._made: dict[tuple[object, ...], Gate] = {}
+
+    def decide(self, header: Header) -> Gate:
+        """Decide about one message."""
+        kind = (
+            header.fault,
+            header.message_code,
+            header.trigger_event,
+            header.fields[10],
+            header.fields[11],
+        )
+        gate = self._made.get(kind)
+        if gate is None:
+            if len(self._made) >= MOST_REMEMBERED:
+                self._made.clear()
+            gate = self._made[kind] = _decide(header, self._connection, self._channels)
+        return gate
+
+
+def _decide(
     header: Header, connection: ListenConnection | None, channels: Sequence[ChannelConfig]
 ) -> Gate:
-    """Decide about one message.
-
-    Args:
-        header: of the message.
-        connection: the listener it came on; None tries without one.
-        channels: those that listen there, each type taken by one of them.
-    """
     only = channels[0] if len(channels) == 1 else None
     unanswered = (None, HeaderFault.NO_CONTROL_ID)
     if header.message_code in ACKNOWLEDGMENT_TYPES and header.fault in unanswered:

@@ -14,7 +14,7 @@ from ifengine.mllp.framing import FramingFault, encode_frame
 from ifengine.mllp.listener import Inbound
 from ifengine.routes.channel import Channel
 from ifengine.routes.config.models import ListenConnection
-from ifengine.routes.gates import Gate, decide
+from ifengine.routes.gates import Gate, Gates
 from ifengine.routes.parts import Parts
 from ifengine.routes.pipeline import Pipeline, Received
 from ifengine.store.base import Batch, GuardVerdict, InboxKind, NewAudit, NewInboxEntry
@@ -136,7 +136,7 @@ class Intake:
         self._parts = parts
         self._number = number
         self._channels = channels
-        self._configs = [intake.channel.config for intake in channels]
+        self._gates = Gates(connection, [intake.channel.config for intake in channels])
         self._by_name = {intake.channel.name: intake for intake in channels}
         self._load = load
         self._pending: list[_Pending] = []
@@ -160,7 +160,7 @@ class Intake:
         parts = self._parts
         try:
             header = read_header(content)
-            gate = decide(header, self.connection, self._configs)
+            gate = self._gates.decide(header)
         except Exception:  # noqa: BLE001 - kept for people, unanswered; the next frame goes on
             self._keep_unread(connection, content)
             return
