@@ -60,6 +60,7 @@ from_npm() {
 
 from_apt node nodejs npm
 from_apt promtool prometheus
+from_apt systemd-analyze systemd
 from_npm
 
 if [ "$failed" -ne 0 ] && [ -n "${CI:-}${IFENGINE_REQUIRE:-}" ]; then
