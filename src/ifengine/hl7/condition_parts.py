@@ -16,31 +16,48 @@ class Test:
     quantifier: str
     left: Operand
     check: Check
-    _ask: Callable[[Scope], bool] = field(init=False, repr=False, compare=False)
+    # Whether it is so; `all` needs at least one occurrence. Asked of every message, so it is the
+    # question itself and no method around it.
+    holds: Callable[[Scope], bool] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_ask", self._question())
-
-    def holds(self, scope: Scope) -> bool:
-        """Whether it is so. ``all`` needs at least one occurrence."""
-        return self._ask(scope)
+        object.__setattr__(self, "holds", self._question())
 
     def _question(self) -> Callable[[Scope], bool]:
         """Return the cheapest way to ask this: most tests compare a path with plain text."""
         left, check, whole = self.left, self.check, self.check.whole
+        choices = plain_choices(check)
         if self.quantifier:
+            if isinstance(left, PathValue) and choices is not None:
+                return self._quantified_choice(left.path.leaves, *choices)
             return self._quantified
         if isinstance(left, PathValue):
             path = left.path
             if isinstance(check, Filled):
                 wanted = (check.word == "exists") != check.negated
                 return lambda scope: path.found(scope) == wanted
-            choices = plain_choices(check)
             if choices is not None:
                 texts, negated = choices
-                return lambda scope: (path.leaf(scope) in texts) != negated
+                leaf = path.leaf
+                return lambda scope: (leaf(scope) in texts) != negated
         holds = check.holds
         return lambda scope: holds(left.read(scope, whole=whole), scope)
+
+    def _quantified_choice(
+        self, leaves: Callable[[Scope], list[str]], texts: frozenset[str], negated: bool
+    ) -> Callable[[Scope], bool]:
+        """Ask every occurrence whether it is one of these texts (or none of them)."""
+        quantifier = self.quantifier
+
+        def holds(scope: Scope) -> bool:
+            found = leaves(scope)
+            if quantifier == "all":
+                wanted = texts.isdisjoint(found) if negated else texts.issuperset(found)
+                return bool(found) and wanted
+            present = not texts.issuperset(found) if negated else not texts.isdisjoint(found)
+            return present == (quantifier == "any")
+
+        return holds
 
     def _quantified(self, scope: Scope) -> bool:
         answers = [self.check.holds(text, scope) for text in self._texts(scope)]
@@ -88,7 +105,10 @@ class Both:
     parts: tuple["Part", ...]
 
     def holds(self, scope: Scope) -> bool:
-        return all(part.holds(scope) for part in self.parts)
+        for part in self.parts:  # a generator would cost as much as a test  # noqa: SIM110
+            if not part.holds(scope):
+                return False
+        return True
 
     def __str__(self) -> str:
         return " and ".join(_grouped(part) for part in self.parts)
@@ -101,7 +121,10 @@ class Either:
     parts: tuple["Part", ...]
 
     def holds(self, scope: Scope) -> bool:
-        return any(part.holds(scope) for part in self.parts)
+        for part in self.parts:  # noqa: SIM110
+            if part.holds(scope):
+                return True
+        return False
 
     def __str__(self) -> str:
         return " or ".join(_grouped(part) for part in self.parts)

@@ -128,7 +128,7 @@ class Delimiters:
                 raise NoEscapeCharacterError("a delimiter cannot be escaped in this message")
             return value
         if self.escape_code not in value:
-            return self._hide(value)
+            return self._special.sub(self._hidden, value)
         pieces: list[bytes] = []
         at = 0
         for match in self._sequence.finditer(value):

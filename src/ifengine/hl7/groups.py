@@ -6,7 +6,7 @@ so that messages with extra, missing or local segments still have them.
 Source: HL7 v2.9.1 chapters 3, 4, 6, 7, 10 (segment groups of ADT, ORM, OML, ORU, SIU).
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 
 def _set(text: str) -> frozenset[str]:
@@ -173,31 +173,29 @@ def orphans(names: Sequence[str], deleted: Collection[int]) -> list[int]:
 
     A comment that would slide to another segment is one, an OBX without its OBR is another.
     """
-    heads = [head for head in deleted if names[head] in _UNDER and names[head] != "ORC"]
-    if not heads and "NTE" not in names:
-        return []
-    found: list[int] = []
-    for position, name in enumerate(names):
-        if position in deleted:
-            continue
-        if name == "NTE":
-            if owner_of_comment(names, position) in deleted:
-                found.append(position)
-        elif any(
-            stands_under(name, names[head]) and _is_under(names, head, position) for head in heads
-        ):
-            found.append(position)
-    return found
+    found: set[int] = set()
+    for head in deleted:
+        name = names[head]
+        if name in _UNDER and name != "ORC":
+            found.update(_left_under(names, head, deleted))
+    if "NTE" in names:
+        for position, name in enumerate(names):
+            commented = name == "NTE" and position not in deleted
+            if commented and owner_of_comment(names, position) in deleted:
+                found.add(position)
+    return sorted(found)
 
 
-def _is_under(names: Sequence[str], head: int, position: int) -> bool:
-    if position <= head:
-        return False
-    ends = _ENDS.get(names[head], _OTHER_ENDS)
-    return not any(
-        names[between] == names[head] or names[between] in ends
-        for between in range(head + 1, position)
-    )
+def _left_under(names: Sequence[str], head: int, deleted: Collection[int]) -> Iterator[int]:
+    """Yield what stands under a segment and is not deleted with it; comments have their own rule."""
+    own = names[head]
+    under, ends = _UNDER[own], _ENDS.get(own, _OTHER_ENDS)
+    for position in range(head + 1, len(names)):
+        name = names[position]
+        if name in under and name != "NTE" and position not in deleted:
+            yield position
+        if name == own or name in ends:
+            return
 
 
 def place_for(names: Sequence[str], name: str) -> int:

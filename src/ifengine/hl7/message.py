@@ -7,7 +7,6 @@ message; fields, repetitions, components and subcomponents count from 1 as in th
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import cast
 
 from ifengine.errors import EngineError, FieldError
 from ifengine.hl7.charset import (
@@ -236,8 +235,21 @@ class Message:
         value = self._field(i, f)
         if not value:
             return 0
-        repetition = self.delimiters.repetition
-        return value.count(repetition) + 1 if repetition else 1
+        delimiters = self.delimiters
+        if delimiters.repetition_code in value:
+            return value.count(delimiters.repetition) + 1
+        return 1
+
+    def repetitions(self, name: str, f: int) -> list[tuple[int, int]]:
+        """Return segment position and number of every repetition of a field that is not empty."""
+        found: list[tuple[int, int]] = []
+        for i in self.indexes(name):
+            count = self.repetition_count(i, f)
+            if count == 1:
+                found.append((i, 1))
+            else:
+                found += [(i, r) for r in range(1, count + 1)]
+        return found
 
     def raw(
         self, i: int, f: int, r: int | None = None, c: int | None = None, s: int | None = None
@@ -247,7 +259,7 @@ class Message:
         ``None`` means the whole node at that level; where a lower level is given, the first.
         """
         value = self._node(i, f, r, c, s)
-        return from_internal(value, self._codec) if self._codec.wide else value
+        return from_internal(value, self._codec) if value and self._codec.wide else value
 
     def text(
         self, i: int, f: int, r: int | None = None, c: int | None = None, s: int | None = None
@@ -259,14 +271,14 @@ class Message:
         the character set does not have are lone surrogates: opaque, and the same when written.
         """
         fields = self._segments[i]
-        if type(fields) is bytes:
+        if isinstance(fields, bytes):
             fields = self._fields(i)
         if f <= 2 and (f < 1 or self._names[i] in NUMBERED_FROM_SEPARATOR):
             value = self._node(i, f, r, c, s)
         elif f >= len(fields):
             return ""
         else:
-            value = cast("bytes", fields[f])
+            value = fields[f]
             # ASCII letters and digits are no delimiters: there is nothing to take apart
             if (
                 value.isalnum()
@@ -295,7 +307,9 @@ class Message:
     def _field(self, i: int, f: int) -> bytes:
         if f < 1:
             raise ValueError("fields count from 1")
-        fields = self._fields(i)
+        fields = self._segments[i]
+        if isinstance(fields, bytes):
+            fields = self._fields(i)
         return fields[f] if f < len(fields) else b""
 
     def _node(self, i: int, f: int, r: int | None, c: int | None, s: int | None) -> bytes:
@@ -303,6 +317,8 @@ class Message:
         if f <= 2 and self._names[i] in NUMBERED_FROM_SEPARATOR:
             # MSH-1 and MSH-2 have no parts: what looks like delimiters there is their value
             return b"" if {r, c, s} - {None, 1} else value
+        if r is None and c is None and s is None:
+            return value
         return node_of(value, self.delimiters, r, c, s)
 
     def _has_parts(
@@ -336,16 +352,19 @@ class Message:
             FieldError: MSH-1 or MSH-2; a character the message's set does not have; a delimiter in
                 a message without escape character; a part in a message without its delimiter.
         """
-        if value.isalnum() and value.isascii():  # most values: no charset has them otherwise
-            self._put(i, f, r, c, s, value.encode("ascii"))
+        if value.isascii() and (value.isalnum() or not value):
+            encoded = value.encode()  # most values: no delimiter, and no charset has them otherwise
         else:
-            self._put(i, f, r, c, s, self._encode_value(i, f, r, c, s, value))
+            encoded = self._encode_value(i, f, r, c, s, value)
+        self._put(i, f, r, c, s, encoded)
 
     def _encode_value(
         self, i: int, f: int, r: int | None, c: int | None, s: int | None, value: str
     ) -> bytes:
+        codec = self._codec
         try:
-            encoded = self._codec.encode_value(value)
+            ascii_only = value.isascii() and not codec.wide
+            encoded = value.encode() if ascii_only else codec.encode_value(value)
         except UnicodeError:
             rule = "the character set of the message (MSH-18) lacks a character of this value"
             raise FieldError(self._place(i, f, r, c, s), rule, length=len(value)) from None
@@ -364,6 +383,9 @@ class Message:
             FieldError: as ``set_text``; also a byte that would end the segment or the frame, a
                 field separator, or a delimiter of the node's own level or a higher one.
         """
+        if value.isalnum() or not value:  # no delimiter, and the same in every character set
+            self._put(i, f, r, c, s, value)
+            return
         if breaks(value):
             raise FieldError(self._place(i, f, r, c, s), "holds a line end or framing byte")
         if self._codec.wide:
@@ -421,16 +443,18 @@ class Message:
         Raises:
             FieldError: MSH is among them.
         """
-        gone = frozenset(indexes)
+        gone = sorted(frozenset(indexes), reverse=True)
         if not gone:
             return
-        if any(self._names[i] == "MSH" for i in gone):
-            raise FieldError("MSH", "cannot be deleted")
-        kept = [i for i in range(len(self._names)) if i not in gone]
-        segments, names, tails = self._segments, self._names, self._tails
-        self._segments = [segments[i] for i in kept]
-        self._names = [names[i] for i in kept]
-        self._tails = None if tails is None else [tails[i] for i in kept]
+        segments, names, tails = self._segments.copy(), self._names.copy(), self._tails
+        tails = None if tails is None else tails.copy()
+        for i in gone:
+            if names[i] == "MSH":
+                raise FieldError("MSH", "cannot be deleted")
+            del segments[i], names[i]
+            if tails is not None:
+                del tails[i]
+        self._segments, self._names, self._tails = segments, names, tails
         self._touch()
 
     def _put(
@@ -438,18 +462,23 @@ class Message:
     ) -> None:
         if f <= 2:
             self._require_writable(i, f, r, c, s)
-        fields = self._fields(i)
-        old = fields[f] if f < len(fields) else b""
-        try:
-            new = with_node(old, self.delimiters, r, c, s, value)
-        except NoDelimiterError:
-            place = self._place(i, f, r, c, s)
-            raise FieldError(place, "MSH-2 names no delimiter for this part") from None
+        fields = self._segments[i]
+        if isinstance(fields, bytes):
+            fields = self._fields(i)
+        count = len(fields)
+        old = fields[f] if f < count else b""
+        new = value
+        if r is not None or c is not None or s is not None:
+            try:
+                new = with_node(old, self.delimiters, r, c, s, value)
+            except NoDelimiterError:
+                place = self._place(i, f, r, c, s)
+                raise FieldError(place, "MSH-2 names no delimiter for this part") from None
         if new == old:
             return
         fields = fields.copy()
-        if f >= len(fields):
-            fields += [b""] * (f + 1 - len(fields))
+        if f >= count:
+            fields += [b""] * (f + 1 - count)
         fields[f] = new
         self._segments[i] = fields
         if i == 0:

@@ -46,13 +46,19 @@ def node_of(
         return field
     # most parts are wanted where no delimiter of their level is: that question is a cheap one
     if delimiters.repetition_code in field:
-        field = part_of(field, delimiters.repetition, 1 if r is None else r)
+        if r is None or r == 1:
+            field = field.partition(delimiters.repetition)[0]
+        else:
+            field = part_of(field, delimiters.repetition, r)
     elif r is not None and r != 1:
         return _beyond(r)
     if c is None and s is None:
         return field
     if delimiters.component_code in field:
-        field = part_of(field, delimiters.component, 1 if c is None else c)
+        if c is None or c == 1:
+            field = field.partition(delimiters.component)[0]
+        else:
+            field = part_of(field, delimiters.component, c)
     elif c is not None and c != 1:
         return _beyond(c)
     if s is None:

@@ -49,6 +49,7 @@ class Where:
 
 
 Index = int | Which | Where | None
+_EVERY = (None, Which.ALL)
 
 
 def _index_text(index: Index) -> str:
@@ -99,6 +100,10 @@ class Within:
         return self._outer.table(name)
 
 
+# segment name, field, repetition, component, subcomponent
+Place = tuple[str, int, int | None, int | None, int | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Path:
     """A place in a message. ``field`` is None for a segment, ``segment`` is empty for ``.5``."""
@@ -110,24 +115,35 @@ class Path:
     repetition: Index
     component: int | None
     subcomponent: int | None
-    # Most paths are plain: a bare segment, and a repetition that is bare or a number. The
-    # repetition of what is read and of what is written is then known beforehand. _first_only: what
-    # is read is in the first such segment.
-    _plain: bool = field_(init=False, repr=False, compare=False)
+    # Most paths are plain: a bare segment, and a repetition that is bare or a number. Where such a
+    # one reads, writes or has its first leaf, and where a bare field has all its repetitions, is
+    # known beforehand, up to the position of the segment.
+    read_at: Place | None = field_(init=False, repr=False, compare=False)
+    write_at: Place | None = field_(init=False, repr=False, compare=False)
+    leaf_at: Place | None = field_(init=False, repr=False, compare=False)
+    every_at: Place | None = field_(init=False, repr=False, compare=False)
+    # what is read is in the first such segment
     _first_only: bool = field_(init=False, repr=False, compare=False)
     _read_repetition: int = field_(init=False, repr=False, compare=False)
-    _written_repetition: int | None = field_(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         number = self.repetition if type(self.repetition) is int else None
-        bare = self.is_bare and self.head.name != "Z*"
-        plain = bare and self.field is not None and (self.repetition is None or number is not None)
+        name, field, c, s = self.head.name, self.field, self.component, self.subcomponent
+        bare = self.is_bare and name != "Z*" and field is not None
+        plain = bare and (self.repetition is None or number is not None)
+        read = leaf = write = every = None
+        if plain and field is not None:
+            read = (name, field, number or 1, c, s)
+            leaf = (name, field, number or 1, c or 1, s or 1)
+            write = (name, field, number or (None if c is None else 1), c, s)
+            every = None if number else (name, field, None, c, s)
         set_once = object.__setattr__
-        set_once(self, "_plain", plain)
-        chosen = bare and self.field is not None and isinstance(self.repetition, Where)
-        set_once(self, "_first_only", plain or chosen)
+        set_once(self, "read_at", read)
+        set_once(self, "leaf_at", leaf)
+        set_once(self, "write_at", write)
+        set_once(self, "every_at", every)
+        set_once(self, "_first_only", plain or (bare and isinstance(self.repetition, Where)))
         set_once(self, "_read_repetition", number or 1)
-        set_once(self, "_written_repetition", number or (None if self.component is None else 1))
 
     @property
     def segment(self) -> str:
@@ -160,12 +176,11 @@ class Path:
             None when the segment or the field is absent or empty; ``""`` (two quotes) where the
             sender wrote null. A node without parts is unescaped, one with parts encoded.
         """
-        if self._plain and (scope is None or scope.segment is None):
-            i = _first_index(message, self.head.name)
-            if i < 0:
-                return None
-            r, c, s = self._read_repetition, self.component, self.subcomponent
-            return message.text(i, self.field, r, c, s) or None  # type: ignore[arg-type]
+        at = self.read_at
+        if at is not None and (scope is None or scope.segment is None):
+            name, f, r, c, s = at
+            i = message.first(name)
+            return None if i < 0 else message.text(i, f, r, c, s) or None
         node = self.first(message, scope)
         return None if node is None else message.text(*node) or None
 
@@ -180,7 +195,7 @@ class Path:
         for i in self.positions(message, scope):
             nodes = self._fields_of(message, scope, i, every=True)
             texts = [message.text(*node) for node in nodes]
-            found += texts or ([""] if self.repetition in (None, Which.ALL) else [])
+            found += texts or ([""] if self.repetition in _EVERY else [])
         return found
 
     def nodes(
@@ -192,12 +207,17 @@ class Path:
         is that of the first repetition. With ``every``, as the in-place verbs want it, bare means
         all that are there.
         """
-        if self._plain and not every and (scope is None or scope.segment is None):
-            i = _first_index(message, self.head.name)
-            r, c, s = self._written_repetition, self.component, self.subcomponent
-            return [] if i < 0 else [_ref(NodeRef, (i, self.field, r, c, s))]
-        if every and self._plain and self.repetition is None:
-            return self._all_repetitions(message, scope)
+        at = self.every_at if every else self.write_at
+        if at is not None and (every or scope is None or scope.segment is None):
+            name, f, r, c, s = at
+            if every:
+                return [
+                    _ref(NodeRef, (i, f, r, c, s))
+                    for i in self.positions(message, scope)
+                    for r in range(1, message.repetition_count(i, f) + 1)
+                ]
+            i = message.first(name)
+            return [] if i < 0 else [_ref(NodeRef, (i, f, r, c, s))]
         positions = self.positions(message, scope)
         if not every and self.head.index is None:
             positions = positions[:1]
@@ -206,29 +226,12 @@ class Path:
             found += self._fields_of(message, scope, i, every=every, write=not every)
         return found
 
-    def _all_repetitions(self, message: Message, scope: Scope | None) -> list[NodeRef]:
-        f, c, s = self.field or 1, self.component, self.subcomponent
-        if scope is None or scope.segment is None:
-            names = message.names()
-            count = names.count(self.head.name)
-            if count == 0:
-                return []
-            if count == 1:
-                i = names.index(self.head.name)
-                repetitions = message.repetition_count(i, f)
-                return [_ref(NodeRef, (i, f, r, c, s)) for r in range(1, repetitions + 1)]
-        return [
-            _ref(NodeRef, (i, f, r, c, s))
-            for i in self.positions(message, scope)
-            for r in range(1, message.repetition_count(i, f) + 1)
-        ]
-
     def positions(self, message: Message, scope: Scope | None = None) -> list[int]:
         """Return the positions of the segments that are meant; a bare name means all of them."""
         if self.parent is None and self.head.index is None and self.head.name != "Z*":
             current = None if scope is None else scope.segment
             if current is None:
-                return _indexes(message, self.head.name)
+                return message.indexes(self.head.name)
             return groups.seen_from(message.names(), current, self.head.name)
         names = message.names()
         if self.parent is None:
@@ -250,15 +253,14 @@ class Path:
         if field is None:
             return None
         if self._first_only and (scope is None or scope.segment is None):
-            i = _first_index(message, self.head.name)
-            r = (
-                self._read_repetition
-                if i < 0 or self._plain
-                else self._first_where(message, scope, i)
-            )
-            return (
-                None if i < 0 or not r else NodeRef(i, field, r, self.component, self.subcomponent)
-            )
+            i = message.first(self.head.name)
+            if i < 0:
+                return None
+            r = self._first_where(message, scope, i) if self.read_at is None else None
+            if r == 0:
+                return None
+            parts = (r or self._read_repetition, self.component, self.subcomponent)
+            return _ref(NodeRef, (i, field, *parts))
         if self.repetition is None or type(self.repetition) is int:
             positions = self.positions(message, scope)
             if not positions:
@@ -321,21 +323,29 @@ class Path:
     def leaf(self, scope: Scope) -> str:
         """Return the first leaf of the first node: what a composite field is compared by."""
         message = scope.message
-        if self._plain and scope.segment is None:
-            i = _first_index(message, self.head.name)
-            if i < 0:
-                return ""
-            r, c, s = self._read_repetition, self.component, self.subcomponent
-            return _leaf(message, i, self.field, r, c, s)  # type: ignore[arg-type]
+        at = self.leaf_at
+        if at is not None and scope.segment is None:
+            name, f, r, c, s = at
+            i = message.first(name)
+            return "" if i < 0 else message.text(i, f, r, c, s)
         if not self.head.name and type(scope) is Within and scope.node is not None:
-            return _leaf(message, *scope.node, self.component, self.subcomponent)
+            i, f, r = scope.node
+            return message.text(i, f, r, self.component or 1, self.subcomponent or 1)
         node = self.first(message, scope)
         return "" if node is None else _leaf(message, *node)
 
     def leaves(self, scope: Scope) -> list[str]:
         """Return the first leaf of every occurrence, empty ones included."""
         message = scope.message
-        return [_leaf(message, *node) for node in self._occurrences(scope)]
+        f = self.field
+        if f is None or self.repetition not in _EVERY:
+            return [_leaf(message, *node) for node in self._occurrences(scope)]
+        c, s = self.component or 1, self.subcomponent or 1
+        return [
+            message.text(i, f, r, c, s)
+            for i in self.positions(message, scope)
+            for r in range(1, (message.repetition_count(i, f) or 1) + 1)
+        ]
 
     def encoded(self, scope: Scope) -> str:
         """Return the first node, its structure written with the usual delimiters."""
@@ -362,7 +372,7 @@ class Path:
         found: list[NodeRef] = []
         for i in self.positions(message, scope):
             nodes = list(self._fields_of(message, scope, i, every=True))
-            if not nodes and self.repetition in (None, Which.ALL):
+            if not nodes and self.repetition in _EVERY:
                 nodes = [NodeRef(i, self.field, 1, self.component, self.subcomponent)]
             found += nodes
         return found
@@ -377,26 +387,9 @@ def holds_something(message: Message, node: NodeRef) -> bool:
     return bool(raw.strip(given.component + given.repetition + given.subcomponent))
 
 
-def _first_index(message: Message, name: str) -> int:
-    names = message.names()
-    return names.index(name) if name in names else -1
-
-
-def _indexes(message: Message, name: str) -> list[int]:
-    names = message.names()
-    count = names.count(name)
-    if count < 2:
-        return [names.index(name)] if count else []
-    return [position for position, found in enumerate(names) if found == name]
-
-
 def _leaf(message: Message, i: int, f: int, r: int | None, c: int | None, s: int | None) -> str:
     """Return the first leaf of a node."""
-    text = message.text(i, f, r, c, s)
-    if s is not None or text.isalnum():
-        return text
-    # what looks like parts may be unescaped text: only the message can tell
-    return message.text(i, f, r, c or 1, 1)
+    return message.text(i, f, r, c or 1, s or 1)
 
 
 def _with_usual_delimiters(message: Message, node: NodeRef) -> str:

@@ -177,15 +177,17 @@ class CompiledStep:
             if self.when is not None and not self.when.holds(scope):
                 return False
             self.action(scope)
-        except ReasonError as error:
-            raise StepFailedError(error.reason, self.label, self.line) from None
-        except FieldError as error:
-            raise StepFailedError(Reason(str(error), str(error)), self.label, self.line) from None
-        except DroppedError as error:
-            if error.step:
-                raise
-            raise DroppedError(error.reason, self.label, self.line) from None
+        except (ReasonError, FieldError, DroppedError) as error:
+            raise self.ended(error) from None
         return True
+
+    def ended(self, error: ReasonError | FieldError | DroppedError) -> EngineError:
+        """Return why this step ended the message, with its number and its line."""
+        if isinstance(error, DroppedError):
+            return error if error.step else DroppedError(error.reason, self.label, self.line)
+        if isinstance(error, ReasonError):
+            return StepFailedError(error.reason, self.label, self.line)
+        return StepFailedError(Reason(str(error), str(error)), self.label, self.line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +213,13 @@ class Steps:
             for step in self.steps:
                 trace.run(step, scope)
             return
-        for step in self.steps:
-            step.run(scope)
+        for step in self.steps:  # as step.run does, without the call
+            try:
+                when = step.when
+                if when is None or when.holds(scope):
+                    step.action(scope)
+            except (ReasonError, FieldError, DroppedError) as error:
+                raise step.ended(error) from None
 
     def listing(self) -> list[tuple[str, str, int]]:
         """Return number, verb and line of every step, nested ones after their parent."""

@@ -4,7 +4,6 @@ import hashlib
 import re
 from collections.abc import Callable
 
-from ifengine.hl7.message import NULL
 from ifengine.hl7.times import check_format, format_time, parse_time
 from ifengine.transforms.base import ReasonError, StepScope
 
@@ -118,8 +117,3 @@ FILTERS: dict[str, tuple[int, Callable[..., Filter]]] = {
 }
 # the only one that has something to say about nothing
 ON_EMPTY = frozenset({"default"})
-
-
-def leaves_alone(text: str) -> bool:
-    """Whether a value verb or filter has nothing to do (safety-rules.md 20)."""
-    return not text or text == NULL

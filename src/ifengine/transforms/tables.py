@@ -52,7 +52,7 @@ class Table:
         """Return the results of the row for these keys, None where there is none."""
         key = tuple(keys)
         found = self.rows.get(key)
-        if found is not None:
+        if found is not None or not self._open_rows:
             return found
         for pattern, result in self._open_rows:
             if all(wanted in (ANY, given) for wanted, given in zip(pattern, key, strict=True)):

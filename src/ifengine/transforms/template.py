@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from ifengine.clock import as_datetime
 from ifengine.errors import NotationError
 from ifengine.hl7.condition import message_type
+from ifengine.hl7.message import NULL
 from ifengine.hl7.path import Path, parse_path
 from ifengine.hl7.times import now_text
 from ifengine.transforms.base import StepScope
-from ifengine.transforms.filters import FILTERS, ON_EMPTY, Filter, leaves_alone
+from ifengine.transforms.filters import FILTERS, ON_EMPTY, Filter
 
 _NAME = re.compile(r"[a-z_][a-z0-9_-]*")
 _PATH_LIKE = re.compile(r"[A-Za-z][A-Za-z0-9]{2}(?=[-.\[(/^]|$)")
@@ -39,7 +40,7 @@ class Placeholder:
         else:
             text = self._named(source, scope)
         for name, apply in self.filters:
-            if not leaves_alone(text) or (not text and name in ON_EMPTY):
+            if text != NULL and (text or name in ON_EMPTY):  # safety-rules.md 20
                 text = apply(text, scope)
         return text
 
@@ -76,7 +77,8 @@ class Template:
         if len(parts) == 1:
             part = parts[0]
             return part if type(part) is str else part.render(scope)  # type: ignore[union-attr]
-        return "".join(part if isinstance(part, str) else part.render(scope) for part in parts)
+        texts = [part if isinstance(part, str) else part.render(scope) for part in parts]
+        return "".join(texts)
 
     def paths(self) -> tuple[Path, ...]:
         """Return every path that is read."""

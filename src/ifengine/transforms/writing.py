@@ -8,6 +8,25 @@ from ifengine.hl7.path import NodeRef, Path, Where, Which
 from ifengine.transforms.base import Action, ReasonError, StepScope
 
 
+def write_text(scope: StepScope, path: Path, text: str, *, create: bool = False) -> None:
+    """Write text to the nodes of a path.
+
+    Raises:
+        ReasonError: the segment is not there and may not be made.
+        FieldError: the text cannot stand there (``Message.set_text``).
+    """
+    message = scope.message
+    at = path.write_at
+    if at is not None and scope.segment is None:
+        name, f, r, c, s = at
+        i = message.first(name)
+        if i >= 0:
+            message.set_text(i, f, r, c, s, text)
+            return
+    for node in targets(scope, path, create=create):
+        message.set_text(*node, text)
+
+
 def targets(scope: StepScope, path: Path, *, create: bool = False) -> list[NodeRef]:
     """Return the nodes a write goes to.
 
@@ -48,9 +67,8 @@ def emptied(scope: StepScope, path: Path) -> list[NodeRef]:
     """Return the nodes that ``clear`` and ``null`` mean: every occurrence, whole fields as one."""
     message = scope.message
     if path.component is None and path.repetition in (None, Which.ALL):
-        return [
-            NodeRef(i, path.field or 1, None, None, None) for i in path.positions(message, scope)
-        ]
+        field = path.field or 1
+        return [NodeRef(i, field, None, None, None) for i in path.positions(message, scope)]
     return path.nodes(message, scope, every=True)
 
 
@@ -84,17 +102,17 @@ def change_in_place(paths: list[Path], change: Callable[[str], str]) -> Action:
         message = scope.message
         component, repetition, subcomponent = signs_of(message)
         for path in paths:
-            for node in path.nodes(message, scope, every=True):
-                text = message.text(*node)
+            for i, f, r, c, s in path.nodes(message, scope, every=True):
+                text = message.text(i, f, r, c, s)
                 if not text or text == NULL:
                     continue
                 if component in text or subcomponent in text or repetition in text:
                     # parts, or only text that looks so: ask for each leaf
-                    _change_leaves(message, node, change)
+                    _change_leaves(message, NodeRef(i, f, r, c, s), change)
                     continue
                 changed = change(text)
                 if changed != text:
-                    message.set_text(*node, changed)
+                    message.set_text(i, f, r, c, s, changed)
 
     return act
 

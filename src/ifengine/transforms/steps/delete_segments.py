@@ -50,8 +50,9 @@ def delete(scope: StepScope, gone: Collection[int]) -> None:
     Raises:
         ReasonError: one would.
     """
+    gone = frozenset(gone)
     names = scope.message.names()
-    left = groups.orphans(names, frozenset(gone))
+    left = groups.orphans(names, gone)
     if left:
         name = names[left[0]]
         raise ReasonError(f"{len(left)} {name} would stay without the segment it belongs to")

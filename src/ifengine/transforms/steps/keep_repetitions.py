@@ -30,6 +30,7 @@ def build(value: Node, context: Context) -> Built | None:
         return None
     field = path.field or 1
     needed = (path.segment, field) in _NEEDED
+    holds = where.part.holds
 
     def act(scope: StepScope) -> None:
         message = scope.message
@@ -41,7 +42,7 @@ def build(value: Node, context: Context) -> Built | None:
             kept: list[int] = []
             for r in range(1, count + 1):
                 within.node = (i, field, r)
-                if where.holds(within):
+                if holds(within):
                     kept.append(r)
             if len(kept) == count:
                 continue

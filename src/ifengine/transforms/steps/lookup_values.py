@@ -9,7 +9,7 @@ from ifengine.transforms.reading import Built, Context
 from ifengine.transforms.source import Entries, Node, Text
 from ifengine.transforms.tables import Table
 from ifengine.transforms.template import Template
-from ifengine.transforms.writing import targets
+from ifengine.transforms.writing import targets, write_text
 
 _EXAMPLE = "lookup: {table: ward, from: PV1-3.1, missing: dead_letter}"
 _OPTIONAL = ("from", "keys", "to", "column", "missing", "empty", "null")
@@ -36,7 +36,7 @@ class _Lookup:
             return None if self.empty is None else self.empty.render(scope)
         if NULL in values:
             return None if self.null is None else self.null.render(scope)
-        found = scope.table(self.table).lookup(values)
+        found = scope.tables[self.table].lookup(values)
         if found is not None:
             return found[self.column]
         if self.missing is not None:
@@ -82,7 +82,9 @@ def _in_place(path: Path, lookup: _Lookup) -> Action:
     def act(scope: StepScope) -> None:
         message = scope.message
         for node in path.nodes(message, scope, every=True) or _empty_nodes(scope, path, lookup):
-            leaf, value = node, message.text(*node)
+            leaf = node
+            i, f, r, c, s = node
+            value = message.text(i, f, r, c, s)
             if not value.isalnum():
                 # parts, or text that looks so: the message can tell
                 leaf = _first_leaf(message, node)
@@ -116,9 +118,7 @@ def _elsewhere(reads: list[Path], target: Path, lookup: _Lookup) -> Action:
         text = lookup.answer(scope, values)
         if text is None:
             return
-        message = scope.message
-        for node in targets(scope, target):
-            message.set_text(*node, text)
+        write_text(scope, target, text)
 
     return act
 

@@ -5,7 +5,7 @@ from ifengine.transforms.base import StepScope, Uses
 from ifengine.transforms.reading import Built, Context
 from ifengine.transforms.source import Node
 from ifengine.transforms.template import Template
-from ifengine.transforms.writing import targets
+from ifengine.transforms.writing import write_text
 
 
 def build(value: Node, context: Context) -> Built | None:
@@ -18,11 +18,8 @@ def build(value: Node, context: Context) -> Built | None:
             writes.append((path, template))
 
     def act(scope: StepScope) -> None:
-        message = scope.message
         for path, template in writes:
-            text = template.render(scope)
-            for node in targets(scope, path, create=create):
-                message.set_text(*node, text)
+            write_text(scope, path, template.render(scope), create=create)
 
     return Built(act, uses_of(writes))
 
