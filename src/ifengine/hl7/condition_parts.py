@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from ifengine.hl7.condition_checks import Check, Filled, plain_choices
 from ifengine.hl7.condition_values import Operand, PathValue, Scope
+from ifengine.hl7.message import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,20 @@ class Either:
 
 
 Part = Test | Not | Both | Either
+
+
+def repetition_question(part: Part) -> Callable[[Message, int, int, int], bool] | None:
+    """Return a test such as ``.5 = MR``, asked of segment position, field and repetition.
+
+    None where it needs more of a scope than that.
+    """
+    if not isinstance(part, Test) or part.quantifier or not isinstance(part.left, PathValue):
+        return None
+    place, choices = part.left.path.part_of_repetition, plain_choices(part.check)
+    if place is None or choices is None:
+        return None
+    (c, s), (texts, negated) = place, choices
+    return lambda message, i, f, r: (message.text(i, f, r, c, s) in texts) != negated
 
 
 def _grouped(part: Part) -> str:

@@ -56,6 +56,11 @@ class Readable(Protocol):
         """The field number; None for a segment."""
         ...
 
+    @property
+    def part_of_repetition(self) -> tuple[int, int] | None:
+        """Component and subcomponent of the leaf for ``.5``; None for a path with a segment."""
+        ...
+
     def leaf(self, scope: Scope) -> str:
         """Return the first leaf of the first node: what a composite is compared by."""
         ...

@@ -1,6 +1,7 @@
 """From bytes to segments: CR, LF and CRLF, blank lines, and lines that are no segment."""
 
 import re
+from functools import lru_cache
 from typing import NamedTuple, cast
 
 from ifengine.hl7.delimiters import BREAKING_BYTES
@@ -36,6 +37,7 @@ def count_line_ends(content: bytes) -> LineEnds:
     return LineEnds(content.count(b"\r") - both, line_feeds - both, both)
 
 
+@lru_cache(maxsize=512)  # the names that steps insert
 def is_segment_name(name: str) -> bool:
     """Whether this is a capital letter and two capitals or digits."""
     return _SEGMENT_NAME.fullmatch(name.encode("ascii", "replace")) is not None
@@ -79,6 +81,19 @@ def join_fields(fields: list[bytes], separator: bytes) -> bytes:
     if len(fields) > 1 and fields[1] == separator:
         return separator.join([fields[0], *fields[2:]])
     return separator.join(fields)
+
+
+def join_segments(segments: list[bytes | list[bytes]], separator: bytes) -> list[bytes]:
+    """Return the segments as lines, without their ends."""
+    lines: list[bytes] = []
+    for segment in segments:
+        if isinstance(segment, bytes):
+            lines.append(segment)
+        elif len(segment) > 1 and segment[1] != separator:
+            lines.append(separator.join(segment))
+        else:
+            lines.append(join_fields(segment, separator))
+    return lines
 
 
 def _split_carefully(content: bytes, separator: bytes, known: dict[bytes, str]) -> Segments:

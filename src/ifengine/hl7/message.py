@@ -34,6 +34,7 @@ from ifengine.hl7.lines import (
     count_line_ends,
     is_segment_name,
     join_fields,
+    join_segments,
     split_fields,
     split_segments,
 )
@@ -182,11 +183,7 @@ class Message:
         mark and what is carried behind a segment as they came. Blank lines are left out.
         """
         if self._encoded is None:
-            separator = self._separator
-            lines = [
-                line if type(line) is bytes else join_fields(line, separator)  # type: ignore[arg-type]
-                for line in self._segments
-            ]
+            lines = join_segments(self._segments, self._separator)
             if self._tails is not None:
                 lines = [line + tail for line, tail in zip(lines, self._tails, strict=True)]
             lines.append(b"")
@@ -242,14 +239,15 @@ class Message:
 
     def repetitions(self, name: str, f: int) -> list[tuple[int, int]]:
         """Return segment position and number of every repetition of a field that is not empty."""
-        found: list[tuple[int, int]] = []
-        for i in self.indexes(name):
-            count = self.repetition_count(i, f)
-            if count == 1:
-                found.append((i, 1))
-            else:
-                found += [(i, r) for r in range(1, count + 1)]
-        return found
+        names = self._names
+        if f > 2 and names.count(name) == 1:
+            i = names.index(name)
+            value = self._field(i, f)
+            if self.delimiters.repetition_code not in value:
+                return [(i, 1)] if value else []
+        return [
+            (i, r) for i in self.indexes(name) for r in range(1, self.repetition_count(i, f) + 1)
+        ]
 
     def raw(
         self, i: int, f: int, r: int | None = None, c: int | None = None, s: int | None = None
@@ -258,8 +256,18 @@ class Message:
 
         ``None`` means the whole node at that level; where a lower level is given, the first.
         """
-        value = self._node(i, f, r, c, s)
-        return from_internal(value, self._codec) if value and self._codec.wide else value
+        if f <= 2:
+            value = self._node(i, f, r, c, s)
+        else:
+            fields = self._segments[i]
+            if isinstance(fields, bytes):
+                fields = self._fields(i)
+            if f >= len(fields):
+                return b""
+            value = fields[f]
+            if r is not None or c is not None or s is not None:
+                value = node_of(value, self.delimiters, r, c, s)
+        return from_internal(value, self._codec) if self._codec.wide else value
 
     def text(
         self, i: int, f: int, r: int | None = None, c: int | None = None, s: int | None = None
@@ -431,7 +439,8 @@ class Message:
         if not 1 <= at <= len(self._names):
             raise FieldError(name, "cannot stand before MSH or beyond the end")
         self._segments.insert(at, [name.encode("ascii")])
-        self._names = [*self._names[:at], name, *self._names[at:]]
+        names = self._names = self._names.copy()
+        names.insert(at, name)
         if self._tails is not None:
             self._tails = [*self._tails[:at], b"", *self._tails[at:]]
         self._touch()

@@ -3,14 +3,14 @@
 Source: channel-language.md "Notation", "Reading and writing".
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from dataclasses import field as field_
 from enum import Enum
 from typing import NamedTuple
 
 from ifengine.hl7 import groups
-from ifengine.hl7.condition_parts import Part
+from ifengine.hl7.condition_parts import Part, repetition_question
 from ifengine.hl7.condition_values import Contains, Scope
 from ifengine.hl7.message import Message
 
@@ -43,6 +43,32 @@ class Where:
     """``(where …)``: the ones for which it holds."""
 
     condition: Part
+    # of segment position, field and repetition
+    _ask: Callable[[Message, int, int, int], bool] | None = field_(
+        init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_ask", repetition_question(self.condition))
+
+    def _asked_within(self, scope: Scope | None) -> Callable[[Message, int, int, int], bool]:
+        def ask(message: Message, i: int, f: int, r: int) -> bool:
+            return self.condition.holds(Within(message, scope, i, (i, f, r)))
+
+        return ask
+
+    def chosen(
+        self, message: Message, scope: Scope | None, i: int, f: int, *, most: int | None = None
+    ) -> list[int]:
+        """Return the repetitions of a field for which it holds, ``most`` of them."""
+        found: list[int] = []
+        ask = self._ask or self._asked_within(scope)
+        for r in range(1, message.repetition_count(i, f) + 1):
+            if ask(message, i, f, r):
+                found.append(r)
+                if len(found) == most:
+                    break
+        return found
 
     def __str__(self) -> str:
         return f"(where {self.condition})"
@@ -154,6 +180,11 @@ class Path:
     def is_relative(self) -> bool:
         """Whether this is ``.5``, a part of the repetition that is looked at."""
         return not self.head.name
+
+    @property
+    def part_of_repetition(self) -> tuple[int, int] | None:
+        """Component and subcomponent of the leaf for ``.5``; None for a path with a segment."""
+        return (self.component or 1, self.subcomponent or 1) if self.is_relative else None
 
     @property
     def is_bare(self) -> bool:
@@ -276,15 +307,11 @@ class Path:
 
     def _first_where(self, message: Message, scope: Scope | None, i: int) -> int:
         """Return the first repetition for which the condition holds, 0 where there is none."""
-        field, index = self.field or 1, self.repetition
-        count = message.repetition_count(i, field)
-        if count and isinstance(index, Where):
-            within = Within(message, scope, i, None)
-            for r in range(1, count + 1):
-                within.node = (i, field, r)
-                if index.condition.holds(within):
-                    return r
-        return 0
+        index = self.repetition
+        if not isinstance(index, Where):
+            return 0
+        found = index.chosen(message, scope, i, self.field or 1, most=1)
+        return found[0] if found else 0
 
     def _relative(self, scope: Scope | None) -> NodeRef | None:
         if not isinstance(scope, Within) or scope.node is None:
@@ -307,16 +334,17 @@ class Path:
             if write or index <= message.repetition_count(i, field):
                 yield NodeRef(i, field, index, *parts)
             return
+        if isinstance(index, Where):
+            for r in index.chosen(message, scope, i, field):
+                yield NodeRef(i, field, r, *parts)
+            return
         count = message.repetition_count(i, field)
         if index is Which.LAST:
             if write or count:
                 yield NodeRef(i, field, max(count, 1), *parts)
             return
         for r in range(1, count + 1):
-            if not isinstance(index, Where) or index.condition.holds(
-                Within(message, scope, i, (i, field, r))
-            ):
-                yield NodeRef(i, field, r, *parts)
+            yield NodeRef(i, field, r, *parts)
 
     # --- as a value of a condition ----------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """How values get into a message: where a write goes, and how in-place verbs reach every leaf."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from ifengine.hl7 import groups
 from ifengine.hl7.message import NULL, Message
@@ -102,7 +102,7 @@ def change_in_place(paths: list[Path], change: Callable[[str], str]) -> Action:
         message = scope.message
         component, repetition, subcomponent = signs_of(message)
         for path in paths:
-            for i, f, r, c, s in path.nodes(message, scope, every=True):
+            for i, f, r, c, s in filled(scope, path):
                 text = message.text(i, f, r, c, s)
                 if not text or text == NULL:
                     continue
@@ -115,6 +115,17 @@ def change_in_place(paths: list[Path], change: Callable[[str], str]) -> Action:
                     message.set_text(i, f, r, c, s, changed)
 
     return act
+
+
+def filled(
+    scope: StepScope, path: Path
+) -> Sequence[tuple[int, int, int | None, int | None, int | None]]:
+    """Return every node of a path as in-place verbs want it, in fields that are not empty."""
+    at = path.every_at
+    if at is None or scope.segment is not None:
+        return path.nodes(scope.message, scope, every=True)
+    name, f, _, c, s = at
+    return [(i, f, r, c, s) for i, r in scope.message.repetitions(name, f)]
 
 
 def signs_of(message: Message) -> tuple[str, str, str]:

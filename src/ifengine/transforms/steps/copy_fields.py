@@ -69,10 +69,11 @@ def copy_node(scope: StepScope, source: Path, target: Path, *, create: bool = Fa
         node = node._replace(repetition=None)
     raw = message.raw(*node)
     given = message.delimiters
-    if not raw.strip(given.component + given.repetition + given.subcomponent):
+    plain = raw.isalnum()
+    if not plain and not raw.strip(given.component + given.repetition + given.subcomponent):
         return False
     for into in targets(scope, target, create=create):
-        if not raw.isalnum() and not _fits(raw, into, given):
+        if not plain and not _fits(raw, into, given):
             raise ReasonError(f"{source.text} has parts that do not fit into {target.text}")
         message.set_raw(*into, raw)
     return True

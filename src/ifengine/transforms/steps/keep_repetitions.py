@@ -1,6 +1,6 @@
 """``keep_repetitions``: keep the repetitions of a field for which a condition holds."""
 
-from ifengine.hl7.path import Within
+from ifengine.hl7.path import Where
 from ifengine.transforms.base import ReasonError, StepScope, Uses
 from ifengine.transforms.reading import Built, Context
 from ifengine.transforms.source import Node
@@ -30,7 +30,7 @@ def build(value: Node, context: Context) -> Built | None:
         return None
     field = path.field or 1
     needed = (path.segment, field) in _NEEDED
-    holds = where.part.holds
+    wanted = Where(where.part)
 
     def act(scope: StepScope) -> None:
         message = scope.message
@@ -38,12 +38,7 @@ def build(value: Node, context: Context) -> Built | None:
             count = message.repetition_count(i, field)
             if count == 0 or (count == 1 and message.raw(i, field) == _NULL):
                 continue
-            within = Within(message, scope, i, None)
-            kept: list[int] = []
-            for r in range(1, count + 1):
-                within.node = (i, field, r)
-                if holds(within):
-                    kept.append(r)
+            kept = wanted.chosen(message, scope, i, field)
             if len(kept) == count:
                 continue
             if needed and not kept:

@@ -9,7 +9,7 @@ from ifengine.transforms.reading import Built, Context
 from ifengine.transforms.source import Entries, Node, Text
 from ifengine.transforms.tables import Table
 from ifengine.transforms.template import Template
-from ifengine.transforms.writing import targets, write_text
+from ifengine.transforms.writing import filled, targets, write_text
 
 _EXAMPLE = "lookup: {table: ward, from: PV1-3.1, missing: dead_letter}"
 _OPTIONAL = ("from", "keys", "to", "column", "missing", "empty", "null")
@@ -81,17 +81,15 @@ def _in_place(path: Path, lookup: _Lookup) -> Action:
 
     def act(scope: StepScope) -> None:
         message = scope.message
-        for node in path.nodes(message, scope, every=True) or _empty_nodes(scope, path, lookup):
-            leaf = node
-            i, f, r, c, s = node
+        for i, f, r, c, s in filled(scope, path) or _empty_nodes(scope, path, lookup):
             value = message.text(i, f, r, c, s)
             if not value.isalnum():
                 # parts, or text that looks so: the message can tell
-                leaf = _first_leaf(message, node)
-                value = message.text(*leaf)
+                i, f, r, c, s = _first_leaf(message, NodeRef(i, f, r, c, s))
+                value = message.text(i, f, r, c, s)
             text = lookup.answer(scope, (value,))
             if text is not None and text != value:
-                message.set_text(*leaf, text)
+                message.set_text(i, f, r, c, s, text)
 
     return act
 

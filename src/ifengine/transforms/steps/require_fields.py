@@ -29,7 +29,7 @@ def build(value: Node, context: Context) -> Built | None:
         for path, template in wanted:
             node = path.first(message, scope)
             raw = b"" if node is None else message.raw(*node)
-            if raw == _NULL or not raw.strip(structure):
+            if not raw.isalnum() and (raw == _NULL or not raw.strip(structure)):
                 raise ReasonError(template.text, template.render(scope))
 
     uses = uses_of(wanted)
