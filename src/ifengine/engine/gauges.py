@@ -21,6 +21,7 @@ class Gauges:
         self._parts = parts
         self._built = built
         self._watch = watch
+        self._shown: set[tuple[str, str]] = set()
         self._counted: dict[tuple[str, str, str], int] = {}
         metrics = parts.metrics
         metrics.disk_reserve_bytes.set(self._site.reserve_bytes)
@@ -77,6 +78,9 @@ class Gauges:
         for outbox in self._built.outboxes.values():
             for destination in outbox.destinations.values():
                 labels = (destination.channel, destination.name)
+                if destination.is_quiet and labels not in self._shown:
+                    continue
+                self._shown.add(labels)
                 metrics.queue_messages.labels(*labels).set(destination.waiting)
                 oldest = outbox.oldest_us(destination) if destination.waiting else 0
                 metrics.queue_oldest_timestamp_seconds.labels(*labels).set(oldest / MICROSECONDS)

@@ -88,7 +88,7 @@ class EngineRuntime:
         found = []
         for outbox in self._built.outboxes.values():
             for destination in outbox.destinations.values():
-                if destination.channel_number == channel:
+                if destination.channel_number == channel and not destination.is_quiet:
                     found.append(
                         OutboxStatus(
                             channel=destination.channel,

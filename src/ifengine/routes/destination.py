@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ifengine.routes.channel import UNMATCHED
 from ifengine.routes.lanes import EntryState
 from ifengine.routes.parts import Parts
 from ifengine.routes.retry import Policy
@@ -24,6 +25,11 @@ class Destination:
     dead: int = 0
     held: int = 0
     dead_by_reason: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is here and nothing need be: the place for what nobody accepts, empty."""
+        return self.name == UNMATCHED and not (self.waiting or self.dead)
 
     def count(self, state: EntryState, by: int, label: str = "steps") -> None:
         """Count deliveries that enter or leave in a state; ``label`` is a dead letter's reason."""
