@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from engine.support import Receiver, Running, Site, ack, adt, control_id, running, sender, until
+from ifengine.errors import StorageFailedError
 
 QUICK = "retry: {first: 20ms, factor: 1, max: 20ms, jitter: 0, refused: 2, in_doubt: never}"
 RULES = QUICK + "\nack_timeout: 120ms"
@@ -50,6 +51,12 @@ async def send_all(site: Site, messages: list[tuple[str, str]]) -> None:
     async with sender(site) as his:
         for control, patient in messages:
             assert await his.send(adt(control, patient=patient)) == "AA"
+
+
+async def crash(engine: Running) -> None:
+    """End as a power cut would: not even what the end itself would write reaches the disk."""
+    engine.engine.watch._parts.group.error = StorageFailedError("the power is gone")
+    await engine.kill()
 
 
 FINAL = {"sent", "dead_letter", "held"}
@@ -93,7 +100,7 @@ async def test_any_history_leaves_every_acknowledged_message_in_one_state_and_in
             if at < 2:
                 await until(lambda: len(receivers["lab"].received) > at * 15 + lot.randrange(10))  # noqa: B023
                 if lot.random() < 0.6:
-                    await engine.kill()
+                    await crash(engine)
                 else:
                     assert await engine.stop() == 0
                 continue
@@ -151,6 +158,29 @@ async def all_sent(engine: Running, count: int) -> bool:
     return len(states) == count and all(set(s.values()) == {"sent"} for s in states.values())
 
 
+async def test_what_may_have_left_before_a_crash_is_marked_and_nothing_else(
+    site: Site, lab: Receiver
+) -> None:
+    site.options["lab"] = "settle: strict\nretry: {first: 50ms, max: 50ms, jitter: 0}"
+    lab.answer = lambda content: None
+    async with running(site) as engine, sender(site) as his:
+        for control in ("M1", "M2", "M3"):
+            assert await his.send(adt(control)) == "AA"
+        await until(lambda: lab.ids == ["M1"])
+        await crash(engine)
+    lab.answer = ack
+    async with running(site) as engine:
+        await until(lambda: lab.ids == ["M1", "M1", "M2", "M3"])
+        await until(lambda: settled(engine, 3))
+        rows = await engine.ask("messages.list")
+        marked = {r["control_id"]: r["destinations"][0]["possible_duplicate"] for r in rows}
+        assert marked == {"M1": True, "M2": False, "M3": False}
+
+
+async def settled(engine: Running, count: int) -> bool:
+    return list((await engine.states()).values()) == [{"lab": "sent"}] * count
+
+
 async def test_a_stop_names_who_is_late_and_the_next_start_marks_what_may_have_arrived(
     site: Site, lab: Receiver, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,14 +201,10 @@ async def test_a_stop_names_who_is_late_and_the_next_start_marks_what_may_have_a
         lab.answer = ack
         await lab.start()
         await until(lambda: lab.ids == ["M1", "M1", "M2"])
-        await until(lambda: both_sent(engine))
+        await until(lambda: settled(engine, 2))
         rows = await engine.ask("messages.list")
         marked = {r["control_id"]: r["destinations"][0]["possible_duplicate"] for r in rows}
         assert marked == {"M1": True, "M2": False}  # the second never left before
-
-
-async def both_sent(engine: Running) -> bool:
-    return list((await engine.states()).values()) == [{"lab": "sent"}] * 2
 
 
 async def test_a_stop_waits_for_an_answer_that_is_on_its_way(site: Site, lab: Receiver) -> None:

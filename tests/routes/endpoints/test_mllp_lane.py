@@ -110,6 +110,23 @@ async def test_an_answer_that_is_none_leaves_the_message_in_doubt(
         assert peer.confirmed == ["M1"]
 
 
+async def test_an_answer_to_a_message_never_sent_here_ends_the_connection_at_once() -> None:
+    script = once_then_silent(partial(answering, "OTHER"))
+    async with Peer([script]) as peer, driving(lane_to(peer.port)) as driver:
+        driver.begin(adt("M1"), timeout=60.0)
+        attempt = await driver.ended(5.0)
+        assert (attempt.result, attempt.label) == (IN_DOUBT, "foreign")
+        assert not driver.lane.is_connected
+
+
+async def test_an_answer_that_names_no_message_or_no_decision_ends_the_connection_at_once() -> None:
+    for msa in ("MSA|AA|", "MSA|OK|{id}"):
+        script = once_then_silent(with_msa(msa))
+        async with Peer([script]) as peer, driving(lane_to(peer.port)) as driver:
+            driver.begin(adt("M1"), timeout=60.0)
+            assert (await driver.ended(5.0)).result is IN_DOUBT
+
+
 @pytest.mark.parametrize("code", ["AE", "AR", "CE", "CR"])
 async def test_a_refusal_is_a_refusal_with_its_numbers_and_the_connection_stays(code: str) -> None:
     async def script(peer: Peer, reader: Reader, writer: Writer) -> None:
