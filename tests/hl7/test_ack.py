@@ -278,6 +278,15 @@ def test_the_time_follows_the_clock_from_second_to_second() -> None:
     assert times == [b"20260301082007+0000"] * 2 + [b"20260301082008+0000", b"20260301082007+0000"]
 
 
+@pytest.mark.parametrize(
+    "content", [b"MSH!!\x0b", b"MSH||A\x1c|B", b"MSH|^^|||||||ADT^A\x0b|C\x0b7|P"]
+)
+def test_framing_bytes_beside_wrong_delimiters_are_not_echoed(content: bytes) -> None:
+    (answer,) = sent(content, Verdict.COMMITTED)
+    assert not {0x0B, 0x1C} & set(answer)
+    assert b"MSH-1 or MSH-2 cannot delimit" in answer
+
+
 @given(content=st.binary(), verdict=st.sampled_from(Verdict))
 def test_any_bytes_get_a_framable_answer_or_none(content: bytes, verdict: Verdict) -> None:
     for start in (b"", b"MSH", b"MSH|^~\\&|", b"MSH|^~\\&|||||||", b"MSH#*!/@#"):

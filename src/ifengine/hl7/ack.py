@@ -103,6 +103,8 @@ _FAULTS: dict[HeaderFault, AckError] = {
         Hl7ErrorCode.REQUIRED_FIELD_MISSING, ErrorLocation("MSH", 1, 10), "MSH-10 is empty"
     ),
 }
+# MSH may hold VT or FS: a delimiter that cannot delimit is found before they are looked for
+_MAY_NOT_FRAME = frozenset({HeaderFault.FRAMING_BYTES, HeaderFault.BAD_DELIMITERS})
 _REFUSED_OUTRIGHT = 200  # table 0357: from here on the fault is not one of the content
 
 
@@ -263,7 +265,7 @@ def _write(
     delimiters = header.delimiters
     rules = _rules(header.version)
     copied = header.fields
-    if header.fault is HeaderFault.FRAMING_BYTES:
+    if header.fault in _MAY_NOT_FRAME:
         copied = [_without_framing(value) for value in copied]
     application, facility = sender or (copied[4], copied[5])
     separator = delimiters.field
@@ -300,6 +302,8 @@ def _write(
 def _message_type(header: Header, rules: _Rules) -> bytes:
     component = header.delimiters.component
     event = header.trigger_event
+    if header.fault in _MAY_NOT_FRAME:
+        event = _without_framing(event)
     if not event or event == NULL_BYTES or header.fault is HeaderFault.FRAMING_BYTES:
         return b"ACK"
     if rules.structure:
