@@ -51,9 +51,23 @@ def test_identifiers_without_escapes_are_read_as_every_other_node_is(
     assert identifiers(message, 1, 1) == expected
 
 
-@pytest.mark.parametrize("charset", [b"8859/1", b"UNICODE UTF-8", b"~ISO IR87", b"GB 18030-2000"])
-def test_identifiers_in_every_character_set_are_text(charset: bytes) -> None:
-    content = b"MSH|^~\\&|||||||ADT^A40|1|P|2.5||||||" + charset + b"\rMRG|1~\\T\\^^^A\\S\\B\r"
-    message = Message.parse(content)
+@pytest.mark.parametrize(
+    ("charset", "codec", "number"),
+    [
+        (b"8859/1", "iso8859_1", "Ü9"),
+        (b"UNICODE UTF-8", "utf-8", "Ü9"),
+        (b"~ISO IR87", "iso2022_jp", "許9"),
+        (b"GB 18030-2000", "gb18030", "許9"),
+    ],
+)
+def test_identifiers_in_every_character_set_are_text(
+    charset: bytes, codec: str, number: str
+) -> None:
+    head = b"MSH|^~\\&|||||||ADT^A40|1|P|2.5||||||" + charset
+    message = Message.parse(head + b"\rMRG|1~\\T\\^^^A\\S\\B~" + number.encode(codec) + b"^^^N\r")
     none = ("", "", "")
-    assert identifiers(message, 1, 1) == [CX("1", none, ""), CX("&", ("A^B", "", ""), "")]
+    assert identifiers(message, 1, 1) == [
+        CX("1", none, ""),
+        CX("&", ("A^B", "", ""), ""),
+        CX(number, ("N", "", ""), ""),
+    ]

@@ -453,3 +453,13 @@ def test_a_message_with_ever_new_segment_names_does_not_fill_memory() -> None:
         assert message.names()[1:] == names[start : start + 500]
     assert len(names) > 2000
     assert all(len(known) <= lines._MOST_NAMES for known in lines._KNOWN_NAMES.values())
+
+
+def test_a_changed_message_stays_touched_when_it_was_encoded_and_its_copies_too() -> None:
+    message = small(b"PID|1")
+    assert message.touched is False
+    message.set_text(1, 2, None, None, None, "A")
+    assert message.touched is True
+    assert message.encode().endswith(b"PID|1|A\r")
+    assert message.touched is True
+    assert message.copy().touched is True

@@ -85,15 +85,14 @@ def join_fields(fields: list[bytes], separator: bytes) -> bytes:
 
 def join_segments(segments: list[bytes | list[bytes]], separator: bytes) -> list[bytes]:
     """Return the segments as lines, without their ends."""
-    lines: list[bytes] = []
-    for segment in segments:
-        if isinstance(segment, bytes):
-            lines.append(segment)
-        elif len(segment) > 1 and segment[1] != separator:
-            lines.append(separator.join(segment))
-        else:
-            lines.append(join_fields(segment, separator))
-    return lines
+    return [
+        segment
+        if isinstance(segment, bytes)
+        else join_fields(segment, separator)
+        if len(segment) < 2 or segment[1] == separator
+        else separator.join(segment)
+        for segment in segments
+    ]
 
 
 def _split_carefully(content: bytes, separator: bytes, known: dict[bytes, str]) -> Segments:

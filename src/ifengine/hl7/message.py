@@ -38,7 +38,7 @@ from ifengine.hl7.lines import (
     split_fields,
     split_segments,
 )
-from ifengine.hl7.parts import NoDelimiterError, node_of, with_node
+from ifengine.hl7.parts import NoDelimiterError, node_of, part_of, with_node
 
 NULL = '""'  # the value that means: delete what you have
 
@@ -72,11 +72,9 @@ class Message:
         "_separator",
         "_tails",
         "delimiters",
-        "touched",
     )
 
     delimiters: Delimiters
-    touched: bool
     _bom: bool
     _codec: Codec
     _content: bytes
@@ -120,7 +118,6 @@ class Message:
             # a set that does not fit the bytes counts for nothing: they are read as they stand
             body, codec = (body, OPAQUE) if rewritten is None else (rewritten, codec)
         made.delimiters = delimiters
-        made.touched = False
         made._content = content
         made._codec = codec
         made._decoding = INTERNAL if codec.wide else (codec.name, OPAQUE_BYTES)
@@ -138,7 +135,6 @@ class Message:
         """Return a message of its own that shares every segment until one of the two writes to it."""
         made = Message.__new__(Message)
         made.delimiters = self.delimiters
-        made.touched = self.touched
         made._content = self._content
         made._codec = self._codec
         made._decoding = self._decoding
@@ -162,6 +158,11 @@ class Message:
                 line = from_internal(line, self._codec)
             self._header = read_header(BYTE_ORDER_MARK + line if self._bom else line)
         return self._header
+
+    @property
+    def touched(self) -> bool:
+        """Whether something was changed: the message no longer is the bytes it came in."""
+        return self._encoded is not self._content
 
     @property
     def codec(self) -> Codec:
@@ -237,17 +238,21 @@ class Message:
             return value.count(delimiters.repetition) + 1
         return 1
 
-    def repetitions(self, name: str, f: int) -> list[tuple[int, int]]:
-        """Return segment position and number of every repetition of a field that is not empty."""
+    def sole(self, name: str, f: int) -> int:
+        """Return the position of the one segment of this name, where the field does not repeat.
+
+        Returns:
+            -1 where there is no such segment or several, or where the field is empty or repeats.
+        """
         names = self._names
-        if f > 2 and names.count(name) == 1:
-            i = names.index(name)
-            value = self._field(i, f)
-            if self.delimiters.repetition_code not in value:
-                return [(i, 1)] if value else []
-        return [
-            (i, r) for i in self.indexes(name) for r in range(1, self.repetition_count(i, f) + 1)
-        ]
+        if f <= 2 or names.count(name) != 1:
+            return -1
+        i = names.index(name)
+        fields = self._segments[i]
+        if isinstance(fields, bytes):
+            fields = self._fields(i)
+        value = fields[f] if f < len(fields) else b""
+        return i if value and self.delimiters.repetition_code not in value else -1
 
     def raw(
         self, i: int, f: int, r: int | None = None, c: int | None = None, s: int | None = None
@@ -287,15 +292,20 @@ class Message:
             return ""
         else:
             value = fields[f]
-            # ASCII letters and digits are no delimiters: there is nothing to take apart
-            if (
-                value.isalnum()
-                and (r is None or r == 1)
-                and (c is None or c == 1)
-                and (s is None or s == 1)
-            ):
+            delimiters = self.delimiters
+            # Asked for most often: the first leaf of a field without parts (no ASCII letter or
+            # digit is a delimiter), and a component where nothing repeats.
+            if c == 1 and r == 1 and value.isalnum() and (s is None or s == 1):
                 return value.decode()
-            value = node_of(value, self.delimiters, r, c, s)
+            if c is not None and r == 1 and delimiters.repetition_code not in value:
+                if c == 1:
+                    value = value.partition(delimiters.component)[0]
+                else:
+                    value = part_of(value, delimiters.component, c)
+                if s is not None:
+                    value = part_of(value, delimiters.subcomponent, s)
+            elif r is not None or c is not None or s is not None:
+                value = node_of(value, delimiters, r, c, s)
         if value.isalnum():
             return value.decode()
         delimiters = self.delimiters
@@ -443,7 +453,7 @@ class Message:
         names.insert(at, name)
         if self._tails is not None:
             self._tails = [*self._tails[:at], b"", *self._tails[at:]]
-        self._touch()
+        self._encoded = None
         return at
 
     def delete_segments(self, indexes: Iterable[int]) -> None:
@@ -464,7 +474,7 @@ class Message:
             if tails is not None:
                 del tails[i]
         self._segments, self._names, self._tails = segments, names, tails
-        self._touch()
+        self._encoded = None
 
     def _put(
         self, i: int, f: int, r: int | None, c: int | None, s: int | None, value: bytes
@@ -492,7 +502,6 @@ class Message:
         self._segments[i] = fields
         if i == 0:
             self._header = None
-        self.touched = True
         self._encoded = None
 
     def _require_writable(
@@ -502,10 +511,6 @@ class Message:
             raise ValueError("fields count from 1")
         if f <= 2 and self._names[i] in NUMBERED_FROM_SEPARATOR:
             raise FieldError(self._place(i, f, r, c, s), "cannot be set")
-
-    def _touch(self) -> None:
-        self.touched = True
-        self._encoded = None
 
     def _place(self, i: int, f: int, r: int | None, c: int | None, s: int | None) -> str:
         name = self._names[i]

@@ -88,6 +88,8 @@ def with_node(
         return value
     if not value and not node_of(old, delimiters, r, c, s):
         return old
+    if s is None and c is not None and r == 1 and delimiters.repetition_code not in old:
+        return with_part(old, delimiters.component, c, value)  # the usual case, on a short way
     repetition, component = delimiters.repetition, delimiters.component
     r = 1 if r is None else r
     if (r > 1 and not repetition) or (s is not None and s > 1 and not delimiters.subcomponent):

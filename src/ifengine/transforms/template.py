@@ -6,6 +6,7 @@ them in the site file.
 
 import difflib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ifengine.clock import as_datetime
@@ -61,24 +62,17 @@ class Template:
 
     text: str
     parts: tuple[str | Placeholder, ...] = field(repr=False)
+    # The text for a message; raises ReasonError where a filter cannot be applied (`date`, `table`).
+    # Asked of every message, so it is chosen once.
+    render: Callable[[StepScope], str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "render", _renderer(self.parts))
 
     @property
     def is_constant(self) -> bool:
         """Whether it holds no placeholder."""
         return all(isinstance(part, str) for part in self.parts)
-
-    def render(self, scope: StepScope) -> str:
-        """Return the text for this message.
-
-        Raises:
-            ReasonError: a filter cannot be applied (``date``, ``table``).
-        """
-        parts = self.parts
-        if len(parts) == 1:
-            part = parts[0]
-            return part if type(part) is str else part.render(scope)  # type: ignore[union-attr]
-        texts = [part if isinstance(part, str) else part.render(scope) for part in parts]
-        return "".join(texts)
 
     def paths(self) -> tuple[Path, ...]:
         """Return every path that is read."""
@@ -95,6 +89,18 @@ class Template:
 
     def _placeholders(self) -> list[Placeholder]:
         return [part for part in self.parts if isinstance(part, Placeholder)]
+
+
+def _renderer(parts: tuple[str | Placeholder, ...]) -> Callable[[StepScope], str]:
+    if len(parts) == 1:
+        only = parts[0]
+        return (lambda scope: only) if isinstance(only, str) else only.render
+
+    def render(scope: StepScope) -> str:
+        texts = [part if isinstance(part, str) else part.render(scope) for part in parts]
+        return "".join(texts)
+
+    return render
 
 
 def parse_template(text: str) -> Template:

@@ -125,7 +125,8 @@ def filled(
     if at is None or scope.segment is not None:
         return path.nodes(scope.message, scope, every=True)
     name, f, _, c, s = at
-    return [(i, f, r, c, s) for i, r in scope.message.repetitions(name, f)]
+    i = scope.message.sole(name, f)
+    return ((i, f, 1, c, s),) if i >= 0 else path.nodes(scope.message, scope, every=True)
 
 
 def signs_of(message: Message) -> tuple[str, str, str]:

@@ -30,7 +30,7 @@ def build(value: Node, context: Context) -> Built | None:
         gone: set[int] = set()
         if scope.segment is None:
             for at, name in enumerate(scope.message.names()):
-                if name in whole or (local and groups.is_local(name)):
+                if name in whole or (local and name[0] == "Z"):
                     gone.add(at)
             chosen = narrow
         else:

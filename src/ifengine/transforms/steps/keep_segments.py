@@ -1,6 +1,5 @@
 """``keep_segments``: an allow-list; every other segment goes. MSH always stays."""
 
-from ifengine.hl7 import groups
 from ifengine.transforms.base import StepScope, Uses
 from ifengine.transforms.reading import Built, Context
 from ifengine.transforms.source import Node
@@ -27,7 +26,7 @@ def build(value: Node, context: Context) -> Built | None:
         gone = [
             at
             for at, name in enumerate(present)
-            if name not in names and not (local and groups.is_local(name))
+            if name not in names and not (local and name[0] == "Z")
         ]
         if gone:
             delete(scope, gone)

@@ -1,0 +1,105 @@
+"""Plain paths and plain tests go a short way; it leads where the long one does.
+
+The long way is forced by what it is the only one for: a condition in brackets is asked within a
+scope, ``[*]`` and a loop are searched for segment by segment.
+"""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ifengine.hl7.condition import parse_condition
+from ifengine.hl7.condition_parts import Not, Test
+from ifengine.hl7.message import Message
+from ifengine.hl7.path import Path, Where, parse_path
+from ifengine.transforms.base import StepScope
+from ifengine.transforms.writing import filled
+
+VALUES = st.lists(st.sampled_from([*b"aMR1^~&\\ ", *b"^~"]), max_size=14).map(bytes)
+SEGMENTS = st.lists(
+    st.tuples(st.sampled_from([b"PID", b"OBX", b"ZZ1"]), st.lists(VALUES, max_size=4)), max_size=5
+)
+PARTS = st.sampled_from(["", ".1", ".2", ".3", ".1.1", ".2.2"])
+REPETITIONS = st.sampled_from(["", "[1]", "[2]", "[last]", "[*]", "(where .2 = MR)"])
+PLACES = st.tuples(st.sampled_from(["PID", "OBX"]), st.integers(1, 5), REPETITIONS, PARTS)
+
+
+def message_of(segments: list[tuple[bytes, list[bytes]]]) -> Message:
+    lines = [b"|".join([name, *fields]) for name, fields in segments]
+    return Message.parse(b"\r".join([b"MSH|^~\\&|||||||ADT^A08|1|P|2.5", *lines, b""]))
+
+
+def long_way(path: Path) -> Path:
+    """Return the path without what is known of it beforehand."""
+    made = dataclasses.replace(path)
+    for name in ("read_at", "write_at", "leaf_at", "every_at"):
+        object.__setattr__(made, name, None)
+    object.__setattr__(made, "_first_only", False)
+    return made
+
+
+def scope_of(message: Message) -> StepScope:
+    return StepScope(message, {}, 0, "1")
+
+
+@given(segments=SEGMENTS, place=PLACES)
+def test_a_plain_path_reads_and_writes_where_a_searched_one_does(
+    segments: list[tuple[bytes, list[bytes]]], place: tuple[str, int, str, str]
+) -> None:
+    name, field, repetition, parts = place
+    path = parse_path(f"{name}-{field}{repetition}{parts}")
+    other = long_way(path)
+    message = message_of(segments)
+    scope = scope_of(message)
+    assert path.first(message, scope) == other.first(message, scope)
+    assert path.read(message, scope) == other.read(message, scope)
+    assert path.read(message) == other.read(message)
+    assert path.leaf(scope) == other.leaf(scope)
+    assert path.nodes(message, scope) == other.nodes(message, scope)
+    every = other.nodes(message, scope, every=True)
+    assert path.nodes(message, scope, every=True) == every
+    assert list(filled(scope, path)) == every
+
+
+@given(segments=SEGMENTS, place=PLACES)
+def test_the_leaves_of_a_path_are_the_texts_of_its_occurrences(
+    segments: list[tuple[bytes, list[bytes]]], place: tuple[str, int, str, str]
+) -> None:
+    name, field, repetition, parts = place
+    path = parse_path(f"{name}-{field}{repetition}{parts}")
+    message = message_of(segments)
+    leaves: list[str] = []
+    for i in message.indexes(name):
+        one = parse_path(f"{name}[{message.indexes(name).index(i) + 1}]-{field}{repetition}{parts}")
+        nodes = one.nodes(message, every=True)
+        leaves += [message.text(n[0], n[1], n[2] or 1, n[3] or 1, n[4] or 1) for n in nodes]
+        if not nodes and repetition in ("", "[*]"):
+            leaves.append("")
+    assert path.leaves(scope_of(message)) == leaves
+
+
+@given(segments=SEGMENTS, text=st.sampled_from([".2 = MR", ".1 in [a, MR]", ".1 != a", ".2.2 = 1"]))
+def test_repetitions_are_chosen_alike_with_and_without_a_scope_of_their_own(
+    segments: list[tuple[bytes, list[bytes]]], text: str
+) -> None:
+    message = message_of(segments)
+    part = parse_condition(text, relative=True).part
+    quick, slow = Where(part), Where(Not(Not(part)))
+    for i, name in enumerate(message.names()):
+        for f in range(3 if name == "MSH" else 1, 6):
+            assert quick.chosen(message, None, i, f) == slow.chosen(message, None, i, f)
+            assert quick.chosen(message, None, i, f, most=1) == slow.chosen(message, None, i, f)[:1]
+
+
+@pytest.mark.parametrize("quantifier", ["any", "all", "no"])
+@pytest.mark.parametrize("check", ["= MR", "!= a", "in [a, MR]", "not in [a, MR]"])
+@given(segments=SEGMENTS)
+def test_every_occurrence_is_asked_alike_one_by_one_and_all_at_once(
+    quantifier: str, check: str, segments: list[tuple[bytes, list[bytes]]]
+) -> None:
+    part = parse_condition(f"{quantifier} OBX-1.1 {check}").part
+    assert isinstance(part, Test)
+    scope = scope_of(message_of(segments))
+    assert part.holds(scope) == part._quantified(scope)
