@@ -58,6 +58,23 @@ def test_a_message_reads_what_splitting_every_level_gives(
 
 
 @given(
+    value=st.one_of(FIELDS, FIELDS.map(lambda field: field + "é~許".encode())),
+    f=st.integers(1, 4),
+    c=st.integers(1, 4),
+    s=st.integers(1, 3),
+    msh2=st.sampled_from([b"^", b"^~", b"^~\\&", b"$%!;#"]),
+)
+def test_the_leaves_of_all_repetitions_are_those_of_each(
+    value: bytes, f: int, c: int, s: int, msh2: bytes
+) -> None:
+    head = b"MSH|" + msh2 + b"|||||||ADT^A08|1|P|2.5||||||UNICODE UTF-8\rZZ1"
+    message = Message.parse(head + b"|" * f + value + b"\r")
+    count = message.repetition_count(1, f)
+    assert message.leaves(1, f, c, s) == [message.text(1, f, r, c, s) for r in range(1, count + 1)]
+    assert message.leaves(0, 2, c, s) == [message.text(0, 2, 1, c, s)]
+
+
+@given(
     old=FIELDS,
     value=st.lists(st.sampled_from(list(b"ab1 -")), max_size=4).map(bytes),
     given_=st.sampled_from(SHORT),

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ifengine.hl7 import lines
 from ifengine.hl7.condition import parse_condition
 from ifengine.hl7.condition_parts import Not, Test
 from ifengine.hl7.message import Message
@@ -90,7 +91,6 @@ def test_repetitions_are_chosen_alike_with_and_without_a_scope_of_their_own(
     for i, name in enumerate(message.names()):
         for f in range(3 if name == "MSH" else 1, 6):
             assert quick.chosen(message, None, i, f) == slow.chosen(message, None, i, f)
-            assert quick.chosen(message, None, i, f, most=1) == slow.chosen(message, None, i, f)[:1]
 
 
 @pytest.mark.parametrize("quantifier", ["any", "all", "no"])
@@ -103,3 +103,42 @@ def test_every_occurrence_is_asked_alike_one_by_one_and_all_at_once(
     assert isinstance(part, Test)
     scope = scope_of(message_of(segments))
     assert part.holds(scope) == part._quantified(scope)
+
+
+EDITS = st.lists(
+    st.tuples(st.booleans(), st.integers(1, 6), st.sampled_from(["PID", "OBX", "ZZ1"])), max_size=6
+)
+
+
+@given(segments=SEGMENTS, edits=EDITS)
+def test_segments_are_found_where_they_stand_after_every_edit(
+    segments: list[tuple[bytes, list[bytes]]], edits: list[tuple[bool, int, str]]
+) -> None:
+    message = message_of(segments)
+    for insert, at, name in edits:
+        before = message.copy()
+        names = message.names()
+        assert message.first("PID") == (names.index("PID") if "PID" in names else -1)
+        if insert:
+            message.insert_segment(min(at, len(names)), name)
+        elif at < len(names):
+            message.delete_segments([at])
+        assert before.names() == names
+        for one in (message, before):
+            for wanted in ("MSH", "PID", "OBX", "ZZ1", "NTE"):
+                found = [i for i, present in enumerate(one.names()) if present == wanted]
+                assert one.indexes(wanted) == found
+                assert one.first(wanted) == (found[0] if found else -1)
+    message.indexes("MSH").append(99)
+    assert message.indexes("MSH") == [0]
+
+
+def test_sequences_of_segments_that_are_remembered_do_not_fill_memory() -> None:
+    for number in range(lines._MOST_KNOWN + 10):
+        digits = f"{number:010b}"
+        message = message_of([(b"AL1" if digit == "1" else b"DG1", []) for digit in digits])
+        assert message.indexes("AL1") == [i for i, digit in enumerate(digits, 1) if digit == "1"]
+        assert len(lines._KNOWN_POSITIONS) <= lines._MOST_KNOWN
+    long = message_of([(b"OBX", [])] * 5000)
+    assert long.indexes("OBX") == list(range(1, 5001))
+    assert all(len(key) <= lines._LONGEST_KNOWN for key in lines._KNOWN_POSITIONS)

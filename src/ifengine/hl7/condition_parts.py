@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ifengine.hl7.condition_checks import Check, Filled, plain_choices
 from ifengine.hl7.condition_values import Operand, PathValue, Scope
-from ifengine.hl7.message import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,18 +134,21 @@ class Either:
 Part = Test | Not | Both | Either
 
 
-def repetition_question(part: Part) -> Callable[[Message, int, int, int], bool] | None:
-    """Return a test such as ``.5 = MR``, asked of segment position, field and repetition.
+class RepetitionChoice(NamedTuple):
+    """A test such as ``.5 = MR``: a part of each repetition, and the texts that it asks for."""
 
-    None where it needs more of a scope than that.
-    """
+    component: int
+    subcomponent: int
+    texts: frozenset[str]
+    negated: bool
+
+
+def repetition_choice(part: Part) -> RepetitionChoice | None:
+    """Return the condition as a choice of repetitions; None where it asks for more than that."""
     if not isinstance(part, Test) or part.quantifier or not isinstance(part.left, PathValue):
         return None
     place, choices = part.left.path.part_of_repetition, plain_choices(part.check)
-    if place is None or choices is None:
-        return None
-    (c, s), (texts, negated) = place, choices
-    return lambda message, i, f, r: (message.text(i, f, r, c, s) in texts) != negated
+    return None if place is None or choices is None else RepetitionChoice(*place, *choices)
 
 
 def _grouped(part: Part) -> str:

@@ -1,6 +1,7 @@
 """From bytes to segments: CR, LF and CRLF, blank lines, and lines that are no segment."""
 
 import re
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple, cast
 
@@ -20,6 +21,12 @@ NUMBERED_FROM_SEPARATOR = frozenset({"MSH", "FHS", "BHS"})
 # than checking it; the limits keep a peer that sends ever new ones from filling memory.
 _MOST_NAMES = 4096
 _KNOWN_NAMES: dict[bytes, dict[bytes, str]] = {}
+
+# segment name -> positions from 0, never empty
+Positions = Mapping[str, Sequence[int]]
+_LONGEST_KNOWN = 64
+_MOST_KNOWN = 1024
+_KNOWN_POSITIONS: dict[tuple[str, ...], Positions] = {}
 
 
 class LineEnds(NamedTuple):
@@ -65,6 +72,29 @@ def split_segments(content: bytes, separator: bytes) -> Segments:
         if None not in names:
             return cast("list[bytes | list[bytes]]", lines), cast("list[str]", names), None
     return _split_carefully(content, separator, known)
+
+
+def positions_by_name(names: list[str]) -> Positions:
+    """Return where the segments of each name stand.
+
+    Feeds send the same few sequences of segments again and again: what was seen is not made again.
+    """
+    if len(names) > _LONGEST_KNOWN:
+        return _find_positions(names)
+    key = tuple(names)
+    known = _KNOWN_POSITIONS.get(key)
+    if known is None:
+        if len(_KNOWN_POSITIONS) >= _MOST_KNOWN:
+            _KNOWN_POSITIONS.clear()
+        known = _KNOWN_POSITIONS[key] = _find_positions(names)
+    return known
+
+
+def _find_positions(names: list[str]) -> Positions:
+    found: dict[str, list[int]] = {}
+    for position, name in enumerate(names):
+        found.setdefault(name, []).append(position)
+    return found
 
 
 def split_fields(line: bytes, name: str, separator: bytes) -> list[bytes]:

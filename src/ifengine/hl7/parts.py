@@ -68,6 +68,19 @@ def node_of(
     return field if s == 1 else _beyond(s)
 
 
+def leaves_of(field: bytes, delimiters: Delimiters, c: int, s: int) -> list[bytes]:
+    """Return one subcomponent of every repetition; each repetition is split once."""
+    found: list[bytes] = []
+    several = delimiters.repetition_code in field
+    for leaf in field.split(delimiters.repetition) if several else (field,):
+        if c != 1 or delimiters.component_code in leaf:
+            leaf = part_of(leaf, delimiters.component, c)
+        if s != 1 or delimiters.subcomponent_code in leaf:
+            leaf = part_of(leaf, delimiters.subcomponent, s)
+        found.append(leaf)
+    return found
+
+
 def _beyond(number: int) -> bytes:
     if number < 1:
         raise ValueError("parts count from 1")

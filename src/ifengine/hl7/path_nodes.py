@@ -3,14 +3,14 @@
 Source: channel-language.md "Notation", "Reading and writing".
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from dataclasses import field as field_
 from enum import Enum
 from typing import NamedTuple
 
 from ifengine.hl7 import groups
-from ifengine.hl7.condition_parts import Part, repetition_question
+from ifengine.hl7.condition_parts import Part, RepetitionChoice, repetition_choice
 from ifengine.hl7.condition_values import Contains, Scope
 from ifengine.hl7.message import Message
 
@@ -43,32 +43,21 @@ class Where:
     """``(where …)``: the ones for which it holds."""
 
     condition: Part
-    # of segment position, field and repetition
-    _ask: Callable[[Message, int, int, int], bool] | None = field_(
-        init=False, repr=False, compare=False
-    )
+    _choice: RepetitionChoice | None = field_(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_ask", repetition_question(self.condition))
+        object.__setattr__(self, "_choice", repetition_choice(self.condition))
 
-    def _asked_within(self, scope: Scope | None) -> Callable[[Message, int, int, int], bool]:
-        def ask(message: Message, i: int, f: int, r: int) -> bool:
-            return self.condition.holds(Within(message, scope, i, (i, f, r)))
-
-        return ask
-
-    def chosen(
-        self, message: Message, scope: Scope | None, i: int, f: int, *, most: int | None = None
-    ) -> list[int]:
-        """Return the repetitions of a field for which it holds, ``most`` of them."""
-        found: list[int] = []
-        ask = self._ask or self._asked_within(scope)
-        for r in range(1, message.repetition_count(i, f) + 1):
-            if ask(message, i, f, r):
-                found.append(r)
-                if len(found) == most:
-                    break
-        return found
+    def chosen(self, message: Message, scope: Scope | None, i: int, f: int) -> list[int]:
+        """Return the repetitions of a field for which it holds."""
+        choice = self._choice
+        if choice is not None:
+            leaves = message.leaves(i, f, choice.component, choice.subcomponent)
+            texts, negated = choice.texts, choice.negated
+            return [r for r, leaf in enumerate(leaves, 1) if (leaf in texts) != negated]
+        holds = self.condition.holds
+        count = message.repetition_count(i, f)
+        return [r for r in range(1, count + 1) if holds(Within(message, scope, i, (i, f, r)))]
 
     def __str__(self) -> str:
         return f"(where {self.condition})"
@@ -310,7 +299,7 @@ class Path:
         index = self.repetition
         if not isinstance(index, Where):
             return 0
-        found = index.chosen(message, scope, i, self.field or 1, most=1)
+        found = index.chosen(message, scope, i, self.field or 1)
         return found[0] if found else 0
 
     def _relative(self, scope: Scope | None) -> NodeRef | None:
@@ -369,11 +358,10 @@ class Path:
         if f is None or self.repetition not in _EVERY:
             return [_leaf(message, *node) for node in self._occurrences(scope)]
         c, s = self.component or 1, self.subcomponent or 1
-        return [
-            message.text(i, f, r, c, s)
-            for i in self.positions(message, scope)
-            for r in range(1, (message.repetition_count(i, f) or 1) + 1)
-        ]
+        found: list[str] = []
+        for i in self.positions(message, scope):
+            found += message.leaves(i, f, c, s) or [""]
+        return found
 
     def encoded(self, scope: Scope) -> str:
         """Return the first node, its structure written with the usual delimiters."""
