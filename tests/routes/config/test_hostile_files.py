@@ -44,11 +44,12 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_hostile_file_is_refused_within_a_quarter_of_a_second(name, load) -> None:
+def test_a_hostile_file_is_refused_without_being_worked_through(name, load) -> None:
     load()
     started = time.process_time()
     loaded = load({"channels/one.yaml": BOMBS[name]})
-    assert time.process_time() - started < 0.25
+    # about 0.1 s on a quiet machine; the bound is wide, and what it forbids would take minutes
+    assert time.process_time() - started < 10
     assert loaded.site is None
     assert all(len(p.message) < 300 for p in loaded.problems)
 
