@@ -185,6 +185,7 @@ def test_nothing_that_runs_text_or_objects_from_outside_is_used() -> None:
 
 # Tests stand where the module stands: a/b.py in a/test_b.py. What is tested with others, and where:
 TESTED_BY = {
+    "hl7/message_view.py": "hl7/test_message.py",
     "admin/acts.py": "admin/test_dead_letters.py",
     "admin/channels.py": "admin/test_service.py",
     "admin/doctor.py": "admin/test_service.py",
