@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ifengine.errors import EngineError, FieldError
+from ifengine.hl7.ack import AckError
 from ifengine.hl7.condition import Condition
 from ifengine.hl7.message import Message
 from ifengine.hl7.path import Path
+from ifengine.transforms.memory import Blank, Call, Document, Key, Memory, Reply, Scratch
 from ifengine.transforms.tables import Table
 
 
@@ -59,6 +61,72 @@ class DroppedError(EngineError):
         self.line = line
 
 
+class HeldError(EngineError):
+    """The message must wait for a person: it is kept with its content, and not sent."""
+
+    code = "held"
+
+    def __init__(self, reason: Reason, step: str = "", line: int = 0) -> None:
+        super().__init__(f"{step}: {reason.safe}" if step else reason.safe)
+        self.reason = reason
+        self.step = step
+        self.line = line
+
+
+class RejectedError(EngineError):
+    """``reject``, or ``require`` and ``validate`` while the sender waits: it is told no.
+
+    ``answer`` is AE or AR. Where the sender has its answer already this is a dead letter.
+    """
+
+    code = "rejected"
+
+    def __init__(
+        self,
+        answer: str,
+        reason: Reason,
+        step: str = "",
+        line: int = 0,
+        errors: tuple[AckError, ...] = (),
+    ) -> None:
+        super().__init__(f"{step}: {reason.safe}" if step else reason.safe)
+        self.answer = answer
+        self.reason = reason
+        self.step = step
+        self.line = line
+        self.errors = errors  # places and rules, for ERR
+
+
+class ParkedError(EngineError):
+    """``wait_for``: the message waits until every key is remembered, then starts over."""
+
+    code = "parked"
+
+    def __init__(
+        self, keys: tuple[Key, ...], up_to_us: int, reason: Reason, step: str = "", line: int = 0
+    ) -> None:
+        super().__init__(f"{step}: {reason.safe}" if step else reason.safe)
+        self.keys = keys  # of Space.FACT
+        self.up_to_us = up_to_us  # microseconds from when the message was received
+        self.reason = reason
+        self.step = step
+        self.line = line
+
+
+class CallNeededError(EngineError):
+    """Another process has to work first: the run starts over with its reply (``replies``)."""
+
+    code = "call_needed"
+
+    def __init__(self, call: Call) -> None:
+        super().__init__("another process has to work first")
+        self.call = call
+
+
+Ending = DroppedError | HeldError | RejectedError | ParkedError
+ENDINGS = (DroppedError, HeldError, RejectedError, ParkedError)
+
+
 class Tracer(Protocol):
     """What watches steps for a person: ``transforms.trace.Trace``."""
 
@@ -86,6 +154,14 @@ class StepScope:
     variables: dict[str, str] = field(default_factory=dict, repr=False)
     segment: int | None = None
     trace: "Tracer | None" = None
+    memory: Memory = field(default_factory=lambda: Scratch(0, 0, Blank()), repr=False)
+    channel: str = ""
+    destination: str = ""  # "": the channel's own steps
+    sender_waits: bool = False  # `ack: delivered`: a refusal still reaches the sender
+    waited_out: bool = False  # the time of `wait_for` is over
+    documents: list[Document] = field(default_factory=list, repr=False)
+    replies: Mapping[int, Reply] = field(default_factory=dict, repr=False)
+    calls: int = 0  # made by this run so far
     # the positions that running loops still have to visit; they move with every insert and delete
     loops: list[list[int]] = field(default_factory=list)
 
@@ -177,14 +253,16 @@ class CompiledStep:
             if self.when is not None and not self.when.holds(scope):
                 return False
             self.action(scope)
-        except (ReasonError, FieldError, DroppedError) as error:
+        except (ReasonError, FieldError, *ENDINGS) as error:
             raise self.ended(error) from None
         return True
 
-    def ended(self, error: ReasonError | FieldError | DroppedError) -> EngineError:
+    def ended(self, error: ReasonError | FieldError | Ending) -> EngineError:
         """Return why this step ended the message, with its number and its line."""
-        if isinstance(error, DroppedError):
-            return error if error.step else DroppedError(error.reason, self.label, self.line)
+        if isinstance(error, ENDINGS):
+            if not error.step:
+                error.step, error.line = self.label, self.line
+            return error
         if isinstance(error, ReasonError):
             return StepFailedError(error.reason, self.label, self.line)
         return StepFailedError(Reason(str(error), str(error)), self.label, self.line)

@@ -1,0 +1,178 @@
+"""What steps may remember from one message to the next, and what they ask of others.
+
+Steps see a ``Memory``: they read what earlier messages left, and what they leave is written in the
+same transaction as the plan of their message, or not at all.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple, Protocol
+
+Key = tuple[str, ...]
+
+
+class Space(IntEnum):
+    """What is remembered. The numbers stand in the store: never change one."""
+
+    FACT = 1  # (channel or "", fact, value): something was seen
+    AWAITED = 2  # (message id,): facts to be remembered once that message was delivered
+    LATEST = 3  # what the newest result under a key said
+    DEDUPE = 4  # the content last seen under a business key
+    CROSSWALK = 5  # a retired identifier: which one survived
+    FROZEN = 6  # an identifier whose merges contradict each other
+    PATIENT = 7  # what is known of an identifier: the fields that `same:` compares
+    COUNTER = 8
+    VISIT = 9  # `follow`: a visit that a destination got
+    ANSWER = 10  # the first positive answer that was passed through
+    DEAD_MERGE = 11  # a merge that is a dead letter somewhere
+    PSEUDONYM = 12
+    PART = 13  # messages that `combine` still collects
+
+
+class Remembered(NamedTuple):
+    """One thing remembered: by which message, when, and until when (0: for ever)."""
+
+    value: str
+    message: int
+    at_us: int
+    until_us: int
+
+    def __repr__(self) -> str:
+        return f"<Remembered by {self.message}>"
+
+
+class Change(NamedTuple):
+    """One thing to write (``remembered``) or to forget (None), in the order of the steps."""
+
+    space: Space
+    key: Key
+    remembered: Remembered | None
+
+    def __repr__(self) -> str:
+        return f"<Change {self.space.name}>"
+
+
+class Memory(Protocol):
+    """What one message sees and leaves. What it left itself, it sees."""
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether this is a replay: identity and facts are read, not written (safety-rules.md 27)."""
+        ...
+
+    def get(self, space: Space, key: Key) -> Remembered | None:
+        """Return what is remembered under a key and has not run out."""
+        ...
+
+    def put(self, space: Space, key: Key, value: str, *, until_us: int = 0) -> None:
+        """Remember; replaces what stood there. Nothing happens on a replay."""
+        ...
+
+    def forget(self, space: Space, key: Key) -> None:
+        """Remember no more. Nothing happens on a replay."""
+        ...
+
+
+@dataclass(slots=True)
+class Scratch:
+    """A memory over a look-up, with what one message changed. ``now_us`` decides what has run out.
+
+    ``branch()`` gives a destination its own: what it leaves counts only when ``adopt`` takes it.
+    """
+
+    message: int
+    now_us: int
+    below: "Lookup"
+    is_replay: bool = False
+    _changes: dict[tuple[Space, Key], Remembered | None] = field(default_factory=dict, repr=False)
+
+    def get(self, space: Space, key: Key) -> Remembered | None:
+        """Return what is remembered under a key and has not run out."""
+        place = (space, key)
+        found = self._changes[place] if place in self._changes else self.below.look_up(space, key)
+        if found is not None and found.until_us and found.until_us < self.now_us:
+            return None
+        return found
+
+    look_up = get
+
+    def put(self, space: Space, key: Key, value: str, *, until_us: int = 0) -> None:
+        """Remember; replaces what stood there."""
+        if not self.is_replay:
+            self._changes[space, key] = Remembered(value, self.message, self.now_us, until_us)
+
+    def forget(self, space: Space, key: Key) -> None:
+        """Remember no more."""
+        if not self.is_replay:
+            self._changes[space, key] = None
+
+    def branch(self) -> "Scratch":
+        """Return a memory over this one, for one destination."""
+        return Scratch(self.message, self.now_us, self, self.is_replay)
+
+    def adopt(self, branch: "Scratch") -> None:
+        """Take what a branch left."""
+        self._changes.update(branch._changes)
+
+    def changes(self) -> tuple[Change, ...]:
+        """Return what this message leaves."""
+        return tuple(Change(space, key, found) for (space, key), found in self._changes.items())
+
+    def __iter__(self) -> Iterator[Change]:
+        return iter(self.changes())
+
+
+class Lookup(Protocol):
+    """Where a memory looks when the message itself has not changed anything."""
+
+    def look_up(self, space: Space, key: Key) -> Remembered | None:
+        """Return what is remembered under a key, run out or not."""
+        ...
+
+
+class Blank:
+    """Nothing is remembered: for a message that is looked at alone."""
+
+    def look_up(self, space: Space, key: Key) -> Remembered | None:
+        """Return None."""
+        return None
+
+
+class Document(NamedTuple):
+    """A document taken out of a message, to be on stable storage before the plan is committed."""
+
+    store: str  # named in the site file
+    name: str  # below its folder, made by the engine from configured parts
+    content: bytes
+
+    def __repr__(self) -> str:
+        return f"<Document for {self.store}>"
+
+
+class Call(NamedTuple):
+    """Work for another process, named by its place in the steps: the same run asks the same."""
+
+    number: int  # how many calls this run made before
+    file: str  # relative to the site
+    function: str
+    timeout_us: int
+    content: bytes  # the message as it is now
+    arguments: tuple[tuple[str, str], ...] = ()
+    as_hl7: bool = False
+
+    def __repr__(self) -> str:
+        return f"<Call {self.number} {self.file}>"
+
+
+class Reply(NamedTuple):
+    """What came back. ``content`` None: it failed, ``reason`` says how (safe)."""
+
+    content: bytes | None
+    reason: str = ""
+    full: str = ""  # sealed: may hold what the function said
+    verb: str = ""  # "", "reject" or "fail": what the function asked for
+    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Reply {'ok' if self.content is not None else self.reason}>"
