@@ -164,6 +164,7 @@ class OutboxRow(NamedTuple):
     at_us: int
     origin_seq: int  # the dead letter this replays, 0: none
     config_version: int
+    part: int = 0  # which of several deliveries of one message to this destination, from 0
 
 
 class ExceptionState(IntEnum):
@@ -221,6 +222,34 @@ class OutcomeRow(NamedTuple):
     possible_duplicate: bool
     superseded_by: int  # seq of the replay that took over; 0: this is the end
     reason: str
+
+
+# --- memory of steps --------------------------------------------------------------------------
+
+
+class StateRow(NamedTuple):
+    """One thing that steps remember. The store sees a number, a keyed hash and sealed content."""
+
+    space: int
+    key: bytes  # 16 bytes
+    inbox_id: int  # the message that left it
+    at_us: int
+    until_us: int  # 0: for ever
+    sealed: bytes
+
+
+class ParkedRow(NamedTuple):
+    """A message that waits for something to be remembered; its plan says PARKED."""
+
+    channel: int
+    inbox_id: int
+    since_us: int
+    until_us: int
+    keys: bytes  # 16-byte keyed hashes of Space.FACT, concatenated
+    reason: str  # safe form
+    step: str
+    detail: bytes  # sealed full form; b"": none
+    config_version: int
 
 
 # --- the rest ----------------------------------------------------------------------------------
@@ -300,6 +329,14 @@ class Batch:
     outcomes: list[OutcomeRow] = field(default_factory=list)
     cursors: dict[tuple[CursorKind, int], int] = field(default_factory=dict)
     tags: list[tuple[bytes, int]] = field(default_factory=list)  # blind index tag, inbox id
+    # StateRow puts, (space, key) removes, in the given order
+    states: list[StateRow | tuple[int, bytes]] = field(default_factory=list)
+    # ParkedRow puts, (channel, inbox_id) removes
+    parked: list[ParkedRow | tuple[int, int]] = field(default_factory=list)
+    # guard keys whose claim is released if this message still holds it: (key, inbox id)
+    released: list[tuple[bytes, int]] = field(default_factory=list)
+    # the files of a configuration version, sealed
+    config_contents: list[tuple[int, bytes]] = field(default_factory=list)
     settings: dict[str, str] = field(default_factory=dict)
     audits: list[NewAudit] = field(default_factory=list)
     done: list[Callable[[], None]] = field(default_factory=list)
@@ -317,6 +354,10 @@ class Batch:
             or self.cursors
             or self.audits
             or self.tags
+            or self.states
+            or self.parked
+            or self.released
+            or self.config_contents
             or self.settings
             or self.data_keys
             or self.names
@@ -409,6 +450,24 @@ class Reader(Protocol):
         """Return all, oldest first."""
         ...
 
+    def config_content(self, version: int) -> bytes | None:
+        """Return the sealed files of a configuration version."""
+        ...
+
+    def state(self, space: int, key: bytes) -> StateRow | None: ...
+    def states(self, space: int, after: bytes, limit: int) -> Sequence[StateRow]:
+        """Return what is remembered in one space, by key, after a key."""
+        ...
+
+    def states_until(self, until_us: int, limit: int) -> Sequence[tuple[int, bytes]]:
+        """Return (space, key) of what ran out before a time; what lasts for ever is not among it."""
+        ...
+
+    def parked(self, channel: int) -> Sequence[ParkedRow]:
+        """Return every parked message of a channel, by inbox id."""
+        ...
+
+    def parked_message(self, inbox_id: int) -> Sequence[ParkedRow]: ...
     def setting(self, key: str) -> str | None: ...
     def counters(self) -> Counters: ...
     def sizes(self) -> dict[str, int]:
