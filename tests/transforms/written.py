@@ -69,10 +69,16 @@ def _node(node: yaml.Node) -> Node:
     return Entries(tuple((key, value) for key, value in pairs if isinstance(key, Text)), place)
 
 
-def compiled(text: str, *, variables: frozenset[str] | None = None) -> tuple[Steps, Problems]:
+FACTS: Mapping[str, float] = {"visit": 90 * 86_400.0}  # what the site of these tests shares
+
+
+def compiled(
+    text: str, *, variables: frozenset[str] | None = None, destination: str = ""
+) -> tuple[Steps, Problems]:
     """Compile steps and return them with what is wrong with them."""
     problems = Problems()
-    return compile_steps(nodes(text), problems, Known(TABLES, variables)), problems
+    known = Known(TABLES, variables, facts=FACTS, destination=destination)
+    return compile_steps(nodes(text), problems, known), problems
 
 
 def steps(text: str) -> Steps:

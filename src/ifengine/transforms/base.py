@@ -159,6 +159,8 @@ class StepScope:
     destination: str = ""  # "": the channel's own steps
     sender_waits: bool = False  # `ack: delivered`: a refusal still reaches the sender
     waited_out: bool = False  # the time of `wait_for` is over
+    # whether an earlier message waits for this key of Space.FACT: then this one waits behind it
+    waits_behind: Callable[[Key], bool] = field(default=lambda key: False, repr=False)
     documents: list[Document] = field(default_factory=list, repr=False)
     replies: Mapping[int, Reply] = field(default_factory=dict, repr=False)
     calls: int = 0  # made by this run so far
@@ -221,6 +223,10 @@ class Uses:
     tables: tuple[str, ...] = ()
     sets_variables: tuple[str, ...] = ()
     reads_variables: tuple[str, ...] = ()
+    remembers: bool = False  # leaves something for later messages
+    waits: bool = False  # may park the message
+    merges: bool = False  # changes who is one patient
+    resolves: bool = False  # asks who is one patient
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +302,7 @@ class Steps:
                 when = step.when
                 if when is None or when.holds(scope):
                     step.action(scope)
-            except (ReasonError, FieldError, DroppedError) as error:
+            except (ReasonError, FieldError, *ENDINGS) as error:
                 raise step.ended(error) from None
 
     def listing(self) -> list[tuple[str, str, int]]:

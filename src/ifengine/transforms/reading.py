@@ -1,8 +1,9 @@
 """Reading the parameters of steps: every mistake becomes a problem at its place, nothing raises."""
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ifengine.errors import NotationError
@@ -14,6 +15,10 @@ from ifengine.transforms.source import Entries, Items, Node, Position, Problems,
 from ifengine.transforms.tables import Table
 from ifengine.transforms.template import Template, parse_template
 
+NAME = re.compile(r"[a-z][a-z0-9-]*")
+DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h|d|y)")
+SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "y": 365.25 * 86_400.0}
+BARE_PATH = re.compile(r"[A-Z][A-Z0-9]{2}(\[[^]]*\]|\([^)]*\))?-[0-9]")
 YES = frozenset({"yes", "true", "on"})
 NO = frozenset({"no", "false", "off"})
 
@@ -24,6 +29,10 @@ class Known:
 
     tables: Mapping[str, Table]
     variables: frozenset[str] | None = None
+    facts: Mapping[str, float] = field(
+        default_factory=dict
+    )  # shared by the site: seconds they last
+    destination: str = ""  # whose steps these are; "": the channel's own
 
 
 class Built(NamedTuple):
@@ -117,6 +126,60 @@ class Context:
                 self.error("E102", self.at, f'{self.verb} needs "{name}"', example)
         complete = not misspelt and all(name in found for name in required)
         return found if complete else None
+
+    def name(self, node: Node, what: str) -> str | None:
+        """Return a name of the configuration."""
+        text = self.text(node, what)
+        if text is None:
+            return None
+        if not NAME.fullmatch(text.value):
+            hint = "small letters, digits and -, a letter first"
+            self.error("E103", text.position, f'"{text.value}" cannot name a {what}', hint)
+            return None
+        return text.value
+
+    def word(
+        self, node: Node | None, what: str, words: tuple[str, ...], default: str
+    ) -> str | None:
+        """Return one of some words; the default where nothing is written."""
+        if node is None:
+            return default
+        text = self.text(node, what)
+        if text is None or text.value in words:
+            return None if text is None else text.value
+        near = difflib.get_close_matches(text.value, words, 1)
+        hint = f'did you mean "{near[0]}"?' if near else ""
+        listed = ", ".join(words)
+        self.error("E103", text.position, f'"{text.value}" is not one of {listed}', hint)
+        return None
+
+    def duration(self, node: Node, what: str) -> tuple[str, float] | None:
+        """Return a duration as written, and in seconds."""
+        text = self.text(node, what)
+        if text is None:
+            return None
+        match = DURATION.fullmatch(text.value)
+        if match is None or not float(match[1]):
+            self.error("E104", text.position, f"{what} takes a duration", "as in 30m: ms s m h d y")
+            return None
+        return text.value, float(match[1]) * SECONDS[match[2]]
+
+    def any_text(self, node: Node, what: str) -> Template | None:
+        """Return text with placeholders; a bare path is read as one, `PID-3.1` as `${PID-3.1}`."""
+        text = self.text(node, what)
+        if text is None:
+            return None
+        if text.plain and BARE_PATH.match(text.value):
+            path = self.path(text)
+            return (
+                None if path is None else self.template(replace(text, value=f"${{{text.value}}}"))
+            )
+        return self.template(text)
+
+    @property
+    def is_destination(self) -> bool:
+        """Whether these are the steps of a destination."""
+        return bool(self.known.destination)
 
     # --- notations --------------------------------------------------------------------------
 

@@ -386,7 +386,6 @@ CASES: list[tuple[str, str, dict[str, str]]] = [
     ("E234", '"OBX" repeats', channel("types: [ORU^R01]\norder_by: ¦OBX-3.1\n" + REST)),
     ("E302", "$late is not known", channel("accept: ¦$late = 1\n" + ORU + REST)),
     ("W005", "the value ends here", channel("about: result¦ #2\n" + ORU + REST)),
-    ("W190", "`facts` is part of", site(IDENTITY + CONNECTIONS + "¦facts: {order: {for: 90d}}\n")),
     (
         "W201",
         "no tests",
@@ -428,6 +427,7 @@ CASES: list[tuple[str, str, dict[str, str]]] = [
         "receives from",
         connections(LISTEN + SEND + "  ¦spare: {listen: mllp, port: 2599, plaintext: a test}\n"),
     ),
+    ("W190", "`web` is part of", site(IDENTITY + CONNECTIONS + "listen: {¦web: 127.0.0.1:0}\n")),
     ("W229", "is not there", site(IDENTITY + CONNECTIONS + "tls:\n  a: {ca: ¦certs/ca.pem}\n")),
     (
         "W230",

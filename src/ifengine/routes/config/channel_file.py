@@ -263,7 +263,7 @@ def _destination(
     problems: Problems,
 ) -> DestinationDraft:
     _one_target(name, inner, body, problems)
-    known = _known_after(channel, around)
+    known = _known_after(name, channel, around)
     types = tuple(pattern for pattern, _ in inner.get("types", ()))
     files = _files(inner, around.directory, problems)
     said = inner.get("order")
@@ -300,14 +300,18 @@ def default_order(channel: ChannelDraft, types: tuple[TypePattern, ...]) -> Orde
     return Order.HOLD_KEY if keyed else Order.SKIP_DEAD
 
 
-def _known_after(channel: ChannelDraft, around: Surroundings) -> Known:
+def _known_after(name: str, channel: ChannelDraft, around: Surroundings) -> Known:
     """Return what a destination can use: variables of the channel's steps too.
 
     Steps that could not all be read may make others: then none is called unknown.
     """
     written = len(step_nodes(channel.section))
     whole = len(channel.steps.steps) == written
-    return replace(around.known, variables=channel.steps.variables_set() if whole else None)
+    return replace(
+        around.known,
+        variables=channel.steps.variables_set() if whole else None,
+        destination=name,
+    )
 
 
 def _one_target(name: str, inner: Section, body: Entries, problems: Problems) -> None:

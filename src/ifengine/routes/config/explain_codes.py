@@ -63,6 +63,7 @@ CODES: Final[Mapping[str, str]] = {
     "E306": "A verb cannot work on this part of a message.",
     "E307": "Deleting this leaves segments behind that belong to it.",
     "E308": "A lookup does not fit the columns of its table.",
+    "E309": "This verb stands in the channel's steps, before its destinations.",
     "W310": "Nothing after this step can run.",
     "W311": "Steps nested more than three deep are hard to follow.",
     # tables

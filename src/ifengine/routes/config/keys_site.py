@@ -187,9 +187,8 @@ SITE: Final = (
     Key(
         name="facts",
         kind=NamedSections(NAME, FACT, "a map of names to how long they last"),
-        meaning="Facts shared by channels.",
+        meaning="Facts shared by channels; any other belongs to the channel that remembers it.",
         example="{order: {for: 90d}}",
-        status=Status.NOTED,
     ),
     Key(
         name="keys",

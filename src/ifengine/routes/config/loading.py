@@ -270,7 +270,7 @@ def _surroundings(
         )
     return Surroundings(
         directory=directory,
-        known=Known(tables=tables),
+        known=Known(tables=tables, facts=site.facts),
         retry=site.retry,
         on_nak=site.on_nak,
         enabled=site.enabled,

@@ -159,6 +159,17 @@ class DestinationConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AckConfig:
+    """`ack: {when: delivered}`: the sender waits for the answer of one destination."""
+
+    source: str  # the destination that answers
+    timeout_seconds: float
+    on_timeout: str = "AR"  # or none: no answer, the connection is closed
+    not_sent: str = ""  # AA or AR where the destination filters, drops, parks or holds; "": AR
+    whole: bool = False  # `answer: whole`: the destination's answer as it came, MSA-2 put right
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelConfig:
     """One channel file."""
 
@@ -180,6 +191,7 @@ class ChannelConfig:
     dedupe_window_seconds: float = 7 * 86400.0
     dedupe_on_reuse: str = "process"  # or dead_letter
     no_match: str = "filtered"  # or dead_letter
+    ack: "AckConfig | None" = None  # None: AA or CA once it is stored
     steps: Steps
     destinations: tuple[DestinationConfig, ...] = ()
     expect_every_seconds: float | None = None

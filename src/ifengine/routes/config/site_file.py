@@ -47,12 +47,15 @@ class SiteDraft:
     on_nak: Mapping[str, NakReaction] = field(default_factory=lambda: DEFAULT_ON_NAK)
     enabled: dict[str, tuple[bool, Text]] = field(default_factory=dict)
     kek: str = ""
+    facts: dict[str, float] = field(default_factory=dict)  # seconds a shared fact lasts
 
 
 def read_site(node: Entries, directory: Path, problems: Problems) -> SiteDraft:
     """Read the merged and filled nodes of a site."""
     section = read_section(SITE, node, problems)
     draft = SiteDraft(section, directory)
+    facts: dict[str, Section] = section.get("facts", {})
+    draft.facts = {name: fact.get("for", 0.0) for name, fact in facts.items()}
     draft.identity, draft.says_identity = _identity(section, problems)
     defaults = section.get("defaults")
     if defaults is not None:

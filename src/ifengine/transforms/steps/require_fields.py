@@ -1,7 +1,7 @@
 """``require``: stop with a reason where a field is empty. HL7 null counts as empty."""
 
 from ifengine.hl7.path import Path
-from ifengine.transforms.base import ReasonError, StepScope
+from ifengine.transforms.base import Reason, ReasonError, RejectedError, StepScope
 from ifengine.transforms.reading import Built, Context
 from ifengine.transforms.source import Node
 from ifengine.transforms.steps.set_fields import uses_of
@@ -30,6 +30,8 @@ def build(value: Node, context: Context) -> Built | None:
             node = path.first(message, scope)
             raw = b"" if node is None else message.raw(*node)
             if not raw.isalnum() and (raw == _NULL or not raw.strip(structure)):
+                if scope.sender_waits:
+                    raise RejectedError("AE", Reason(template.text, template.render(scope)))
                 raise ReasonError(template.text, template.render(scope))
 
     uses = uses_of(wanted)
