@@ -95,7 +95,7 @@ def try_channel(
         only: this destination alone.
     """
     header = read_header(content)
-    connection = site.listeners.get(config.source)
+    connection = site.listeners.get(config.sources[0]) if config.sources else None
     decided = gate(header, config, connection)
     codes: tuple[str, ...] = ()
     if decided.verdict is not None:
@@ -115,7 +115,7 @@ def try_channel(
         return Result(refused, codes, (), ())
     trace = PlanTrace()
     context = MessageContext(message_id=message_id, now_us=at_us)
-    plan = Channel(config, site).process(message, context, trace=trace, only=only)
+    plan = Channel(config, site).process(message, context, trace=trace, only=only).plan
     targets = {d.name: d.connection or "a file" for d in config.destinations}
     channel_bytes = message.encode()
     tried = tuple(_tried(p, targets.get(p.destination, ""), channel_bytes, trace) for p in plan)

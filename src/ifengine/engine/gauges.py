@@ -105,7 +105,7 @@ class Gauges:
     def _listener(self, listener: MllpListener) -> None:
         metrics, counts, name = self._parts.metrics, listener.counts, listener.name
         for intake in self._built.intakes.values():
-            if intake.channel.config.source == name:
+            if name in intake.channel.config.sources:
                 metrics.connections.labels(intake.channel.name, "in").set(counts.connections)
         for tolerance, used in counts.tolerated.items():
             self._raise_to(metrics.mllp_tolerances_total, (name, tolerance.value), used)

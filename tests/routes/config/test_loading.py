@@ -38,7 +38,7 @@ def test_the_small_site_of_these_tests_has_no_problem_and_the_built_in_defaults(
     )
     assert (listener.unknown_types, listener.processing_missing) == ("accept", "P")
     (channel,) = site.channels
-    assert (channel.name, channel.source, channel.order_by) == ("one", "in", "patient")
+    assert (channel.name, channel.sources, channel.order_by) == ("one", ("in",), "patient")
     assert channel.accept_processing == {"P"}
     assert channel.types == (TypePattern(code="ORU", event="R01"),)
     (lab,) = channel.destinations

@@ -42,6 +42,10 @@ def in_tests(body: str) -> dict[str, str]:
     return channel(ORU + TO + "tests:\n" + body)
 
 
+def from_(source: str) -> dict[str, str]:
+    return {"channels/one.yaml": f"ifengine: 1\nchannel: one\nfrom: {source}\n" + ORU + REST}
+
+
 def two(body: str, *, source: str = "in", first: str = PLAIN) -> dict[str, str]:
     return {
         "channels/one.yaml": first,
@@ -186,16 +190,11 @@ CASES: list[tuple[str, str, dict[str, str]]] = [
         to("  lab: {connection: out, ¦follow: {key: PV1-19.1}}\n"),
     ),
     ("E190", "`on_repeat` is part of", channel("dedupe: {¦on_repeat: ack}\n" + ORU + REST)),
-    (
-        "E190",
-        "`from: files`",
-        {"channels/one.yaml": "ifengine: 1\nchannel: one\nfrom: ¦{files: {dir: a}}\n" + ORU + REST},
-    ),
-    (
-        "E190",
-        "a list of connections",
-        {"channels/one.yaml": "ifengine: 1\nchannel: one\nfrom: ¦[a, b]\n" + ORU + REST},
-    ),
+    ("E102", '"done" is missing', from_("{files: ¦{dir: in, bad: bad}}")),
+    ("E103", "three different", from_("{files: ¦{dir: in, done: in, bad: bad}}")),
+    ("E002", "named twice", from_("[in, ¦in]")),
+    ("E201", 'no connection "b"', from_("[in, ¦b]")),
+    ("E190", "from: mllp", from_("¦{mllp: {port: 1}}")),
     ("E190", "`kek: vault:…`", site(IDENTITY + CONNECTIONS + 'keys: {kek: ¦"vault:transit/x"}\n')),
     (
         "E201",

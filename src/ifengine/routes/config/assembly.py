@@ -73,13 +73,18 @@ def _channel(draft: ChannelDraft) -> ChannelConfig:
         said["accept_processing"] = frozenset(v for v, _ in section.get("accept_processing"))
     if section.says("accept_mode"):
         said["accept_mode"] = frozenset(v for v, _ in section.get("accept_mode"))
+    unbatch = section.get("unbatch")
+    if unbatch is not None:
+        said["unbatch"] = True
+        _take(unbatch, said, {"check_counts": "check_counts"})
     ignore = section.get("ignore_types")
     reads = () if draft.accept is None else draft.accept.paths()
     return ChannelConfig(
         name=draft.name,
         file=draft.file,
         enabled=draft.enabled,
-        source=draft.source or "",
+        sources=draft.sources,
+        files_source=draft.files_source,
         types=draft.types,
         accept=draft.accept,
         accept_line=section.line("accept"),

@@ -16,11 +16,10 @@ from ifengine.routes.config.kinds import (
     ListOf,
     PathKind,
     nearest,
-    not_yet,
-    want_text,
 )
 from ifengine.routes.config.models import (
     DEFAULT_ON_NAK,
+    FilesSource,
     FilesTarget,
     NakReaction,
     Order,
@@ -30,6 +29,7 @@ from ifengine.routes.config.models import (
 from ifengine.routes.config.placeholders import refuse_placeholders
 from ifengine.routes.config.sections import Section, Status, read_section
 from ifengine.routes.config.site_file import on_nak_from, resolve, retry_from
+from ifengine.routes.config.sources import read_sources
 from ifengine.routes.config.tests_shape import check_tests
 from ifengine.transforms.base import Steps
 from ifengine.transforms.compile import Known, compile_steps
@@ -75,7 +75,8 @@ class ChannelDraft:
     position: Position  # of its name
     section: Section
     enabled: bool
-    source: str | None
+    sources: tuple[str, ...]
+    files_source: FilesSource | None
     types: tuple[TypePattern, ...]
     accept: Condition | None
     steps: Steps
@@ -113,13 +114,15 @@ def read_channel(
     if stem in around.enabled:
         enabled = around.enabled[stem][0]
     types = tuple(pattern for pattern, _ in section.get("types", ()))
+    sources = read_sources(section, around.directory, problems)
     draft = ChannelDraft(
         name=stem,
         file=file,
         position=section.at("channel"),
         section=section,
         enabled=enabled,
-        source=_source(section, problems),
+        sources=sources.connections,
+        files_source=sources.files,
         types=types,
         accept=_condition(section, replace(around.known, variables=frozenset()), problems),
         steps=_steps(section, replace(around.known, variables=frozenset()), problems),
@@ -136,24 +139,6 @@ def read_channel(
 def _written_destinations(section: Section) -> list[str]:
     node = section.nodes.get("to")
     return [key.value for key, _ in node] if isinstance(node, Entries) else []
-
-
-def _source(section: Section, problems: Problems) -> str | None:
-    node = section.nodes.get("from")
-    if node is None:
-        return None
-    if isinstance(node, Items):
-        problems.error("E190", node.position, not_yet("from: a list of connections"))
-        return None
-    if isinstance(node, Entries):
-        key = node.entries[0][0].value if node.entries else ""
-        if key in ("files", "mllp"):
-            problems.error("E190", node.position, not_yet(f"from: {key}"))
-        else:
-            want_text("from", "the name of a connection", node, problems)
-        return None
-    found = NAME.read("from", node, problems)
-    return None if found is BAD else str(found)
 
 
 def _condition(section: Section, known: Known, problems: Problems) -> Condition | None:

@@ -6,7 +6,7 @@ from ifengine.routes.config.channel_file import ChannelDraft, DestinationDraft
 from ifengine.routes.config.kinds import nearest
 from ifengine.routes.config.message_types import overlap, shown
 from ifengine.routes.config.site_file import SiteDraft
-from ifengine.transforms.source import Position, Problems
+from ifengine.transforms.source import Items, Position, Problems, Text
 
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
@@ -32,10 +32,19 @@ def check_site(
 
 
 def _check_source(channel: ChannelDraft, site: SiteDraft, problems: Problems) -> None:
-    name = channel.source
-    if name is None or name in site.listeners:
+    for name in channel.sources:
+        _check_source_name(name, channel, site, problems)
+
+
+def _check_source_name(
+    name: str, channel: ChannelDraft, site: SiteDraft, problems: Problems
+) -> None:
+    if name in site.listeners:
         return
-    place = channel.section.at("from")
+    written = channel.section.nodes["from"]
+    items = written.items if isinstance(written, Items) else (written,)
+    said = [item for item in items if isinstance(item, Text) and item.value == name]
+    place = said[0].position if said else written.position
     if name in site.senders:
         problems.error("E202", place, f'"{name}" sends; a channel receives from one that listens')
     elif name not in site.places:
@@ -59,15 +68,14 @@ def _check_overlaps(channels: Sequence[ChannelDraft], problems: Problems) -> Non
     """One message has one channel."""
     for later, channel in enumerate(channels):
         for other in channels[:later]:
-            if channel.source is None or channel.source != other.source:
-                continue
-            both = overlap(channel.types, other.types)
+            shared = [name for name in channel.sources if name in other.sources]
+            both = overlap(channel.types, other.types) if shared else None
             if both is not None:
                 key = "types" if channel.section.says("types") else "from"
                 problems.error(
                     "E203",
                     channel.section.at(key),
-                    f'"{other.name}" takes {shown(both)} from "{channel.source}" too',
+                    f'"{other.name}" takes {shown(both)} from "{shared[0]}" too',
                     "one message has one channel: make their types distinct",
                 )
 
@@ -103,7 +111,7 @@ def _check_outboxes(channels: Sequence[ChannelDraft], problems: Problems) -> Non
             )
         if (
             other_channel is not channel
-            and other_channel.source != channel.source
+            and set(other_channel.sources) != set(channel.sources)
             and name not in warned
         ):
             warned.add(name)
@@ -151,7 +159,7 @@ def _check_ports(site: SiteDraft, problems: Problems) -> None:
 
 
 def _check_unused(site: SiteDraft, channels: Sequence[ChannelDraft], problems: Problems) -> None:
-    used = {channel.source for channel in channels if channel.enabled}
+    used = {name for channel in channels if channel.enabled for name in channel.sources}
     for name in site.listeners:
         if name not in used:
             problems.warning(

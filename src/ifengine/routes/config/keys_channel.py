@@ -175,6 +175,16 @@ EXPECT: Final = (
     ),
 )
 
+UNBATCH: Final = (
+    Key(
+        name="check_counts",
+        kind=YES_NO,
+        default="yes",
+        meaning="BTS-1 and FTS-1 must agree with what is there; else all of it is one dead letter.",
+        example="yes",
+    ),
+)
+
 IGNORE_TYPES: Final = (
     Key(
         name="identity",
@@ -199,8 +209,8 @@ CHANNEL: Final = (
     Key(name="enabled", kind=YES_NO, default="yes", meaning="Off: it takes nothing.", example="no"),
     Key(
         name="from",
-        kind=Raw("a connection"),
-        meaning="A connection that listens.",
+        kind=Raw("a connection, a list of them, or files"),
+        meaning="Where messages come from: connections that listen, or a folder.",
         example="epic-adt",
         required=True,
     ),
@@ -285,5 +295,11 @@ CHANNEL: Final = (
         meaning="Anchors for use below.",
         example="{us: &us [{trim: PID-5.1}]}",
     ),
-    *later("ack", "unbatch", "route", "split_message"),
+    Key(
+        name="unbatch",
+        kind=SectionKind(UNBATCH, "a map"),
+        meaning="Split files and frames with FHS or BHS into their messages.",
+        example="{check_counts: yes}",
+    ),
+    *later("ack", "route", "split_message"),
 )

@@ -127,7 +127,7 @@ def load_site(directory: Path, *, env: str | None = None, environ: Mapping[str, 
     if site is not None:
         check_site(site, channels, problems, complete=len(channels) == len(channel_files))
         for channel in channels:
-            together = [c for c in channels if c.enabled and c.source == channel.source]
+            together = [c for c in channels if c.enabled and set(c.sources) & set(channel.sources)]
             check_channel(channel, site, together or [channel], problems)
     _check_unused_tables(files, channels, table_places, problems)
     problems.found += filler.unfilled

@@ -159,6 +159,18 @@ class DestinationConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FilesSource:
+    """A folder whose files hold messages; a file goes to ``done`` or ``bad`` once it is stored."""
+
+    directory: Path
+    done: Path
+    bad: Path
+    pattern: str = "*.hl7"
+    stable_seconds: float = 10.0
+    every_seconds: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AckConfig:
     """`ack: {when: delivered}`: the sender waits for the answer of one destination."""
 
@@ -178,7 +190,10 @@ class ChannelConfig:
     about: str = ""
     owner: str = ""
     enabled: bool = True
-    source: str  # name of a ListenConnection
+    sources: tuple[str, ...] = ()  # names of ListenConnections
+    files_source: "FilesSource | None" = None
+    unbatch: bool = False
+    check_counts: bool = True  # BTS-1 and FTS-1 must agree
     types: tuple[TypePattern, ...] = ()  # empty: every type
     accept: Condition | None = None
     accept_line: int = 0
