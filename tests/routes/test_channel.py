@@ -27,7 +27,7 @@ def make(tmp_path: Path) -> Make:
 
 
 def plan(channel: Channel, content: bytes, only: str | None = None) -> Plan:
-    return channel.process(Message.parse(content), CONTEXT, only=only)
+    return channel.process(Message.parse(content), CONTEXT, only=only).plan
 
 
 def fates(decided: Plan) -> dict[str, Fate]:

@@ -2,6 +2,7 @@
 
 import ipaddress
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ifengine.errors import SettingsError
@@ -25,6 +26,7 @@ from ifengine.routes.destination import Destination
 from ifengine.routes.endpoints.base import Lane
 from ifengine.routes.endpoints.files import FilesLane
 from ifengine.routes.endpoints.mllp import MllpLane
+from ifengine.routes.file_source import FileSource
 from ifengine.routes.intake import ChannelIntake, Intake, IntakeLoad
 from ifengine.routes.lanes import Schedule
 from ifengine.routes.parts import Parts
@@ -33,6 +35,7 @@ from ifengine.routes.planning import PlanWriter, Target
 from ifengine.routes.retry import Policy
 from ifengine.store.base import Batch, NameKind
 from ifengine.store.names import Names
+from ifengine.transforms.memory import Change, Space
 
 
 @dataclass(slots=True)
@@ -43,6 +46,7 @@ class Built:
     outboxes: dict[int, Outbox] = field(default_factory=dict)
     intakes: dict[int, ChannelIntake] = field(default_factory=dict)  # by channel number
     listeners: list[MllpListener] = field(default_factory=list)
+    file_sources: list[FileSource] = field(default_factory=list)
     outbox_of: dict[str, Outbox] = field(default_factory=dict)  # by CHANNEL.DESTINATION
 
 
@@ -51,11 +55,18 @@ def outbox_name(channel: str, destination: DestinationConfig) -> str:
     return destination.connection or f"{channel}.{destination.name}"
 
 
+def files_name(channel: str) -> str:
+    """Return the name under which a channel's folder stands among the listeners."""
+    return f"{channel}.files"
+
+
 def register_names(site: SiteConfig, names: Names, batch: Batch) -> None:
     """Give every configured name its number, before any row carries it."""
     for listener in site.listeners:
         names.add(NameKind.LISTENER, listener, batch)
     for channel in site.channels:
+        if channel.files_source is not None:
+            names.add(NameKind.LISTENER, files_name(channel.name), batch)
         names.add(NameKind.CHANNEL, channel.name, batch)
         for destination in channel.destinations:
             names.add(NameKind.DESTINATION, f"{channel.name}.{destination.name}", batch)
@@ -80,7 +91,11 @@ def build(site: SiteConfig, parts: Parts, load: IntakeLoad) -> Built:
         built.pipelines[number] = pipeline
         intake = ChannelIntake(parts, channel, number, pipeline)
         built.intakes[number] = intake
-        by_listener[channel.config.source].append(intake)
+        for source in channel.config.sources:
+            by_listener[source].append(intake)
+        if channel.config.files_source is not None:
+            listener = parts.names.number(NameKind.LISTENER, files_name(channel.name))
+            built.file_sources.append(FileSource(parts, intake, listener))
     for name, intakes in by_listener.items():
         if intakes:
             connection = site.listeners[name]
@@ -90,6 +105,25 @@ def build(site: SiteConfig, parts: Parts, load: IntakeLoad) -> Built:
                 MllpListener(listener_options(connection), receiver, parts.clock)
             )
     return built
+
+
+def connect(parts: Parts, built: Built) -> None:
+    """Tell every channel what the steps of one of them remembered."""
+    memories = parts.memories
+
+    def remembered(changes: Sequence[Change]) -> None:
+        if memories is None:
+            return
+        tags = [
+            memories.tag(change.space, change.key)
+            for change in changes
+            if change.space is Space.FACT and change.remembered is not None
+        ]
+        if tags:
+            for pipeline in built.pipelines.values():
+                pipeline.remembered(tags)
+
+    parts.remembered = remembered
 
 
 def _pipeline(
@@ -108,10 +142,15 @@ def _pipeline(
     targets[UNMATCHED] = Target(
         built.outbox_of[unmatched], names.number(NameKind.DESTINATION, unmatched), False
     )
-    listener = site.listeners[channel.config.source]
-    charset = CharsetPolicy(forced=listener.charset_forced, default=listener.charset_default)
+    charsets = {}
+    for source in channel.config.sources:
+        listener = site.listeners[source]
+        charsets[names.number(NameKind.LISTENER, source)] = CharsetPolicy(
+            forced=listener.charset_forced, default=listener.charset_default
+        )
+    charset = next(iter(charsets.values()), CharsetPolicy())
     writer = PlanWriter(parts, channel.name, number, targets)
-    return Pipeline(parts, channel, writer, charset)
+    return Pipeline(parts, channel, writer, charset, charsets)
 
 
 def _add_outboxes(site: SiteConfig, parts: Parts, channels: list[Channel], built: Built) -> None:

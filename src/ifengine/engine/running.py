@@ -15,13 +15,14 @@ from typing import Any, TypeVar
 from ifengine.admin.server import AdminServer
 from ifengine.admin.service import Service
 from ifengine.clock import Clock, SystemClock
-from ifengine.engine.building import Built, build, register_names
+from ifengine.engine.building import Built, build, connect, register_names
 from ifengine.engine.gauges import Gauges
 from ifengine.engine.runtime import EngineRuntime
 from ifengine.engine.watch import Watch
 from ifengine.errors import EngineError, StorageFailedError
 from ifengine.routes.config.models import SiteConfig
 from ifengine.routes.intake import IntakeLoad
+from ifengine.routes.memory import Memories
 from ifengine.routes.parts import Numbers, Parts
 from ifengine.settings import Settings, read_settings
 from ifengine.store.base import Batch, ConfigVersionRow, NewAudit, Reader, Store
@@ -153,8 +154,11 @@ class Engine:
                 numbers=Numbers(counters.inbox_id, counters.copy_id, counters.key_id),
             )
             await self._first_commit(parts)
+            looking = store.reader()  # for the loop's own thread: what steps remember
+            parts.memories = Memories(ring, looking)
             load = IntakeLoad(lambda paused: self._pause_intake("backlog", paused))
             built = build(self._settings.site, parts, load)
+            connect(parts, built)
             self._built = built
             watch = Watch(self._settings, parts, store, built, self._pause_intake)
             gauges = Gauges(self._settings, parts, built, watch)
@@ -174,6 +178,8 @@ class Engine:
                 parts.stopping = True
                 await self._abandon(built)
                 raise
+            finally:
+                looking.close()
 
     async def _first_commit(self, parts: Parts) -> None:
         """Keys, names, the configuration's version and the mark that this run has begun."""
@@ -237,6 +243,8 @@ class Engine:
             await listener.start()
             if self._pauses:
                 listener.pause_reading()
+        for source in built.file_sources:
+            parts.spawn(source.run())
         parts.spawn(watch.run())
         _settle_memory()
         runtime.is_ready = True

@@ -73,7 +73,9 @@ class Watch:
                 self._start_purge()
 
     def tick(self, now: float) -> None:
-        """Look at the deadlines of every lane."""
+        """Look at the deadlines of every lane, and of what is parked."""
+        for pipeline in self._built.pipelines.values():
+            pipeline.tick(now)
         for outbox in self._built.outboxes.values():
             outbox.tick(now)
 

@@ -1,14 +1,25 @@
 """A compiled channel: one message in, a plan out. Pure: the same message and version, the same plan."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ifengine.errors import EngineError
+from ifengine.hl7.ack import AckError
 from ifengine.hl7.identifiers import patient_identifiers
 from ifengine.hl7.message import Message
 from ifengine.routes.config.models import ChannelConfig, DestinationConfig, SiteConfig
 from ifengine.store.base import Fate
-from ifengine.transforms.base import DroppedError, Reason, StepFailedError, StepScope
+from ifengine.transforms.base import (
+    CallNeededError,
+    DroppedError,
+    HeldError,
+    ParkedError,
+    Reason,
+    RejectedError,
+    StepFailedError,
+    StepScope,
+)
+from ifengine.transforms.memory import Blank, Change, Document, Key, Reply, Scratch
 from ifengine.transforms.trace import Trace
 
 UNMATCHED = (
@@ -16,19 +27,34 @@ UNMATCHED = (
 )
 
 
+def _nobody_waits(key: Key) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class MessageContext:
-    """What the steps may know of a message beside its content."""
+    """What the steps may know of a message beside its content.
+
+    ``memory`` is this run's own; None: nothing is remembered. ``replies`` are what other processes
+    answered to earlier tries of this run.
+    """
 
     message_id: str
     now_us: int
+    memory: Scratch | None = field(default=None, repr=False)
+    replies: Mapping[int, Reply] = field(default_factory=dict, repr=False)
+    sender_waits: bool = False
+    waited_out: bool = False
+    waits_behind: Callable[[Key], bool] = field(default=_nobody_waits, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedDelivery:
-    """What becomes of a message at one destination: QUEUED, FILTERED, DROPPED or DEAD_LETTER.
+    """What becomes of a message at one destination.
 
-    ``content`` is None where the received bytes go out as they came.
+    ``fate`` is QUEUED, FILTERED, DROPPED, DEAD_LETTER, HELD, REJECTED or PARKED. ``content`` is
+    None where the received bytes go out as they came. ``part`` counts from 0 where one message
+    makes several deliveries to one destination.
     """
 
     destination: str
@@ -37,9 +63,40 @@ class PlannedDelivery:
     file_name: str = field(default="", repr=False)
     reason: Reason | None = None
     step: str = ""
+    part: int = 0
 
 
 Plan = tuple[PlannedDelivery, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a parked message waits for, and until when."""
+
+    keys: tuple[Key, ...] = field(repr=False)
+    until_us: int
+    reason: Reason
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a sender that still waits is told: AE or AR, why, and the places for ERR."""
+
+    answer: str
+    reason: Reason
+    errors: tuple[AckError, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """All that one run of a channel decided: it takes effect in one transaction, or not at all."""
+
+    plan: Plan
+    changes: tuple[Change, ...] = field(default=(), repr=False)
+    documents: tuple[Document, ...] = field(default=(), repr=False)
+    waiting: Waiting | None = None
+    refusal: Refusal | None = None
 
 
 @dataclass(slots=True)
@@ -103,44 +160,116 @@ class Channel:
         *,
         trace: PlanTrace | None = None,
         only: str | None = None,
-    ) -> Plan:
+    ) -> Decision:
         """Decide what becomes of a message at each enabled destination, in the order written.
 
         Args:
             message: a view of the received bytes; it is changed by the channel's steps.
-            context: id and time, fixed for the message.
+            context: id, time and memory, fixed for the run.
             trace: filled with what each step did.
             only: decide for this destination alone (a replay).
+
+        Raises:
+            CallNeededError: another process must work first; run again with its reply.
         """
         wanted = [d for d in self.destinations if only in (None, UNMATCHED, d.name)]
-        scope = self._scope(message, context, trace.channel if trace else None)
+        memory = context.memory or Scratch(0, context.now_us, Blank())
+        scope = self._scope(message, context, memory, trace.channel if trace else None)
         try:
-            if self._too_many_patients(message):
-                reason = Reason("more than one patient (PID) in one message", "")
-                return _all(wanted, Fate.DEAD_LETTER, reason, "channel")
-            config = self.config
-            if config.accept is not None and not config.accept.holds(scope):
-                return _all(wanted, Fate.FILTERED, _rule(config, "accept", config.accept_line))
-            if not config.steps.is_empty:
-                config.steps.run(scope)
-        except StepFailedError as failed:
-            return _all(wanted, Fate.DEAD_LETTER, failed.reason, failed.step)
-        except DroppedError as dropped:
-            return _all(wanted, Fate.DROPPED, dropped.reason, dropped.step)
+            ended = self._channel_rules(message, scope, wanted)
+        except CallNeededError:
+            raise
         except EngineError as error:
-            return _all(wanted, Fate.DEAD_LETTER, Reason(str(error), ""), "channel")
-        plan = tuple(self._deliver(d, message, context, scope, trace) for d in wanted)
+            ended = self._ended(error, wanted, context)
+        if ended is not None:
+            return ended
+        plan: list[PlannedDelivery] = []
+        documents = scope.documents
+        for destination in wanted:
+            branch = memory.branch()
+            own: list[Document] = []
+            delivery = self._deliver(destination, message, context, scope, branch, own, trace)
+            if delivery.fate is Fate.QUEUED:
+                memory.adopt(branch)
+                documents += own
+            elif context.sender_waits and delivery.fate is Fate.REJECTED:
+                reason = delivery.reason or Reason("", "")
+                return self._refused(wanted, Refusal("AE", reason), delivery.step)
+            plan.append(delivery)
+        config = self.config
         if config.no_match == "dead_letter" and all(p.fate is Fate.FILTERED for p in plan):
-            return (*plan, self._unmatched(scope))
-        return plan
+            plan.append(self._unmatched(scope))
+        return Decision(tuple(plan), memory.changes(), tuple(documents))
 
-    def _scope(self, message: Message, context: MessageContext, trace: Trace | None) -> StepScope:
+    def _channel_rules(
+        self, message: Message, scope: StepScope, wanted: Iterable[DestinationConfig]
+    ) -> Decision | None:
+        """Run what stands before the destinations; a Decision where the message ends there."""
+        config = self.config
+        if self._too_many_patients(message):
+            reason = Reason("more than one patient (PID) in one message", "")
+            return Decision(_all(wanted, Fate.DEAD_LETTER, reason, "channel"))
+        if config.accept is not None and not config.accept.holds(scope):
+            rule = _rule(config, "accept", config.accept_line)
+            return Decision(_all(wanted, Fate.FILTERED, rule))
+        if not config.steps.is_empty:
+            config.steps.run(scope)
+        return None
+
+    def _ended(
+        self, error: EngineError, wanted: list[DestinationConfig], context: MessageContext
+    ) -> Decision:
+        """Return what a message becomes that ended in the channel's own steps: no state is left."""
+        match error:
+            case ParkedError():
+                plan = _all(wanted, Fate.PARKED, error.reason, error.step)
+                until_us = context.now_us + error.up_to_us
+                return Decision(
+                    plan, waiting=Waiting(error.keys, until_us, error.reason, error.step)
+                )
+            case HeldError():
+                return Decision(_all(wanted, Fate.HELD, error.reason, error.step))
+            case DroppedError():
+                return Decision(_all(wanted, Fate.DROPPED, error.reason, error.step))
+            case RejectedError() if context.sender_waits:
+                refusal = Refusal(error.answer, error.reason, error.errors)
+                return self._refused(wanted, refusal, error.step)
+            case StepFailedError() | RejectedError():
+                if context.sender_waits:
+                    return self._refused(wanted, Refusal("AE", error.reason), error.step)
+                return Decision(_all(wanted, Fate.DEAD_LETTER, error.reason, error.step))
+            case _:
+                reason = Reason(str(error), "")
+                if context.sender_waits:
+                    return self._refused(wanted, Refusal("AE", reason), "channel")
+                return Decision(_all(wanted, Fate.DEAD_LETTER, reason, "channel"))
+
+    @staticmethod
+    def _refused(wanted: Iterable[DestinationConfig], refusal: Refusal, step: str) -> Decision:
+        # the sender keeps the responsibility: nothing of it goes anywhere (safety-rules.md 1)
+        return Decision(_all(wanted, Fate.REJECTED, refusal.reason, step), refusal=refusal)
+
+    def _scope(
+        self,
+        message: Message,
+        context: MessageContext,
+        memory: Scratch,
+        trace: Trace | None,
+        destination: str = "",
+    ) -> StepScope:
         return StepScope(
             message=message,
             tables=self._tables,
             now_us=context.now_us,
             message_id=context.message_id,
             trace=trace,
+            memory=memory,
+            channel=self.name,
+            destination=destination,
+            sender_waits=context.sender_waits,
+            waited_out=context.waited_out,
+            waits_behind=context.waits_behind,
+            replies=context.replies,
         )
 
     def _deliver(
@@ -149,49 +278,52 @@ class Channel:
         message: Message,
         context: MessageContext,
         channel_scope: StepScope,
+        memory: Scratch,
+        documents: list[Document],
         trace: PlanTrace | None,
     ) -> PlannedDelivery:
         name = destination.name
         try:
-            if destination.types:
-                header = message.header
-                code, event = (
-                    header.message_code.decode("latin-1"),
-                    header.trigger_event.decode("latin-1"),
-                )
-                if not any(pattern.admits(code, event) for pattern in destination.types):
-                    return PlannedDelivery(
-                        name,
-                        Fate.FILTERED,
-                        reason=_rule(self.config, f"{name} types", destination.line),
-                    )
-            if destination.accept is not None and not destination.accept.holds(channel_scope):
-                line = destination.accept_line
-                return PlannedDelivery(
-                    name, Fate.FILTERED, reason=_rule(self.config, f"{name} accept", line)
-                )
+            refused = self._not_for(destination, message, channel_scope)
+            if refused is not None:
+                return PlannedDelivery(name, Fate.FILTERED, reason=refused)
             copy, scope = message, channel_scope
             if not destination.steps.is_empty:
                 copy = message.copy()
                 record = None
                 if trace is not None:
                     record = trace.destinations[name] = Trace()
-                scope = self._scope(copy, context, record)
+                scope = self._scope(copy, context, memory, record, name)
+                scope.calls = channel_scope.calls
+                scope.documents = documents
                 scope.variables.update(channel_scope.variables)
-                destination.steps.run(scope)
+                try:
+                    destination.steps.run(scope)
+                finally:
+                    channel_scope.calls = scope.calls
             content = copy.encode() if copy.touched else None
             file_name = destination.files.name.render(scope) if destination.files else ""
-        except StepFailedError as failed:
-            return PlannedDelivery(
-                name, Fate.DEAD_LETTER, reason=failed.reason, step=f"{name} {failed.step}"
-            )
-        except DroppedError as dropped:
-            return PlannedDelivery(
-                name, Fate.DROPPED, reason=dropped.reason, step=f"{name} {dropped.step}"
-            )
+        except CallNeededError:
+            raise
         except EngineError as error:
-            return PlannedDelivery(name, Fate.DEAD_LETTER, reason=Reason(str(error), ""), step=name)
+            answers = self.config.ack is not None and self.config.ack.source == name
+            return _failed(name, error, context.sender_waits and answers)
         return PlannedDelivery(name, Fate.QUEUED, content=content, file_name=file_name)
+
+    def _not_for(
+        self, destination: DestinationConfig, message: Message, scope: StepScope
+    ) -> Reason | None:
+        """Return the rule by which a destination does not take a message; None: it does."""
+        name = destination.name
+        if destination.types:
+            header = message.header
+            code = header.message_code.decode("latin-1")
+            event = header.trigger_event.decode("latin-1")
+            if not any(pattern.admits(code, event) for pattern in destination.types):
+                return _rule(self.config, f"{name} types", destination.line)
+        if destination.accept is not None and not destination.accept.holds(scope):
+            return _rule(self.config, f"{name} accept", destination.accept_line)
+        return None
 
     def _unmatched(self, scope: StepScope) -> PlannedDelivery:
         values = [
@@ -222,6 +354,21 @@ def _all(
     destinations: Iterable[DestinationConfig], fate: Fate, reason: Reason, step: str = ""
 ) -> Plan:
     return tuple(PlannedDelivery(d.name, fate, reason=reason, step=step) for d in destinations)
+
+
+def _failed(name: str, error: EngineError, sender_waits: bool) -> PlannedDelivery:
+    """Return what a delivery becomes whose own steps ended it."""
+    failed = Fate.REJECTED if sender_waits else Fate.DEAD_LETTER
+    match error:
+        case DroppedError():
+            fate = Fate.DROPPED
+        case HeldError():
+            fate = Fate.HELD
+        case StepFailedError() | RejectedError() | ParkedError():
+            fate = failed
+        case _:
+            return PlannedDelivery(name, failed, reason=Reason(str(error), ""), step=name)
+    return PlannedDelivery(name, fate, reason=error.reason, step=f"{name} {error.step}")
 
 
 def _rule(config: ChannelConfig, what: str, line: int) -> Reason:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ifengine.errors import EngineError
 from ifengine.hl7.header import read_header
 from ifengine.hl7.message import Message
-from ifengine.routes.channel import UNMATCHED, MessageContext, PlannedDelivery
+from ifengine.routes.channel import UNMATCHED, MessageContext, Plan, PlannedDelivery
 from ifengine.routes.delivery import Outbox
 from ifengine.routes.delivery_rows import behind_row
 from ifengine.routes.lanes import Entry, EntryState
@@ -31,7 +31,8 @@ from ifengine.store.base import (
     PlanRow,
 )
 from ifengine.store.sealing import BlobKind
-from ifengine.transforms.base import Reason
+from ifengine.transforms.base import CallNeededError, Reason
+from ifengine.transforms.memory import Reply
 
 # A18, A24, A30, A34 to A37, A39 to A47, A49 to A51: who a person is (safety-rules.md 13)
 IDENTITY_EVENTS = frozenset(
@@ -100,7 +101,7 @@ class DeadLetters:
             for item in sorted(found.letters, key=lambda f: (f.letter.outbox, f.delivery.place)):
                 kind = self._refusal(item, found, bulk=bulk, allow_older=allow_older)
                 if kind is None:
-                    decision = self._decide(item, how)
+                    decision = await self._decide(item, how)
                     kind = self._kind(decision)
                     if not dry_run:
                         self._carry_out(batch, item, decision, settled)
@@ -160,7 +161,7 @@ class DeadLetters:
 
     # --- deciding -----------------------------------------------------------------------------
 
-    def _decide(self, item: FoundLetter, how: str) -> list[PlannedDelivery]:
+    async def _decide(self, item: FoundLetter, how: str) -> list[PlannedDelivery]:
         """Return what the letter becomes: its destination's new delivery, or several if unmatched."""
         pipeline = self._pipelines.get(item.delivery.channel)
         name = self._destination_name(item)
@@ -181,10 +182,8 @@ class DeadLetters:
                     name, Fate.QUEUED, content=None if same else content, file_name=file_name
                 )
             ]
-        context = MessageContext(str(item.delivery.inbox_id), item.received_us)
         try:
-            message = Message.parse(item.content, charset=pipeline.charset)
-            plan = pipeline.channel.process(message, context, only=name)
+            plan = await self._process_again(item, pipeline, name)
         except EngineError as error:
             failed = Reason(str(error), "")
             return [PlannedDelivery(name, Fate.DEAD_LETTER, reason=failed, step="channel")]
@@ -194,6 +193,25 @@ class DeadLetters:
             taken = [d for d in plan if d.fate in wanted and d.destination != UNMATCHED]
             return taken or [d for d in plan if d.destination == UNMATCHED]
         return [d for d in plan if d.destination == name]
+
+    async def _process_again(self, item: FoundLetter, pipeline: Pipeline, name: str) -> Plan:
+        """Run a channel over a message again: what it would remember is not (safety-rules.md 27)."""
+        parts, inbox_id = self._parts, item.delivery.inbox_id
+        replies: dict[int, Reply] = {}
+        while True:
+            memory = None
+            if parts.memories is not None:
+                memory = parts.memories.scratch(inbox_id, item.received_us, is_replay=True)
+            context = MessageContext(str(inbox_id), item.received_us, memory, replies)
+            message = Message.parse(item.content, charset=pipeline.charset)
+            try:
+                decision = pipeline.channel.process(message, context, only=name)
+            except CallNeededError as needed:
+                replies[needed.call.number] = await parts.call(needed.call)
+                continue
+            if decision.documents:
+                await parts.keep_documents(decision.documents)
+            return decision.plan
 
     @staticmethod
     def _kind(decision: Sequence[PlannedDelivery]) -> str:

@@ -316,7 +316,12 @@ class Intake:
         if entry.kind is InboxKind.MESSAGE:
             channel.pipeline.feed(
                 Received(
-                    entry.inbox_id, entry.received_us, item.content, entry.verdict, item.header
+                    entry.inbox_id,
+                    entry.received_us,
+                    item.content,
+                    entry.verdict,
+                    item.header,
+                    listener=entry.listener,
                 )
             )
 

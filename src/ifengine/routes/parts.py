@@ -1,16 +1,19 @@
 """What the parts of a running engine share: time, the open batch, keys, names, numbers, counters."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from ifengine.clock import Clock
+from ifengine.errors import EngineError
+from ifengine.routes.memory import Memories
 from ifengine.store.base import Reader
 from ifengine.store.group import GroupCommit
 from ifengine.store.names import Names
 from ifengine.store.sealing import KeyRing
 from ifengine.telemetry.metrics import Metrics
+from ifengine.transforms.memory import Call, Change, Document, Reply
 
 T = TypeVar("T")
 
@@ -40,6 +43,18 @@ class Numbers:
         return self.copy_id
 
 
+async def _nobody_answers(call: Call) -> Reply:
+    return Reply(None, "there are no workers here")
+
+
+async def _nowhere_to_keep(documents: Sequence[Document]) -> None:
+    raise EngineError("there is no place for documents here")
+
+
+def _nobody_listens(changes: Sequence[Change]) -> None:
+    return None
+
+
 @dataclass(slots=True, kw_only=True)
 class Parts:
     """Handed to every part when it is made."""
@@ -53,6 +68,11 @@ class Parts:
     read: Read
     spawn: Callable[[Coroutine[Any, Any, None]], object]  # a task owned by the engine's TaskGroup
     dice: Callable[[], float]  # uniform in [0, 1), for jitter
+    memories: Memories | None = None  # None: nothing is remembered (parts of an engine in tests)
+    call: Callable[[Call], Awaitable[Reply]] = _nobody_answers
+    keep_documents: Callable[[Sequence[Document]], Awaitable[None]] = _nowhere_to_keep
+    # tells every channel and the outboxes what a message's steps remembered
+    remembered: Callable[[Sequence[Change]], None] = _nobody_listens
     numbers: Numbers = field(default_factory=Numbers)
     config_version: int = 0
     unclean: bool = False  # the last run did not end by itself

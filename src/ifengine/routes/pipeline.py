@@ -1,6 +1,7 @@
 """From committed message to committed plan: one channel, in the order of its messages."""
 
 from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -9,9 +10,18 @@ from ifengine.errors import EngineError, SealError
 from ifengine.hl7.charset import CharsetPolicy
 from ifengine.hl7.header import Header
 from ifengine.hl7.message import Message
-from ifengine.routes.channel import Channel, MessageContext, Plan, PlannedDelivery
+from ifengine.routes.channel import (
+    Channel,
+    Decision,
+    MessageContext,
+    Plan,
+    PlannedDelivery,
+    Refusal,
+    Waiting,
+)
 from ifengine.routes.delivery import Outbox
 from ifengine.routes.lanes import Entry, EntryState
+from ifengine.routes.parking import ParkedMessage, Parking
 from ifengine.routes.parts import Parts
 from ifengine.routes.planning import Fed, Planned, PlanWriter
 from ifengine.store.base import (
@@ -20,16 +30,21 @@ from ifengine.store.base import (
     Fate,
     GuardVerdict,
     InboxRow,
+    ParkedRow,
     Reader,
 )
 from ifengine.store.sealing import BlobKind, KeyRing
-from ifengine.transforms.base import Reason
+from ifengine.transforms.base import CallNeededError, Reason
+from ifengine.transforms.memory import Call, Key, Reply, Space
 
 MEMORY_WINDOW = 2000  # messages with content that wait for their steps
 MEMORY_BYTES = 16 * 1024 * 1024
 PAGE = 250
 SLICE = 32  # messages planned before the loop may turn to the sockets again
 MOST_UNCOMMITTED = 1024  # plans whose commit has not returned
+
+KEY_BYTES = 16  # of the keyed hash of what a parked message waits for
+LONGEST_PARKING_SECONDS = 400 * 86_400.0  # a wall clock that jumped must not park for ever
 
 HISTORICAL_MODES = frozenset({b"A", b"R", b"I"})  # MSH-11.2: archive, restore, initial load
 
@@ -42,6 +57,9 @@ class Received(NamedTuple):
     content: bytes | None
     verdict: GuardVerdict
     header: Header | None = None  # read at intake already; None: read from the store
+    run: int = 0  # counts up when a parked message starts over
+    listener: int = 0
+    reason: str = ""  # why it can only be a dead letter, though nobody could be told
 
     def __repr__(self) -> str:
         return f"<Received {self.inbox_id}>"
@@ -61,7 +79,12 @@ class Pipeline:
     """Runs one channel over its messages, in order, and commits what it decides."""
 
     def __init__(
-        self, parts: Parts, channel: Channel, writer: PlanWriter, charset: CharsetPolicy
+        self,
+        parts: Parts,
+        channel: Channel,
+        writer: PlanWriter,
+        charset: CharsetPolicy,
+        charsets: Mapping[int, CharsetPolicy] | None = None,
     ) -> None:
         self.channel = channel
         self.writer = writer
@@ -73,6 +96,7 @@ class Pipeline:
         self._through = 0  # every message up to here was queued or planned
         self._parts = parts
         self.charset = charset
+        self._charsets = charsets or {}  # by listener, where a channel has several
         self._queue: deque[Received] = deque()
         self._bytes = 0
         self._uncommitted = 0
@@ -81,6 +105,18 @@ class Pipeline:
         self._refilling = False
         self._modes = frozenset(mode.encode() for mode in channel.config.accept_mode)
         self._step_seconds = parts.metrics.step_duration_seconds.labels(channel.name)
+        self.parking = Parking()
+        self._again: deque[Received] = deque()  # parked messages that start over
+        self._replies: dict[int, Reply] = {}  # to calls of the message that is being planned
+        self._calling = False
+        # told what became of each message of a channel whose sender waits; set by the intake
+        self.decided: Callable[[int, Plan, Refusal | None, list[Fed]], None] | None = None
+        # what must be planned elsewhere before a message here (safety-rules.md 12)
+        self.may_plan: Callable[[int], bool] | None = None
+
+    def charset_of(self, listener: int) -> CharsetPolicy:
+        """Return which character set counts for what came in there."""
+        return self._charsets.get(listener, self.charset)
 
     # --- start and feeding ------------------------------------------------------------------
 
@@ -97,6 +133,7 @@ class Pipeline:
             return cursor, count
 
         self._through, self.unplanned = await self._parts.read(look)
+        await self._recover_parked()
         self._head = head
         if self.unplanned:
             await self._refill()
@@ -152,21 +189,38 @@ class Pipeline:
     def _run(self) -> None:
         self._scheduled = False
         parts = self._parts
-        if parts.stopping or self.paused:
+        if parts.stopping or self.paused or self._calling:
             return
-        queue = self._queue
+        queue, again = self._queue, self._again
         for _ in range(SLICE):
-            if not queue or self._uncommitted >= MOST_UNCOMMITTED:
+            if self._uncommitted >= MOST_UNCOMMITTED or self._calling:
+                break
+            if again:
+                self._plan(again.popleft())
+                continue
+            if not queue or (self.may_plan is not None and not self.may_plan(queue[0].inbox_id)):
                 break
             message = queue.popleft()
             self._bytes -= len(message.content or b"")
             self._plan(message)
-        if queue and self._uncommitted < MOST_UNCOMMITTED:
-            self._soon()
+        else:
+            if queue or again:
+                self._soon()
         has_room = len(queue) < MEMORY_WINDOW // 4 and self._bytes < MEMORY_BYTES // 2
         if self._through < self._head and has_room and not self._refilling:
             self._refilling = True
             parts.spawn(self._refill())
+
+    @property
+    def first_unplanned(self) -> int:
+        """Return the oldest message that is not planned; 0 when every one is."""
+        if self._current is not None:
+            return self._current
+        if self._queue:
+            return self._queue[0].inbox_id
+        return self._through + 1 if self._through < self._head else 0
+
+    _current: int | None = None  # waits for a reply to its call
 
     def _plan(self, received: Received) -> None:
         started = self._parts.clock.monotonic()
@@ -175,60 +229,242 @@ class Pipeline:
         content = received.content
         if content is None:
             # set aside: never sent, never lost from sight
-            plan = self._all_dead("stored content is damaged")
+            decision = self._all_dead("stored content is damaged")
+        elif received.reason:
+            decision = self._all_dead(received.reason)
         else:
             try:
-                message = Message.parse(content, charset=self.charset, header=received.header)
+                message = Message.parse(
+                    content, charset=self.charset_of(received.listener), header=received.header
+                )
                 keys = self.writer.hashed(self.channel.order_keys(message))
                 mode = message.header.processing_mode
                 if mode in HISTORICAL_MODES and mode not in self._modes:
                     held = "processing mode (MSH-11.2) A, R or I"
-                plan = self._decide(message, received)
+                decision = self._decide(message, received)
+            except CallNeededError as needed:
+                self._call(received, needed.call)
+                return
             except EngineError as error:
-                plan = self._all_dead(str(error))
+                decision = self._all_dead(str(error))
             except Exception as error:  # noqa: BLE001 - a fault of ours costs this message only
-                plan = self._all_dead(f"unforeseen {type(error).__name__} in the steps")
-        self._write(
-            Planned(
-                inbox_id=received.inbox_id,
-                received_us=received.received_us,
-                content=content or b"",
-                plan=plan,
-                keys=keys,
-                held=held,
-            )
-        )
+                decision = self._all_dead(f"unforeseen {type(error).__name__} in the steps")
+        self._replies = {}
+        if decision.documents:
+            self._keep_documents(received, decision, keys, held)
+        else:
+            self._write(received, decision, keys, held)
         self._step_seconds.observe(self._parts.clock.monotonic() - started)
 
-    def _decide(self, message: Message, received: Received) -> Plan:
+    def _decide(self, message: Message, received: Received) -> Decision:
         if (
             received.verdict is GuardVerdict.REUSED
             and self.channel.config.dedupe_on_reuse == "dead_letter"
         ):
             return self._all_dead("control id (MSH-10) reused with other content")
-        context = MessageContext(str(received.inbox_id), received.received_us)
-        return self.channel.process(message, context)
-
-    def _all_dead(self, reason: str) -> Plan:
-        return tuple(
-            PlannedDelivery(d.name, Fate.DEAD_LETTER, reason=Reason(reason, ""), step="channel")
-            for d in self.channel.destinations
+        inbox_id = received.inbox_id
+        memories = self._parts.memories
+        parked = self.parking.get(inbox_id) if received.run else None
+        return self.channel.process(
+            message,
+            MessageContext(
+                str(inbox_id),
+                received.received_us,
+                None if memories is None else memories.scratch(inbox_id, received.received_us),
+                self._replies,
+                sender_waits=self.decided is not None and not received.run,
+                waited_out=parked is not None and parked.waited_out,
+                waits_behind=partial(self._waits_behind, inbox_id) if len(self.parking) else _never,
+            ),
         )
+
+    def _all_dead(self, reason: str) -> Decision:
+        return Decision(
+            tuple(
+                PlannedDelivery(d.name, Fate.DEAD_LETTER, reason=Reason(reason, ""), step="channel")
+                for d in self.channel.destinations
+            )
+        )
+
+    # --- work of others ------------------------------------------------------------------------
+
+    def _call(self, received: Received, call: Call) -> None:
+        """Let another process work; what comes after this message waits."""
+        self._calling = True
+        self._current = received.inbox_id
+        self._parts.spawn(self._wait_for_reply(received, call))
+
+    async def _wait_for_reply(self, received: Received, call: Call) -> None:
+        reply = await self._parts.call(call)
+        self._replies = {**self._replies, call.number: reply}
+        self._go_on()
+        if not self._parts.stopping:
+            self._plan(received)
+            self._soon()
+
+    def _keep_documents(
+        self,
+        received: Received,
+        decision: Decision,
+        keys: tuple[bytes, ...] | None,
+        held: str,
+    ) -> None:
+        """Put documents on stable storage before the plan that speaks of them."""
+        self._calling = True
+        self._current = received.inbox_id
+
+        async def keep() -> None:
+            kept = decision
+            try:
+                await self._parts.keep_documents(decision.documents)
+            except EngineError as error:
+                kept = self._all_dead(str(error))
+            self._go_on()
+            self._write(received, kept, keys, held)
+            self._soon()
+
+        self._parts.spawn(keep())
+
+    def _go_on(self) -> None:
+        self._calling = False
+        self._current = None
+
+    # --- parking -------------------------------------------------------------------------------
+
+    async def _recover_parked(self) -> None:
+        """Take up what was parked: time goes on over a stop, and what was waited for may be there."""
+        number, parts = self.number, self._parts
+        rows = await parts.read(lambda reader: reader.parked(number))
+        now, now_us = parts.clock.monotonic(), parts.clock.now_us()
+        for row in rows:
+            left = min(max(0.0, (row.until_us - now_us) / 1e6), LONGEST_PARKING_SECONDS)
+            hashed = row.keys
+            keys = frozenset(hashed[at : at + KEY_BYTES] for at in range(0, len(hashed), KEY_BYTES))
+            self.parking.park(
+                ParkedMessage(row.inbox_id, keys, now + left, row.since_us, row.until_us)
+            )
+        self._start_over(self.parking.all_waiting())
+
+    def _waits_behind(self, inbox_id: int, key: Key) -> bool:
+        memories = self._parts.memories
+        if memories is None:
+            return False
+        return self.parking.waits_before(memories.tag(Space.FACT, key), inbox_id)
+
+    def remembered(self, keys: Iterable[bytes]) -> None:
+        """Something was remembered, by any channel: what waits for it starts over."""
+        self._start_over(self.parking.waiting_for(keys))
+
+    def tick(self, now: float) -> None:
+        """Let what waited long enough start over; called about ten times a second."""
+        if len(self.parking):
+            self._start_over(self.parking.time_is_over(now))
+
+    def start_over(self, inbox_ids: Iterable[int]) -> None:
+        """Let parked messages start over now: a merge concerns them, or a person asked for it."""
+        self._start_over([i for i in inbox_ids if i in self.parking])
+
+    def _start_over(self, inbox_ids: list[int]) -> None:
+        for inbox_id in inbox_ids:
+            parked = self.parking.get(inbox_id)
+            if parked is not None:
+                parked.leaving = True
+        if inbox_ids:
+            self._parts.spawn(self._fetch_parked(inbox_ids))
+
+    async def _fetch_parked(self, inbox_ids: list[int]) -> None:
+        ring = self._parts.ring
+
+        def look(reader: Reader) -> list[Received]:
+            found = []
+            for inbox_id in inbox_ids:
+                row = reader.inbox(inbox_id)
+                if row is not None:
+                    run = len(reader.plans(inbox_id))
+                    found.append(_opened(ring, row)._replace(run=max(1, run)))
+            return found
+
+        self._again.extend(await self._parts.read(look))
+        self._soon()
+
+    def _park(self, batch: Batch, received: Received, waiting: Waiting) -> None:
+        parts, memories = self._parts, self._parts.memories
+        if memories is None:
+            return
+        keys = frozenset(memories.tag(Space.FACT, key) for key in waiting.keys)
+        before = self.parking.get(received.inbox_id)
+        left = (waiting.until_us - parts.clock.now_us()) / 1e6
+        due = parts.clock.monotonic() + min(max(0.0, left), LONGEST_PARKING_SECONDS)
+        since_us = parts.clock.now_us() if before is None else before.since_us
+        self.parking.park(ParkedMessage(received.inbox_id, keys, due, since_us, waiting.until_us))
+        detail = parts.ring.seal(
+            BlobKind.PARKED, self.number, received.inbox_id, waiting.reason.full.encode()
+        )
+        batch.parked.append(
+            ParkedRow(
+                self.number,
+                received.inbox_id,
+                since_us,
+                waiting.until_us,
+                b"".join(sorted(keys)),
+                waiting.reason.safe,
+                waiting.step,
+                detail,
+                parts.config_version,
+            )
+        )
+
+    def _unpark(self, batch: Batch, inbox_id: int) -> None:
+        parked = self.parking.get(inbox_id)
+        if parked is None:
+            return
+        self.parking.leave(inbox_id)
+        batch.parked.append((self.number, inbox_id))
+        # those that came later and stayed behind it
+        self._start_over(self.parking.waiting_for(parked.keys))
 
     # --- writing -----------------------------------------------------------------------------
 
-    def _write(self, planned: Planned) -> None:
-        group = self._parts.group
+    def _write(
+        self,
+        received: Received,
+        decision: Decision,
+        keys: tuple[bytes, ...] | None,
+        held: str,
+    ) -> None:
+        """Add a decision to the open batch: plan, what was remembered, what is parked."""
+        parts = self._parts
+        group = parts.group
         batch = group.batch
         opened = self._open
         if opened is None or opened.batch is not batch:
             opened = self._open = _Uncommitted(batch)
             batch.done.append(partial(self._committed, opened))
-        opened.fed.extend(self.writer.write(batch, planned))
-        opened.plans += 1
-        opened.last = planned.inbox_id
-        batch.cursors[CursorKind.CHANNEL, self.number] = planned.inbox_id
-        self._uncommitted += 1
+        planned = Planned(
+            inbox_id=received.inbox_id,
+            received_us=received.received_us,
+            content=received.content or b"",
+            plan=decision.plan,
+            keys=keys,
+            held=held,
+            run=received.run,
+        )
+        stays = decision.waiting is not None and received.run > 0
+        fed = [] if stays else self.writer.write(batch, planned)
+        opened.fed.extend(fed)
+        if received.run == 0:
+            opened.plans += 1
+            self._uncommitted += 1
+            batch.cursors[CursorKind.CHANNEL, self.number] = received.inbox_id
+        if decision.waiting is not None:
+            self._park(batch, received, decision.waiting)
+        elif received.run:
+            self._unpark(batch, received.inbox_id)
+        if decision.changes and parts.memories is not None:
+            parts.memories.write(batch, decision.changes)
+            parts.remembered(decision.changes)
+        if self.decided is not None and received.run == 0:
+            self.decided(received.inbox_id, decision.plan, decision.refusal, fed)
         group.soon()
 
     def _committed(self, committed: _Uncommitted) -> None:
@@ -243,9 +479,20 @@ class Pipeline:
         self._soon()
 
 
+def _never(key: Key) -> bool:
+    return False
+
+
 def _opened(ring: KeyRing, row: InboxRow) -> Received:
     try:
         content = ring.open(BlobKind.INBOX, row.inbox_id, 0, row.sealed)
     except SealError:
         content = None
-    return Received(row.inbox_id, row.received_us, content, row.verdict)
+    return Received(
+        row.inbox_id,
+        row.received_us,
+        content,
+        row.verdict,
+        listener=row.listener,
+        reason=row.reason,
+    )

@@ -42,6 +42,9 @@ class Planned:
     run: int = 0
 
 
+_IN_OUTBOX = frozenset({Fate.QUEUED, Fate.DEAD_LETTER, Fate.HELD})
+_ENDS = (Fate.FILTERED, Fate.DROPPED, Fate.REJECTED, Fate.PARKED)
+
 Fed = tuple[Outbox, Entry, EntryState]
 
 
@@ -60,7 +63,7 @@ class PlanWriter:
                 channel, name, fate.name.lower()
             )
             for name in targets
-            for fate in (Fate.FILTERED, Fate.DROPPED, Fate.DEAD_LETTER)
+            for fate in (*_ENDS, Fate.DEAD_LETTER)
         }
 
     def hashed(self, keys: tuple[str, ...] | None) -> tuple[bytes, ...] | None:
@@ -78,7 +81,7 @@ class PlanWriter:
         fed: list[Fed] = []
         for delivery in planned.plan:
             target = self.targets[delivery.destination]
-            if delivery.fate in (Fate.QUEUED, Fate.DEAD_LETTER):
+            if delivery.fate in _IN_OUTBOX:
                 entry, state = self.queue(batch, planned, delivery, now_us)
                 if state is EntryState.WAITING and not target.is_files:
                     changed = delivery.content
@@ -141,13 +144,14 @@ class PlanWriter:
                 now_us,
                 origin_seq,
                 parts.config_version,
+                delivery.part,
             )
         )
         state = EntryState.WAITING
         if delivery.fate is Fate.DEAD_LETTER:
             state = EntryState.DEAD
             self._count_failure(delivery)
-        elif planned.held:
+        elif planned.held or delivery.fate is Fate.HELD:
             state = EntryState.HELD
         if state is not EntryState.WAITING:
             batch.exceptions.append(
@@ -191,7 +195,7 @@ class PlanWriter:
             0,
             0,
             now_us,
-            "steps" if dead else "intake",
+            "steps" if dead or not held else "intake",
             delivery.step,
             reason,
             "",

@@ -28,6 +28,7 @@ class Space(IntEnum):
     DEAD_MERGE = 11  # a merge that is a dead letter somewhere
     PSEUDONYM = 12
     PART = 13  # messages that `combine` still collects
+    FILE = 14  # a file that was taken from a folder
 
 
 class Remembered(NamedTuple):
