@@ -55,6 +55,8 @@ class BlobKind(IntEnum):
     AUDIT = 4
     ATTEMPT = 5
     CONFIG = 6
+    STATE = 7  # of numbers (space, first 8 bytes of the key)
+    PARKED = 8  # (channel, inbox id)
 
 
 class KekProvider(Protocol):
