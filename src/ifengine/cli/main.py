@@ -35,6 +35,8 @@ COMMANDS: tuple[CommandRow, ...] = (
     CommandRow(
         "try", "ifengine.cli.try_message", "try_message", "show what a channel makes of one message"
     ),
+    CommandRow("graph", "ifengine.cli.graph", "graph", "draw who feeds whom"),
+    CommandRow("schema", "ifengine.cli.schema", "schema", "write what editors complete keys from"),
     CommandRow("send", "ifengine.cli.send", "send", "send messages over MLLP and read the answers"),
     CommandRow(
         "receive", "ifengine.cli.receive", "receive", "be a receiver of MLLP for trying channels"
