@@ -17,8 +17,8 @@ from typing import NamedTuple, TypeVar
 from ifengine.hl7.batch import split_batch
 from ifengine.hl7.header import Header, read_header
 from ifengine.routes.config.models import ChannelConfig, FilesSource
-from ifengine.routes.gates import Gates
-from ifengine.routes.intake import TAG_ONLY, ChannelIntake
+from ifengine.routes.gates import TAG_ONLY, Gates
+from ifengine.routes.intake import ChannelIntake
 from ifengine.routes.parts import Parts
 from ifengine.routes.pipeline import Received
 from ifengine.store.base import GuardVerdict, InboxKind, NewInboxEntry
@@ -79,7 +79,8 @@ class FileSource:
             await self.look()
             again = parts.clock.monotonic() + self._source.every_seconds
             while not parts.stopping and not self.stopped and parts.clock.monotonic() < again:
-                await parts.clock.sleep(STOP_LOOKED_FOR_SECONDS)
+                left = again - parts.clock.monotonic()
+                await parts.clock.sleep(max(0.0, min(STOP_LOOKED_FOR_SECONDS, left)))
 
     async def look(self) -> int:
         """Take every file that has not changed for long enough; return how many were."""
@@ -137,11 +138,15 @@ class FileSource:
             return None
         return Found(name, state.st_size, state.st_mtime_ns, content)
 
-    def _move(self, name: str, folder: Path, number: int) -> None:
-        target = folder / name
+    def _move(self, found: Found, folder: Path, number: int) -> None:
+        place = self._source.directory / found.name
+        state = place.stat()
+        if (state.st_size, state.st_mtime_ns) != (found.size, found.changed_ns):
+            return  # another file of this name came meanwhile: it is taken in its turn
+        target = folder / found.name
         if target.exists():
-            target = folder / f"{name}-{number}"
-        (self._source.directory / name).rename(target)
+            target = folder / f"{found.name}-{number}"
+        place.rename(target)
         for changed in (folder, self._source.directory):
             handle = os.open(changed, os.O_RDONLY)
             try:
@@ -158,7 +163,7 @@ class FileSource:
         before = None if memories is None else memories.look_up(Space.FILE, mark)
         if before is not None:
             good = before.value == "done"
-            await self._put_away(found.name, good=good, number=before.message)
+            await self._put_away(found, good=good, number=before.message)
             return
         messages, reason = await self._in_thread(partial(self._split, found.content))
         # from here to the batch nothing is awaited: numbers are committed in their order
@@ -174,12 +179,12 @@ class FileSource:
             memories.write(batch, [Change(Space.FILE, mark, kept)])
         batch.done.append(partial(self._committed, list(zip(entries, messages, strict=True))))
         await parts.group.durable()
-        await self._put_away(found.name, good=not reason, number=first)
+        await self._put_away(found, good=not reason, number=first)
 
-    async def _put_away(self, name: str, *, good: bool, number: int) -> None:
+    async def _put_away(self, found: Found, *, good: bool, number: int) -> None:
         folder = self._source.done if good else self._source.bad
         try:
-            await self._in_thread(partial(self._move, name, folder, number))
+            await self._in_thread(partial(self._move, found, folder, number))
         except OSError as error:
             self.failed = error.strerror or "cannot be moved"  # tried again at the next look
 

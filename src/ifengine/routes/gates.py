@@ -10,6 +10,8 @@ from ifengine.routes.config.models import ChannelConfig, ListenConnection
 from ifengine.store.base import InboxKind
 
 NULL = '""'
+TAG_ONLY = frozenset({b"DFT", b"BAR"})  # safety-rules.md 6: charges are never dropped as repeats
+HISTORICAL_MODES = frozenset({b"A", b"R", b"I"})  # MSH-11.2: archive, restore, initial load
 
 
 class Gate(NamedTuple):
@@ -20,6 +22,14 @@ class Gate(NamedTuple):
     channel: ChannelConfig | None = None
     reason: str = ""
     error: AckError | None = None
+
+
+def compared_bytes(header: Header, content: bytes, *, ignore_msh7: bool) -> bytes:
+    """Return the bytes that must be equal for a repeat: all, or all but MSH-7 where said."""
+    if not ignore_msh7 or not header.timestamp:
+        return content
+    at = content.find(header.delimiters.field + header.timestamp + header.delimiters.field)
+    return content if at < 0 else content[:at] + content[at + 1 + len(header.timestamp) :]
 
 
 MOST_REMEMBERED = 1024  # kinds of headers whose decision is kept

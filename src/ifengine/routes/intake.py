@@ -14,7 +14,7 @@ from ifengine.mllp.framing import FramingFault, encode_frame
 from ifengine.mllp.listener import Inbound
 from ifengine.routes.channel import Channel
 from ifengine.routes.config.models import ListenConnection
-from ifengine.routes.gates import Gate, Gates
+from ifengine.routes.gates import TAG_ONLY, Gate, Gates, compared_bytes
 from ifengine.routes.parts import Parts
 from ifengine.routes.pipeline import Pipeline, Received
 from ifengine.store.base import Batch, GuardVerdict, InboxKind, NewAudit, NewInboxEntry
@@ -24,7 +24,6 @@ from ifengine.telemetry.metrics import type_label
 MOST_PENDING_BYTES = 16 * 1024 * 1024
 MOST_PENDING_MESSAGES = 10_000
 DEFAULT_WINDOW_US = 7 * 86_400 * 1_000_000
-TAG_ONLY = frozenset({b"DFT", b"BAR"})  # safety-rules.md 6: charges are never dropped as repeats
 
 
 class Decision(NamedTuple):
@@ -221,17 +220,12 @@ class Intake:
                 header.sending_facility,
                 header.control_id,
             )
-            entry.digest = ring.digest(self._compared(header, content))
+            entry.digest = ring.digest(
+                compared_bytes(header, content, ignore_msh7=self.connection.guard_ignore_msh7)
+            )
             entry.tag_only = header.message_code in TAG_ONLY
             entry.guard_window_us = channel.window_us if channel is not None else DEFAULT_WINDOW_US
         return entry
-
-    def _compared(self, header: Header, content: bytes) -> bytes:
-        """Return the bytes that must be equal for a repeat: all, or all but MSH-7 where said."""
-        if not self.connection.guard_ignore_msh7 or not header.timestamp:
-            return content
-        at = content.find(header.delimiters.field + header.timestamp + header.delimiters.field)
-        return content if at < 0 else content[:at] + content[at + 1 + len(header.timestamp) :]
 
     def _queue(
         self,

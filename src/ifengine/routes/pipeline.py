@@ -20,6 +20,7 @@ from ifengine.routes.channel import (
     Waiting,
 )
 from ifengine.routes.delivery import Outbox
+from ifengine.routes.gates import HISTORICAL_MODES
 from ifengine.routes.lanes import Entry, EntryState
 from ifengine.routes.parking import ParkedMessage, Parking
 from ifengine.routes.parts import Parts
@@ -45,8 +46,6 @@ MOST_UNCOMMITTED = 1024  # plans whose commit has not returned
 
 KEY_BYTES = 16  # of the keyed hash of what a parked message waits for
 LONGEST_PARKING_SECONDS = 400 * 86_400.0  # a wall clock that jumped must not park for ever
-
-HISTORICAL_MODES = frozenset({b"A", b"R", b"I"})  # MSH-11.2: archive, restore, initial load
 
 
 class Received(NamedTuple):
