@@ -5,8 +5,10 @@ from collections.abc import Mapping
 import yaml
 
 from ifengine.hl7.message import Message
+from ifengine.hl7.path import parse_path
 from ifengine.transforms.base import Steps, StepScope
 from ifengine.transforms.compile import Known, compile_steps
+from ifengine.transforms.identity import PatientIdentity
 from ifengine.transforms.source import Entries, Items, Node, Position, Problems, Text
 from ifengine.transforms.tables import Table, read_csv
 from ifengine.transforms.trace import Trace
@@ -72,12 +74,15 @@ def _node(node: yaml.Node) -> Node:
 FACTS: Mapping[str, float] = {"visit": 90 * 86_400.0}  # what the site of these tests shares
 
 
+IDENTITY = PatientIdentity(path=parse_path("PID-3"), type="MR", authority=("MERCY", "NORTH"))
+
+
 def compiled(
     text: str, *, variables: frozenset[str] | None = None, destination: str = ""
 ) -> tuple[Steps, Problems]:
     """Compile steps and return them with what is wrong with them."""
     problems = Problems()
-    known = Known(TABLES, variables, facts=FACTS, destination=destination)
+    known = Known(TABLES, variables, facts=FACTS, destination=destination, identity=IDENTITY)
     return compile_steps(nodes(text), problems, known), problems
 
 

@@ -21,6 +21,7 @@ STEP_CODES: Final[Mapping[str, str]] = {
     "E306": "This verb cannot do this to such a place.",
     "E307": "Deleting these segments leaves others without the one they belong to.",
     "E308": "A table does not have these key or result columns.",
+    "E340": "A verb that merges or resolves patients needs the site's definition of one.",
     "E309": "This verb stands in the channel's steps, before its destinations.",
     "W310": "Nothing runs after an unconditional drop or fail.",
     "W311": "Steps are nested more than three deep: hard to read, harder to test.",

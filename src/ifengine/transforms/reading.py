@@ -11,6 +11,7 @@ from ifengine.hl7 import groups
 from ifengine.hl7.condition import Condition, parse_condition
 from ifengine.hl7.path import Path, parse_path
 from ifengine.transforms.base import Action, Steps, Uses
+from ifengine.transforms.identity import PatientIdentity
 from ifengine.transforms.source import Entries, Items, Node, Position, Problems, Text
 from ifengine.transforms.tables import Table
 from ifengine.transforms.template import Template, parse_template
@@ -33,6 +34,7 @@ class Known:
         default_factory=dict
     )  # shared by the site: seconds they last
     destination: str = ""  # whose steps these are; "": the channel's own
+    identity: PatientIdentity | None = None  # None: the site has no definition of a patient
 
 
 class Built(NamedTuple):

@@ -2,7 +2,9 @@
 
 from ifengine.transforms.step_row import StepRow
 from ifengine.transforms.steps import (
+    merge_patient,
     remember_fact,
+    resolve_patient,
     wait_for_fact,
 )
 
@@ -22,5 +24,21 @@ MEMORY: tuple[StepRow, ...] = (
         "park the message until it is seen; it starts over from the start of its channel",
         "wait_for: {fact: order, per: OBR, key: OBR-2.1, up_to: 30m, never_wait: any OBX-8 = HH}",
         failing="wait_for: {fact: order, per: OBR, key: OBR-2.1}",
+    ),
+    StepRow(
+        "merge_patient",
+        merge_patient.build,
+        "keep, retire, unknown_keep: create hold",
+        "update the cross reference of who is one patient, by the site's identity",
+        "merge_patient: {keep: PID-3, retire: MRG-1, unknown_keep: create}",
+        failing="merge_patient: {keep: MRG-1, retire: PID-3}",
+    ),
+    StepRow(
+        "resolve_patient",
+        resolve_patient.build,
+        "in, keep_old_in, same, differ: hold pass",
+        "replace a retired identifier by the surviving one",
+        "resolve_patient: {in: PID-3(where .5 = MR), keep_old_in: PID-4}",
+        failing="resolve_patient: {in: PID-3.1}",
     ),
 )

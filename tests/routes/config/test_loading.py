@@ -421,6 +421,21 @@ def test_a_branch_that_names_identity_events_answers_the_warning(load, channel_t
     assert codes(load({"channels/one.yaml": text + steps})) == []
 
 
+def test_a_merge_that_always_acts_handles_the_events_it_knows(load, channel_text) -> None:
+    text = channel_text.replace("[ORU^R01]", "[ADT^*]")
+    steps = "steps:\n  - merge_patient: {keep: PID-3, retire: MRG-1}\n"
+    (warning,) = load({"channels/one.yaml": text + steps}).problems
+    assert (warning.code, warning.message.rpartition(": ")[2]) == ("W209", "A24, A37")
+
+
+def test_who_is_one_patient_is_read_with_its_defaults(load, site_text) -> None:
+    said = "authority: [A], authority_default: A, type_default: MR"
+    one = load({"ifengine.yaml": site_text.replace("authority: [A]", said)}).site
+    assert one is not None
+    assert one.identity is not None
+    assert (one.identity.authority_default, one.identity.type_default) == ("A", "MR")
+
+
 def test_a_channel_that_is_off_takes_no_types_from_its_neighbour(load, channel_text) -> None:
     other = channel_text.replace("channel: one", "channel: two\nenabled: no")
     assert codes(load({"channels/two.yaml": other})) == []

@@ -132,6 +132,14 @@ CASES: list[tuple[str, str, dict[str, str]]] = [
         connections(LISTEN + SEND + "  ¦odd: {port: 3, plaintext: a test}\n"),
     ),
     ("E102", '"given" is missing', in_tests("  - ¦{name: a}\n")),
+    (
+        "E103",
+        '"NORTH" is not one of A',
+        site(
+            "identity: {patient: {path: PID-3, type: MR, authority: [A], authority_default: ¦NORTH}}\n"
+            + CONNECTIONS
+        ),
+    ),
     ("E103", '"strickt" is not one of', to("  lab: {connection: out, settle: ¦strickt}\n")),
     (
         "E103",
@@ -400,6 +408,26 @@ CASES: list[tuple[str, str, dict[str, str]]] = [
         "W208",
         "ORM^O01 may pass",
         channel("types: [ORM^O01]\norder_by: patient\nto:\n  ¦lab: {connection: out}\n" + TESTS),
+    ),
+    (
+        "E241",
+        "would hold nothing back there",
+        channel(
+            "types: [ADT^A40]\norder_by: patient\nignore_types: {identity: only merges}\n"
+            + "steps:\n  - merge_patient: {keep: PID-3, retire: MRG-1}\n"
+            + "to:\n  lab: {connection: out, order: ¦skip_dead}\n"
+            + TESTS
+        ),
+    ),
+    (
+        "E241",
+        "would hold nothing back there",
+        channel(
+            "types: [ADT^A40]\nignore_types: {identity: only merges}\n"
+            + "steps:\n  - merge_patient: {keep: PID-3, retire: MRG-1}\n"
+            + "to:\n  ¦lab: {connection: out}\n"
+            + TESTS
+        ),
     ),
     ("W209", "no branch names them: A18", channel("types: ¦[ADT^*]\norder_by: patient\n" + REST)),
     (

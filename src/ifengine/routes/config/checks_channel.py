@@ -15,6 +15,7 @@ from ifengine.routes.config.message_types import (
 )
 from ifengine.routes.config.models import Order, TypePattern
 from ifengine.routes.config.site_file import SiteDraft
+from ifengine.transforms.identity import MERGES, NO_PATIENT, merges
 from ifengine.transforms.source import Entries, Items, Node, Problems, Text
 
 _EVENT = re.compile(r"\bA[0-9]{2}\b")
@@ -102,7 +103,12 @@ def _listed(events: Sequence[str]) -> str:
 
 
 def _mentioned_events(channel: ChannelDraft) -> Iterator[str]:
-    """Yield trigger events that a condition of the channel or a destination names."""
+    """Yield trigger events that a condition of the channel or a destination names.
+
+    A merge_patient that always acts handles what it knows; of the rest it makes dead letters.
+    """
+    if any(step.uses.merges and step.when is None for step in channel.steps.steps):
+        yield from (event.decode() for event in MERGES | NO_PATIENT)
     sections = [channel.section, *(d.section for d in channel.destinations)]
     for section in sections:
         accept = section.nodes.get("accept")
@@ -135,6 +141,7 @@ def _check_destination(
     _check_filters(section.nodes.get("steps"), effective, problems)
     _check_file_name(destination, problems)
     _check_lanes(channel, destination, problems)
+    _check_merges(channel, destination, problems)
     if destination.connection is None:
         return
     if not section.says("on_in_doubt") and has_once_only(effective):
@@ -182,6 +189,25 @@ def _check_lanes(channel: ChannelDraft, destination: DestinationDraft, problems:
             "several lanes without order_by would let messages overtake each other",
             "give the channel an order_by, or say order: none",
         )
+
+
+def _check_merges(channel: ChannelDraft, destination: DestinationDraft, problems: Problems) -> None:
+    """A dead merge holds what belongs to both its patients (safety-rules.md 15)."""
+    if destination.order in (Order.HOLD_KEY, Order.STRICT) or not merges(channel.steps):
+        return
+    taken = admitted_identity_events(channel.types)
+    if destination.types:
+        taken = tuple(e for e in admitted_identity_events(destination.types) if e in taken)
+    if not taken or not destination.enabled:
+        return
+    section = destination.section
+    place = section.at("order") if section.says("order") else destination.position
+    problems.error(
+        "E241",
+        place,
+        f'a merge that is dead at "{destination.name}" would hold nothing back there',
+        "order: hold_key, with order_by: patient on the channel",
+    )
 
 
 def _check_control_id(

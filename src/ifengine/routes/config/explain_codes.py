@@ -51,6 +51,7 @@ CODES: Final[Mapping[str, str]] = {
     "E231": "A placeholder of the site file stands in a channel.",
     "E232": "A filter removes a segment that the message's structure requires.",
     "W232": "A step empties the identifiers by which a receiver knows the patient.",
+    "E241": "A dead merge must hold what belongs to its patients, so its queue holds keys.",
     "E234": "order_by reads a segment that repeats without saying which.",
     # steps, conditions and templates
     "E105": "A step does one thing; here are two verbs.",
@@ -63,6 +64,7 @@ CODES: Final[Mapping[str, str]] = {
     "E306": "A verb cannot work on this part of a message.",
     "E307": "Deleting this leaves segments behind that belong to it.",
     "E308": "A lookup does not fit the columns of its table.",
+    "E340": "A verb that merges or resolves patients needs the site's definition of one.",
     "E309": "This verb stands in the channel's steps, before its destinations.",
     "W310": "Nothing after this step can run.",
     "W311": "Steps nested more than three deep are hard to follow.",

@@ -101,7 +101,18 @@ PATIENT: Final = (
         example="[MERCY]",
         required=True,
     ),
-    *later("authority_default", "type_default"),
+    Key(
+        name="authority_default",
+        kind=WORD,
+        meaning="The authority of an identifier that names none; without it, nobody's.",
+        example="MERCY",
+    ),
+    Key(
+        name="type_default",
+        kind=WORD,
+        meaning="The type of an identifier that names none; without it, nobody's.",
+        example="MR",
+    ),
 )
 
 IDENTITY: Final = (

@@ -20,12 +20,12 @@ from ifengine.routes.config.models import (
     DEFAULT_ON_NAK,
     ListenConnection,
     NakReaction,
-    PatientIdentity,
     RetryConfig,
     SendConnection,
     TlsConfig,
 )
 from ifengine.routes.config.sections import Key, Section, read_section
+from ifengine.transforms.identity import PatientIdentity
 from ifengine.transforms.source import Entries, Position, Problems, Text
 
 LATER_KEKS: Final = ("systemd", "pkcs11", "vault", "tpm")
@@ -126,14 +126,35 @@ def _identity(section: Section, problems: Problems) -> tuple[PatientIdentity | N
         return None, says
     if path is None or not patient.get("type") or not patient.get("authority"):
         return None, says
+    authority = tuple(value for value, _ in patient.get("authority"))
+    default = patient.get("authority_default", "")
+    _check_defaults(patient, authority, problems)
     return (
         PatientIdentity(
             path=path,
             type=patient.get("type"),
-            authority=tuple(value for value, _ in patient.get("authority")),
+            authority=authority,
+            authority_default=default,
+            type_default=patient.get("type_default", ""),
         ),
         says,
     )
+
+
+def _check_defaults(patient: Section, authority: tuple[str, ...], problems: Problems) -> None:
+    """A default stands for what senders leave out, so it is one of what counts."""
+    for key, allowed in (
+        ("authority_default", authority),
+        ("type_default", (patient.get("type"),)),
+    ):
+        value = patient.get(key)
+        if value is not None and value not in allowed:
+            problems.error(
+                "E103",
+                patient.at(key),
+                f'"{shorten(value)}" is not one of {", ".join(allowed)}',
+                "identifiers of another kind are not the site's",
+            )
 
 
 def _kek(section: Section, directory: Path, problems: Problems) -> str:
