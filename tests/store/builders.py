@@ -14,8 +14,10 @@ from ifengine.store.base import (
     NewInboxEntry,
     OutboxRow,
     OutcomeRow,
+    ParkedRow,
     PlannedFate,
     PlanRow,
+    StateRow,
     Store,
 )
 
@@ -137,3 +139,23 @@ def ended(outbox: int, seq: int, fate: Fate = Fate.SENT, **fields: Any) -> Outco
 
 def act(number: int, inbox_id: int = 0) -> NewAudit:
     return NewAudit(number * SECOND, "anna", "viewed", "adt", inbox_id, "ok", b"sealed %d" % number)
+
+
+def state(space: int, key: bytes, **fields: Any) -> StateRow:
+    row = StateRow(space, key.ljust(16, b"."), 1, SECOND, 0, b"sealed " + key)
+    return row._replace(**fields)
+
+
+def parked(channel: int, inbox_id: int, **fields: Any) -> ParkedRow:
+    row = ParkedRow(
+        channel=channel,
+        inbox_id=inbox_id,
+        since_us=inbox_id * SECOND,
+        until_us=inbox_id * SECOND + WINDOW,
+        keys=b"sixteen bytes...",
+        reason="waits for order(ORC-2)",
+        step="wait_for",
+        detail=b"sealed detail",
+        config_version=3,
+    )
+    return row._replace(**fields)

@@ -37,11 +37,12 @@ from store.builders import (
     queued,
     trouble,
 )
+from store.contract_states import StatesContract
 
 Reopen = Callable[[Store], Store]
 
 
-class StoreContract:
+class StoreContract(StatesContract):
     """Needs the fixtures ``store`` and ``reopen`` (close and open again)."""
 
     # --- rows -----------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from store.builders import (
     plan,
     purge,
     queued,
+    state,
     trouble,
 )
 
@@ -67,6 +68,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.tags: set[tuple[bytes, int]] = set()
         self.audits = 0
         self.cursor = 0
+        self.remembered: dict[bytes, bytes] = {}
         self.identity = self.store.store_id
 
     @rule(frames=st.lists(st.tuples(KEYS, DIGESTS), min_size=1, max_size=6))
@@ -141,6 +143,19 @@ class StoreMachine(RuleBasedStateMachine):
                 part.pop(seq, None)
         self.tags = {(tag, inbox_id) for tag, inbox_id in self.tags if inbox_id not in gone}
 
+    @rule(changes=st.lists(st.tuples(KEYS, st.none() | DIGESTS), min_size=1, max_size=5))
+    def remember(self, changes: list[tuple[bytes, bytes | None]]) -> None:
+        batch = Batch()
+        for key, content in changes:
+            row = state(1, key)
+            if content is None:
+                batch.states.append((1, row.key))
+                self.remembered.pop(row.key, None)
+            else:
+                batch.states.append(row._replace(sealed=content))
+                self.remembered[row.key] = content
+        commit(self.store, batch)
+
     @rule()
     def restart(self) -> None:
         self.store = self.reopen()
@@ -174,6 +189,7 @@ class StoreMachine(RuleBasedStateMachine):
         } == self.attempts
         assert set(reader.tagged(b"tag", 10_000)) == {inbox_id for _, inbox_id in self.tags}
         assert reader.cursor(CursorKind.OUTBOX, 2) == self.cursor
+        assert {row.key: row.sealed for row in reader.states(1, b"", 99)} == self.remembered
         report = verify_log(reader, mac)
         assert (report.records, report.problem) == (self.audits, "")
         assert self.store.store_id == self.identity

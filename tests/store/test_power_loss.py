@@ -17,9 +17,21 @@ import pytest
 
 from ifengine.errors import StorageFailedError, StoreRefusedError
 from ifengine.store.audit import verify_log
-from ifengine.store.base import Batch, CursorKind, Store
+from ifengine.store.base import Batch, CursorKind, Fate, PlannedFate, Reader, StateRow, Store
 from ifengine.store.sqlite import SqliteStore
-from store.builders import act, commit, delivery, ended, guarded, plan, purge, queued, trouble
+from store.builders import (
+    act,
+    commit,
+    delivery,
+    ended,
+    guarded,
+    parked,
+    plan,
+    purge,
+    queued,
+    state,
+    trouble,
+)
 from store.journal import Event, JournalVFS, images
 
 IMAGES = int(os.environ.get("IFENGINE_IMAGES", "500"))
@@ -38,6 +50,24 @@ def rows_of(number: int) -> range:
     return range(before + 1, before + 2 + number * 7 % 6)
 
 
+WAITS = PlannedFate(6, Fate.PARKED, 0, 0, "waits")
+KEPT_STATES = 9
+
+
+def waits(inbox_id: int) -> bool:
+    return inbox_id % 5 == 0
+
+
+def remembered(inbox_id: int) -> StateRow:
+    key = hashlib.sha256(b"state%d" % inbox_id).digest()[:16]
+    return state(1, key, inbox_id=inbox_id, sealed=content(inbox_id))
+
+
+def newest(number: int) -> StateRow:
+    """The one state that every batch replaces."""
+    return state(2, b"newest", inbox_id=number, sealed=content(number))
+
+
 def batch(number: int) -> Batch:
     ids = rows_of(number)
     return Batch(
@@ -45,13 +75,21 @@ def batch(number: int) -> Batch:
             guarded(i, hashlib.sha256(b"key%d" % i).digest()[:16], b"A", sealed=content(i))
             for i in ids
         ],
-        plans=[plan(i, queued(2, i)) for i in ids],
+        plans=[plan(i, queued(2, i), *([WAITS] if waits(i) else [])) for i in ids],
         copies=[(i, content(i)) for i in ids if i % 3 == 0],
         outbox=[delivery(2, i, i, copy_id=i if i % 3 == 0 else 0) for i in ids],
         exceptions=[trouble(2, ids[0]), (2, ids[0]), trouble(2, ids[-1])],
         outcomes=[ended(2, i) for i in ids],
         cursors={(CursorKind.OUTBOX, 2): ids[-1]},
         tags=[(hashlib.sha256(b"tag%d" % i).digest()[:16], i) for i in ids],
+        states=[
+            *(remembered(i) for i in ids),
+            *((1, remembered(i - KEPT_STATES).key) for i in ids),
+            newest(number),
+        ],
+        # one more channel waits for the last message only
+        parked=[*(parked(1, i) for i in ids if waits(i)), (2, ids[0] - 1), parked(2, ids[-1])],
+        config_contents=[(number, content(number))],
         settings={"batch": str(number)},
         audits=[act(number)],
     )
@@ -154,6 +192,7 @@ def faults_of(folder: Path, acknowledged: int) -> list[str]:
         faults.append("copies are missing or changed")
     if reader.cursor(CursorKind.OUTBOX, 2) != highest or reader.outbox_head(2) != highest:
         faults.append("the cursor does not fit")
+    faults += faults_of_memory(reader, last, expected)
     report = verify_log(reader, mac)
     if report.problem or report.records != last:
         faults.append(f"audit: {report}")
@@ -163,6 +202,27 @@ def faults_of(folder: Path, acknowledged: int) -> list[str]:
     except StorageFailedError as error:
         faults.append(f"cannot go on: {error}")
     store.close()
+    return faults
+
+
+def faults_of_memory(reader: Reader, last: int, expected: list[int]) -> list[str]:
+    """Say where what is remembered and parked does not fit the last batch that is there."""
+    faults = []
+    highest = rows_of(last)[-1] if last else 0
+    rows = [remembered(i) for i in range(max(1, highest - KEPT_STATES + 1), highest + 1)]
+    if list(reader.states(1, b"", 1000)) != sorted(rows, key=lambda row: row.key):
+        faults.append("what is remembered does not fit the messages")
+    counted = [newest(last)] if last else []
+    if list(reader.states(2, b"", 9)) != counted:
+        faults.append("a state that is replaced is another batch's")
+    if [row.inbox_id for row in reader.parked(1)] != [i for i in expected if waits(i)]:
+        faults.append("parked messages do not fit the messages")
+    if [row.inbox_id for row in reader.parked(2)] != ([highest] if last else []):
+        faults.append("the newest parked message is another batch's")
+    if any(reader.config_content(n) != content(n) for n in range(1, last + 1)):
+        faults.append("configurations are missing")
+    if reader.config_content(last + 1) is not None:
+        faults.append("a configuration is there without its batch")
     return faults
 
 
@@ -290,6 +350,7 @@ def run_with_fault(folder: Path, kind: str, code: int, nth: int) -> bool:
     expected = list(range(1, rows_of(last)[-1] + 1)) if last else []
     assert [row.inbox_id for row in reader.inbox_range(0, 10_000)] == expected
     assert [row.seq for row in reader.outbox_after(2, 0, 10_000)] == expected
+    assert faults_of_memory(reader, last, expected) == []
     assert reader.integrity() == []
     again.close()
     return calls >= nth

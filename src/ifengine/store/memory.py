@@ -19,6 +19,8 @@ from ifengine.store.base import (
     InboxKind,
     InboxRow,
     NewInboxEntry,
+    ParkedRow,
+    StateRow,
 )
 from ifengine.store.guard import first_claim, judge, may_claim
 from ifengine.store.memory_contents import Contents, Shelf
@@ -145,6 +147,7 @@ class MemoryStore:
         for tag, inbox_id in batch.tags:
             kept.tags.setdefault(tag, set()).add(inbox_id)
             kept.tags_of.setdefault(inbox_id, set()).add(tag)
+        self._apply_memory(batch)
         kept.settings.update(batch.settings)
         if batch.audits:
             for record in batch.audits:
@@ -152,6 +155,24 @@ class MemoryStore:
                 kept.audits.append(linked)
                 self._head = Head(linked.seq, linked.digest)
             kept.settings[HEAD_SETTING] = head_text(self._head, self._mac)
+
+    def _apply_memory(self, batch: Batch) -> None:
+        kept = self._contents
+        for state in batch.states:
+            if isinstance(state, StateRow):
+                kept.states[state.space, state.key] = state
+            else:
+                kept.states.pop(state, None)
+        for parked in batch.parked:
+            if isinstance(parked, ParkedRow):
+                kept.parked[parked.channel, parked.inbox_id] = parked
+            else:
+                kept.parked.pop(parked, None)
+        for key, inbox_id in batch.released:
+            claim = kept.guard.get(key)
+            if claim is not None and claim.inbox_id == inbox_id:
+                del kept.guard[key]
+        kept.config_contents.update(batch.config_contents)
 
     def _inbox_row(self, entry: NewInboxEntry) -> InboxRow:
         guard = self._contents.guard
@@ -189,6 +210,8 @@ class MemoryStore:
                     self._purge_delivery(fate.outbox, fate.seq)
             for tag in kept.tags_of.pop(inbox_id, ()):
                 kept.tags[tag].discard(inbox_id)
+            for place in [place for place in kept.parked if place[1] == inbox_id]:
+                del kept.parked[place]
         for key in [key for key, claim in kept.guard.items() if claim.until_us < newest_us]:
             del kept.guard[key]
 
@@ -217,6 +240,7 @@ def _refuse_taken(kept: Contents, batch: Batch) -> None:
         ((row.key_id for row in batch.data_keys), kept.data_keys.__contains__),
         ((row[0] for row in batch.names), kept.names.__contains__),
         ((row.version for row in batch.config_versions), kept.config_versions.__contains__),
+        ((version for version, _ in batch.config_contents), kept.config_contents.__contains__),
         ((entry.inbox_id for entry in batch.inbox), kept.inbox.rows.__contains__),
         (((p.inbox_id, p.run) for p in batch.plans), lambda k: k[1] in kept.plans.get(k[0], ())),
         ((copy_id for copy_id, _ in batch.copies), kept.copies.rows.__contains__),

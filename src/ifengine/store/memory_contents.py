@@ -16,7 +16,9 @@ from ifengine.store.base import (
     NameKind,
     OutboxRow,
     OutcomeRow,
+    ParkedRow,
     PlanRow,
+    StateRow,
 )
 from ifengine.store.guard import Claim
 
@@ -80,5 +82,8 @@ class Contents:
         self.cursors: dict[tuple[CursorKind, int], int] = {}
         self.tags: dict[bytes, set[int]] = {}
         self.tags_of: dict[int, set[bytes]] = {}
+        self.states: dict[tuple[int, bytes], StateRow] = {}
+        self.parked: dict[tuple[int, int], ParkedRow] = {}  # by channel and inbox id
+        self.config_contents: dict[int, bytes] = {}
         self.settings: dict[str, str] = {}
         self.audits: list[AuditRow] = []

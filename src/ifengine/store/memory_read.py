@@ -20,7 +20,9 @@ from ifengine.store.base import (
     NameKind,
     OutboxRow,
     OutcomeRow,
+    ParkedRow,
     PlanRow,
+    StateRow,
 )
 from ifengine.store.memory_contents import Contents
 
@@ -181,6 +183,41 @@ class MemoryReader:
     def config_versions(self) -> Sequence[ConfigVersionRow]:
         """Return all, oldest first."""
         return self._by_number(self._kept.config_versions)
+
+    def config_content(self, version: int) -> bytes | None:
+        """Return the sealed files of a configuration version."""
+        with self._kept.lock:
+            return self._kept.config_contents.get(version)
+
+    def state(self, space: int, key: bytes) -> StateRow | None:
+        """Return what is remembered under a key."""
+        with self._kept.lock:
+            return self._kept.states.get((space, key))
+
+    def states(self, space: int, after: bytes, limit: int) -> Sequence[StateRow]:
+        """Return what is remembered in one space, by key, after a key."""
+        with self._kept.lock:
+            rows = [row for row in self._kept.states.values() if row.space == space]
+        return sorted((row for row in rows if row.key > after), key=lambda row: row.key)[:limit]
+
+    def states_until(self, until_us: int, limit: int) -> Sequence[tuple[int, bytes]]:
+        """Return (space, key) of what ran out before a time, what ended first before the others."""
+        with self._kept.lock:
+            rows = [row for row in self._kept.states.values() if 0 < row.until_us < until_us]
+        ended = sorted((row.until_us, row.space, row.key) for row in rows)[:limit]
+        return [(space, key) for _, space, key in ended]
+
+    def parked(self, channel: int) -> Sequence[ParkedRow]:
+        """Return every parked message of a channel, by inbox id."""
+        with self._kept.lock:
+            rows = [row for row in self._kept.parked.values() if row.channel == channel]
+        return sorted(rows, key=lambda row: row.inbox_id)
+
+    def parked_message(self, inbox_id: int) -> Sequence[ParkedRow]:
+        """Return where a message is parked, by channel."""
+        with self._kept.lock:
+            rows = [row for row in self._kept.parked.values() if row.inbox_id == inbox_id]
+        return sorted(rows, key=lambda row: row.channel)
 
     def setting(self, key: str) -> str | None:
         """Return a setting, None when it was never set."""

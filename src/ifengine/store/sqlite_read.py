@@ -24,7 +24,9 @@ from ifengine.store.base import (
     NameKind,
     OutboxRow,
     OutcomeRow,
+    ParkedRow,
     PlanRow,
+    StateRow,
 )
 from ifengine.store.sqlite_schema import open_reader
 
@@ -38,6 +40,7 @@ class SqliteReader:
         self._path = path
         self._connection = open_reader(path)
         self._run = self._connection.execute
+        self._look = self._connection.cursor().execute
 
     def inbox(self, inbox_id: int) -> InboxRow | None:
         """Return one frame."""
@@ -210,6 +213,48 @@ class SqliteReader:
         """Return all, oldest first."""
         found = self._run("SELECT * FROM config_version ORDER BY version")
         return [ConfigVersionRow(*row) for row in found]
+
+    def config_content(self, version: int) -> bytes | None:
+        """Return the sealed files of a configuration version."""
+        found: bytes | None = self._run(
+            "SELECT sealed FROM config_content WHERE version = ?", (version,)
+        ).get
+        return found
+
+    def state(self, space: int, key: bytes) -> StateRow | None:
+        """Return what is remembered under a key; used on the event loop, once a key of a message."""
+        # the cursor is kept, and read to the end: it holds no snapshot between two calls
+        found = self._look(
+            "SELECT * FROM state WHERE space = ? AND key = ?", (space, key)
+        ).fetchall()
+        return StateRow._make(found[0]) if found else None
+
+    def states(self, space: int, after: bytes, limit: int) -> Sequence[StateRow]:
+        """Return what is remembered in one space, by key, after a key."""
+        found = self._run(
+            "SELECT * FROM state WHERE space = ? AND key > ? ORDER BY key LIMIT ?",
+            (space, after, limit),
+        )
+        return [StateRow(*row) for row in found]
+
+    def states_until(self, until_us: int, limit: int) -> Sequence[tuple[int, bytes]]:
+        """Return (space, key) of what ran out before a time, what ended first before the others."""
+        found: list[Any] = self._run(
+            "SELECT space, key FROM state WHERE until_us <> 0 AND until_us < ?"
+            " ORDER BY until_us, space, key LIMIT ?",
+            (until_us, limit),
+        ).fetchall()
+        return found
+
+    def parked(self, channel: int) -> Sequence[ParkedRow]:
+        """Return every parked message of a channel, by inbox id."""
+        found = self._run("SELECT * FROM parked WHERE channel = ? ORDER BY inbox_id", (channel,))
+        return [ParkedRow(*row) for row in found]
+
+    def parked_message(self, inbox_id: int) -> Sequence[ParkedRow]:
+        """Return where a message is parked, by channel."""
+        found = self._run("SELECT * FROM parked WHERE inbox_id = ? ORDER BY channel", (inbox_id,))
+        return [ParkedRow(*row) for row in found]
 
     def setting(self, key: str) -> str | None:
         """Return a setting, None when it was never set."""

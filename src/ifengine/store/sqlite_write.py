@@ -1,6 +1,6 @@
 """What one transaction writes. The caller begins it, commits it, and abandons it on any error."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import apsw
@@ -24,7 +24,7 @@ _RECLAIM = (
 _INBOX = "INSERT INTO inbox VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PLAN = "INSERT INTO plan VALUES (?, ?, ?, ?, ?, ?)"
 _COPY = "INSERT INTO copy VALUES (?, ?)"
-_OUTBOX = "INSERT INTO outbox VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_OUTBOX = "INSERT INTO outbox VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PUT_EXCEPTION = (
     "INSERT OR REPLACE INTO exception VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
@@ -37,6 +37,12 @@ _CURSOR = (
 )
 _TAG = "INSERT OR IGNORE INTO tag VALUES (?, ?)"
 _TAG_BY_MESSAGE = "INSERT OR IGNORE INTO tag_by_message VALUES (?, ?)"
+_PUT_STATE = "INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?, ?, ?)"
+_REMOVE_STATE = "DELETE FROM state WHERE space = ? AND key = ?"
+_PUT_PARKED = "INSERT OR REPLACE INTO parked VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_REMOVE_PARKED = "DELETE FROM parked WHERE channel = ? AND inbox_id = ?"
+_RELEASE = "DELETE FROM guard WHERE key = ? AND inbox_id = ?"
+_CONFIG_CONTENT = "INSERT INTO config_content VALUES (?, ?)"
 _SETTING = (
     "INSERT INTO setting VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 )
@@ -75,17 +81,24 @@ class SqliteWriter:
         self._many(_PLAN, [plan_columns(plan) for plan in batch.plans])
         self._many(_COPY, batch.copies)
         self._many(_OUTBOX, batch.outbox)
-        for change in batch.exceptions:
-            # in the given order: a removal and a new state of one delivery may stand in one batch
-            self._run(_REMOVE_EXCEPTION if len(change) == 2 else _PUT_EXCEPTION, change)
+        self._each(_PUT_EXCEPTION, _REMOVE_EXCEPTION, batch.exceptions)
         self._many(_ATTEMPT, batch.attempts)
         self._many(_OUTCOME, batch.outcomes)
         self._many(_CURSOR, [(*place, position) for place, position in batch.cursors.items()])
         if batch.tags:
             self._many(_TAG, batch.tags)
             self._many(_TAG_BY_MESSAGE, [(inbox_id, tag) for tag, inbox_id in batch.tags])
+        self._each(_PUT_STATE, _REMOVE_STATE, batch.states)
+        self._each(_PUT_PARKED, _REMOVE_PARKED, batch.parked)
+        self._many(_RELEASE, batch.released)
+        self._many(_CONFIG_CONTENT, batch.config_contents)
         self._many(_SETTING, list(batch.settings.items()))
         return self._apply_audits(batch.audits) if batch.audits else self.head
+
+    def _each(self, put: str, remove: str, changes: Iterable[tuple[Any, ...]]) -> None:
+        # in the given order: a removal and a new row of one place may stand in one batch
+        for change in changes:
+            self._run(remove if len(change) == 2 else put, change)
 
     def _many(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
         if rows:
@@ -165,6 +178,7 @@ class SqliteWriter:
                 [(tag, inbox_id) for (tag,) in tags.fetchall()],
             )
         self._run_many("DELETE FROM tag_by_message WHERE inbox_id = ?", found)
+        self._run_many("DELETE FROM parked WHERE inbox_id = ?", found)
         self._run_many("DELETE FROM plan WHERE inbox_id = ?", found)
         self._run_many("DELETE FROM inbox WHERE inbox_id = ?", found)
         self._run(_HIGH, (High.INBOX, 0, max(found)[0]))
