@@ -37,6 +37,7 @@ COMMANDS: tuple[CommandRow, ...] = (
     ),
     CommandRow("graph", "ifengine.cli.graph", "graph", "draw who feeds whom"),
     CommandRow("schema", "ifengine.cli.schema", "schema", "write what editors complete keys from"),
+    CommandRow("fmt", "ifengine.cli.fmt", "fmt", "indent files, line by line"),
     CommandRow("send", "ifengine.cli.send", "send", "send messages over MLLP and read the answers"),
     CommandRow(
         "receive", "ifengine.cli.receive", "receive", "be a receiver of MLLP for trying channels"

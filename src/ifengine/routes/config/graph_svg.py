@@ -119,7 +119,7 @@ def _arrow(x1: float, y1: float, x2: float, y2: float) -> str:
 def _box(node: GraphNode, x: float, y: float, width: float) -> str:
     kind = node.column.name.lower() + ("" if node.enabled else " off")
     round_ = _HEIGHT / 2 if node.column in (Column.SOURCE, Column.TARGET) else 6
-    room = int((width - 24) / _SMALL)
+    room = round((width - 24) / _SMALL)
     detail = node.detail if len(node.detail) <= room else node.detail[: room - 1] + "…"
     middle = _n(x + width / 2)
     lines = [
