@@ -54,7 +54,7 @@ class Trace:
         notes = [] if step.when is None else step.when.notes(scope)
         at = len(self.records)
         self._notes.clear()
-        before = _lines(scope.message)
+        before = lines_of(scope.message)
         ran = True
         try:
             ran = step.run(scope)
@@ -63,7 +63,7 @@ class Trace:
             # what is inside a `do` was recorded by the steps there
             if ran and not step.inner:
                 label = f"{step.label} {step.detail}".strip()
-                changes = compare(before, _lines(scope.message), scope.message.delimiters, label)
+                changes = compare(before, lines_of(scope.message), scope.message.delimiters, label)
             record = Record(
                 step.number,
                 step.verb,
@@ -99,7 +99,7 @@ def _joined(first: Change, last: Change) -> Change:
 Line = tuple[str, tuple[str, ...]]  # segment name, fields from 1
 
 
-def _lines(message: Message) -> list[Line]:
+def lines_of(message: Message) -> list[Line]:
     """Return every segment with its fields as encoded text."""
     found: list[Line] = []
     for i, name in enumerate(message.names()):

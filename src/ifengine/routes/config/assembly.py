@@ -44,7 +44,8 @@ def build_site(
         listeners=draft.listeners,
         senders=draft.senders,
         identity=draft.identity,
-        channels=tuple(_channel(channel) for channel in channels),
+        facts=draft.facts,
+        channels=tuple(build_channel(channel) for channel in channels),
         tables=dict(tables),
         digest=digest,
         **said,
@@ -56,7 +57,8 @@ def _take(section: Section | None, said: dict[str, Any], names: Mapping[str, str
         said.update({to: section.values[key] for key, to in names.items() if key in section.values})
 
 
-def _channel(draft: ChannelDraft) -> ChannelConfig:
+def build_channel(draft: ChannelDraft) -> ChannelConfig:
+    """Return one channel; its draft must hold no error."""
     section = draft.section
     said: dict[str, Any] = {}
     _take(section, said, {"about": "about", "owner": "owner", "no_match": "no_match"})
@@ -95,6 +97,7 @@ def _channel(draft: ChannelDraft) -> ChannelConfig:
         order_by=draft.order_by,
         steps=draft.steps,
         destinations=tuple(_destination(d) for d in draft.destinations),
+        tests=draft.cases,
         **said,
     )
 

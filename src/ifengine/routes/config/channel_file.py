@@ -8,6 +8,7 @@ from typing import Final
 from ifengine.hl7.condition import Condition
 from ifengine.hl7.groups import is_group_head, repeats
 from ifengine.hl7.path import Path as Hl7Path
+from ifengine.routes.config.cases import Case
 from ifengine.routes.config.filled import shorten
 from ifengine.routes.config.keys_channel import CHANNEL, DESTINATION
 from ifengine.routes.config.keys_common import NAME
@@ -30,7 +31,7 @@ from ifengine.routes.config.placeholders import refuse_placeholders
 from ifengine.routes.config.sections import Section, Status, read_section
 from ifengine.routes.config.site_file import on_nak_from, resolve, retry_from
 from ifengine.routes.config.sources import read_sources
-from ifengine.routes.config.tests_shape import check_tests
+from ifengine.routes.config.tests_shape import read_tests
 from ifengine.transforms.base import Steps
 from ifengine.transforms.compile import Known, compile_steps
 from ifengine.transforms.source import Entries, Items, Node, Position, Problems, Text
@@ -83,6 +84,7 @@ class ChannelDraft:
     order_by: str | tuple[Hl7Path, ...] | None
     order_by_text: tuple[str, ...]  # as written, to compare
     destinations: list[DestinationDraft] = field(default_factory=list)
+    cases: tuple[Case, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -131,14 +133,17 @@ def read_channel(
     )
     draft.destinations = _destinations(section, draft, around, problems)
     if "tests" in section.nodes:
-        names = [d.name for d in draft.destinations] + _written_destinations(section)
-        check_tests(section.nodes["tests"], frozenset(names), around.samples, problems)
+        draft.cases = read_tests(
+            section.nodes["tests"], destination_names(draft), around.samples, problems
+        )
     return draft
 
 
-def _written_destinations(section: Section) -> list[str]:
-    node = section.nodes.get("to")
-    return [key.value for key, _ in node] if isinstance(node, Entries) else []
+def destination_names(draft: ChannelDraft) -> frozenset[str]:
+    """Return the names of the destinations, those included that could not be read."""
+    node = draft.section.nodes.get("to")
+    written = [key.value for key, _ in node] if isinstance(node, Entries) else []
+    return frozenset([d.name for d in draft.destinations] + written)
 
 
 def _condition(section: Section, known: Known, problems: Problems) -> Condition | None:

@@ -1,10 +1,10 @@
-"""Every key of a channel's ``tests:``: shape only, running them is a command of its own."""
+"""Every key of a channel's ``tests:``. ``tests_shape`` reads them, ``routes.channel_tests`` runs them."""
 
 from typing import Final
 
-from ifengine.routes.config.keys_common import DURATION, TEXT, WORD
-from ifengine.routes.config.kinds import FreeText, ListOf, MapOf, PathKind, Raw
-from ifengine.routes.config.sections import Key, SectionKind
+from ifengine.routes.config.keys_common import DURATION, NAME, TEXT, WORD
+from ifengine.routes.config.kinds import FreeText, ListOf, MapOf, OneOf, PathKind, Raw
+from ifengine.routes.config.sections import Key, SectionKind, later
 
 STATES: Final = (
     "received",
@@ -86,14 +86,14 @@ TEST: Final = (
     Key(
         name="fact",
         kind=Raw("a map of facts"),
-        meaning="Facts to start from.",
+        meaning="Facts to start from: a key, a list of keys, or keys with their values.",
         example="{order: P900}",
     ),
     Key(
         name="patients",
         kind=Raw("a map of patients"),
-        meaning="The cross reference to start from.",
-        example="{…}",
+        meaning="The cross reference to start from: a retired identifier and its survivor.",
+        example='{"700999": "700123"}',
     ),
     *_STEP,
 )
@@ -116,22 +116,54 @@ DETAILS: Final = (
     Key(
         name="segments",
         kind=ListOf(WORD),
-        meaning="Exactly these, in any order.",
+        meaning="Exactly these, each as often as it stands here, in any order.",
         example="[MSH, PID]",
     ),
     Key(name="contains", kind=ListOf(WORD), meaning="Text that is there.", example="NTE|1"),
     Key(name="not_contains", kind=ListOf(WORD), meaning="Text that is not there.", example="[SSN]"),
-    Key(name="count", kind=Raw("a number"), meaning="How many were sent.", example="2"),
+    Key(
+        name="count",
+        kind=Raw("a number"),
+        meaning="How many were sent, or came to the state that is expected.",
+        example="2",
+    ),
     Key(name="reason", kind=TEXT, meaning="Part of the reason.", example="no record number"),
     Key(name="same_as", kind=WORD, meaning="A golden file.", example="golden/a01.hl7"),
     Key(
         name="ignore",
-        kind=ListOf(WORD),
+        kind=ListOf(PathKind()),
         meaning="Paths the golden file does not fix.",
         example="[MSH-7]",
     ),
-    Key(name="fhir", kind=Raw("a map"), meaning="JSON paths.", example="{…}"),
-    Key(name="file", kind=Raw("a map"), meaning="The written file.", example="{…}"),
+    Key(
+        name="file",
+        kind=Raw("a map"),
+        meaning="The written file: its name, or a list of names where several were written.",
+        example="{name: 1.hl7}",
+    ),
+    *later("fhir"),
+)
+
+FILE_DETAILS: Final = (
+    Key(name="name", kind=ListOf(WORD), meaning="Names, in the order written.", example="1.hl7"),
+)
+
+BESIDE: Final = (
+    Key(
+        name="ifengine",
+        kind=OneOf(("1",)),
+        meaning="Version of the language.",
+        example="1",
+        required=True,
+    ),
+    Key(name="channel", kind=NAME, meaning="Whose tests these are.", example="adt-fanout"),
+    Key(
+        name="tests",
+        kind=Raw("a list of tests"),
+        meaning="As in a channel file.",
+        example="[{name: …, given: …}]",
+        required=True,
+    ),
 )
 
 ALIKE: Final = SectionKind(DETAILS, "a state, or a map")

@@ -22,8 +22,10 @@ from ifengine.routes.config.overlay import check_overlay, merge
 from ifengine.routes.config.placeholders import Filler
 from ifengine.routes.config.scalars import ScalarError, parse_name
 from ifengine.routes.config.site_file import SiteDraft, read_site
+from ifengine.routes.config.tests_beside import ENDING, SAMPLES, read_beside
 from ifengine.routes.config.yaml_nodes import MAX_FILE_BYTES, compose, split_lines
 from ifengine.transforms.compile import Known
+from ifengine.transforms.identity import UNREAD
 from ifengine.transforms.source import (
     Entries,
     Items,
@@ -54,6 +56,8 @@ class Loaded:
     problems: tuple[Problem, ...]
     unfilled: tuple[Problem, ...]
     lines: Mapping[str, tuple[str, ...]] = field(repr=False)  # file as shown -> its lines
+    written: Mapping[str, Entries] = field(default_factory=dict, repr=False)  # channel -> nodes
+    around: Surroundings | None = field(default=None, repr=False)  # what channels are read with
     channel_count: int = 0
     table_count: int = 0
 
@@ -122,7 +126,10 @@ def load_site(directory: Path, *, env: str | None = None, environ: Mapping[str, 
     filler = Filler(directory, environ)
     site = _load_site_file(files, env, filler, problems)
     tables, table_places = _load_tables(files, problems)
-    channels = _load_channels(files, site, tables, problems)
+    around = _surroundings(files, site, tables)
+    written = _load_channels(files, problems)
+    channels = [read_channel(node, name, around, problems) for name, node in written.items()]
+    _load_tests_beside(files, channels, around, problems)
     channel_files = _channel_files(directory)
     if site is not None:
         check_site(site, channels, problems, complete=len(channels) == len(channel_files))
@@ -141,6 +148,8 @@ def load_site(directory: Path, *, env: str | None = None, environ: Mapping[str, 
         problems=_in_order(problems.found),
         unfilled=tuple(filler.unfilled),
         lines=files.lines,
+        written={channel.name: written[channel.file] for channel in channels},
+        around=around,
         channel_count=len(channel_files),
         table_count=len(tables),
     )
@@ -219,7 +228,7 @@ def _names(directory: Path, folder: str, ending: str) -> list[str]:
 def _channel_files(directory: Path) -> list[str]:
     # NAME_test.yaml holds tests only
     names = _names(directory, "channels", ".yaml")
-    return [name for name in names if not name.endswith("_test.yaml")]
+    return [name for name in names if not name.endswith(ENDING)]
 
 
 def _load_tables(files: _Files, problems: Problems) -> tuple[dict[str, Table], dict[str, Position]]:
@@ -235,9 +244,7 @@ def _load_tables(files: _Files, problems: Problems) -> tuple[dict[str, Table], d
     return tables, places
 
 
-def _load_channels(
-    files: _Files, site: SiteDraft | None, tables: Mapping[str, Table], problems: Problems
-) -> list[ChannelDraft]:
+def _load_channels(files: _Files, problems: Problems) -> dict[str, Entries]:
     names = _channel_files(files.directory)
     if not names:
         problems.warning(
@@ -246,31 +253,38 @@ def _load_channels(
             "there is no channel",
             "a channel is channels/NAME.yaml",
         )
-    samples = frozenset(
-        Path(name).stem for name in _names(files.directory, "channels/samples", ".hl7")
-    )
-    around = _surroundings(files.directory, site, tables, samples)
-    channels: list[ChannelDraft] = []
-    for name in names:
+    found = {name: _mapping(files, name, problems) for name in names}
+    return {name: node for name, node in found.items() if node is not None}
+
+
+def _load_tests_beside(
+    files: _Files, channels: Sequence[ChannelDraft], around: Surroundings, problems: Problems
+) -> None:
+    for name in _names(files.directory, "channels", ENDING):
         node = _mapping(files, name, problems)
         if node is not None:
-            channels.append(read_channel(node, name, around, problems))
-    return channels
+            read_beside(node, name, channels, around.samples, problems)
 
 
 def _surroundings(
-    directory: Path, site: SiteDraft | None, tables: Mapping[str, Table], samples: frozenset[str]
+    files: _Files, site: SiteDraft | None, tables: Mapping[str, Table]
 ) -> Surroundings:
+    directory = files.directory
+    samples = frozenset(Path(name).stem for name in _names(directory, SAMPLES, ".hl7"))
     if site is None:
         # the site file is broken: its channels are still read, for their own mistakes
         return Surroundings(
             directory=directory,
-            known=Known(tables=tables),
+            known=Known(tables=tables, identity=UNREAD),
             samples=samples,
         )
     return Surroundings(
         directory=directory,
-        known=Known(tables=tables, facts=site.facts),
+        known=Known(
+            tables=tables,
+            facts=site.facts,
+            identity=site.identity or (UNREAD if site.says_identity else None),
+        ),
         retry=site.retry,
         on_nak=site.on_nak,
         enabled=site.enabled,

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from ifengine.hl7.condition import Condition
 from ifengine.hl7.path import Path as Hl7Path
+from ifengine.routes.config.cases import Case
 from ifengine.transforms.base import Steps
+from ifengine.transforms.identity import PatientIdentity
 from ifengine.transforms.tables import Table
 from ifengine.transforms.template import Template
 
@@ -66,15 +68,6 @@ class SendConnection:
     ack_timeout_seconds: float = 30.0
     connect_timeout_seconds: float = 10.0
     line: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PatientIdentity:
-    """The site's one definition of a patient (safety-rules.md 12)."""
-
-    path: Hl7Path
-    type: str
-    authority: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +202,7 @@ class ChannelConfig:
     ack: "AckConfig | None" = None  # None: AA or CA once it is stored
     steps: Steps
     destinations: tuple[DestinationConfig, ...] = ()
+    tests: tuple[Case, ...] = field(default=(), repr=False)
     expect_every_seconds: float | None = None
 
 
@@ -232,6 +226,7 @@ class SiteConfig:
     listeners: Mapping[str, ListenConnection] = field(default_factory=dict)
     senders: Mapping[str, SendConnection] = field(default_factory=dict)
     identity: PatientIdentity | None = None
+    facts: Mapping[str, float] = field(default_factory=dict)  # shared ones: seconds each lasts
     channels: tuple[ChannelConfig, ...] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
     digest: str = ""  # SHA-256 over every file read, the configuration's version

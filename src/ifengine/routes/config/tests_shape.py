@@ -1,15 +1,32 @@
-"""The shape of ``tests:``: keys, names and states. Running them is a command of its own."""
+"""``tests:`` of a channel file, or of a NAME_test.yaml beside it, to ``Case`` s."""
 
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ifengine.hl7.path import Path, parse_path
+from ifengine.routes.config.cases import Case, Expected, Given, StartFact, Turn
 from ifengine.routes.config.filled import shorten
-from ifengine.routes.config.keys_tests import ACKS, ANSWERS, CHANGED, DETAILS, STATES, STEP, TEST
-from ifengine.routes.config.kinds import OneOf, Scalar, nearest
+from ifengine.routes.config.keys_tests import (
+    ACKS,
+    ANSWERS,
+    CHANGED,
+    DETAILS,
+    FILE_DETAILS,
+    STATES,
+    STEP,
+    TEST,
+)
+from ifengine.routes.config.kinds import BAD, OneOf, Scalar, nearest
 from ifengine.routes.config.scalars import parse_whole
 from ifengine.routes.config.sections import Section, read_section
+from ifengine.transforms.keyed import SEPARATOR
 from ifengine.transforms.source import Entries, Items, Node, Problems, Text
 
 _STATE = OneOf(STATES)
 _ACK = OneOf(ACKS)
 _ALWAYS = ("ack", "ack_text", "unmatched")
+UNMATCHED: Final = "unmatched"
 
 
 def _parse_count(text: str) -> int:
@@ -19,14 +36,32 @@ def _parse_count(text: str) -> int:
 _COUNT = Scalar("a number", _parse_count, 0)
 
 
-def check_tests(
-    node: Node, destinations: frozenset[str], samples: frozenset[str], problems: Problems
-) -> None:
-    """Add a problem for everything in ``tests:`` that could not be run as it is written."""
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """What every part of a test is read with."""
+
+    destinations: Collection[str]
+    samples: Collection[str]
+    problems: Problems
+
+
+def read_tests(
+    node: Node, destinations: Collection[str], samples: Collection[str], problems: Problems
+) -> tuple[Case, ...]:
+    """Read ``tests:``; everything that could not be run as it is written becomes a problem.
+
+    Args:
+        node: the list.
+        destinations: names of the channel's destinations.
+        samples: names of the files below channels/samples, without ``.hl7``.
+        problems: gets every mistake.
+    """
     if not isinstance(node, Items):
         problems.error("E104", node.position, '"tests" takes a list', 'each begins with "- name:"')
-        return
+        return ()
+    reader = _Reader(destinations, samples, problems)
     first_lines: dict[str, int] = {}
+    cases = []
     for test in node:
         if not isinstance(test, Entries):
             problems.error("E104", test.position, "a test is a map", 'as in "- name: …"')
@@ -42,56 +77,73 @@ def check_tests(
             )
         elif name is not None:
             first_lines[name] = section.line("name")
-        _check_body(section, destinations, samples, problems)
+        cases.append(_case(section, reader))
+    return tuple(cases)
 
 
-def _check_body(
-    section: Section, destinations: frozenset[str], samples: frozenset[str], problems: Problems
-) -> None:
-    for key in ("fact", "patients"):
-        node = section.nodes.get(key)
-        if node is not None and not isinstance(node, Entries):
-            problems.error("E104", node.position, f'"{key}" takes a map')
+def _case(section: Section, reader: _Reader) -> Case:
+    problems = reader.problems
+    facts, patients = section.nodes.get("fact"), section.nodes.get("patients")
+    return Case(
+        name=section.get("name", ""),
+        position=section.position,
+        turns=_turns(section, reader),
+        facts=() if facts is None else tuple(_facts(facts, problems)),
+        patients=() if patients is None else tuple(_patients(patients, problems)),
+    )
+
+
+def _turns(section: Section, reader: _Reader) -> tuple[Turn, ...]:
+    problems = reader.problems
     sequence = section.nodes.get("sequence")
     if sequence is None:
         if not section.says("given"):
             problems.error("E102", section.position, '"given" is missing', "or a sequence of them")
-        _check_step(section, destinations, samples, problems)
-        return
+        return (_turn(section, reader),)
     for key in ("given", "expect", "answer", "after"):
         if section.says(key):
             place = section.keys[key].position
             problems.error("E103", place, f'"{key}" beside a sequence', "move it into its steps")
     if not isinstance(sequence, Items):
         problems.error("E104", sequence.position, '"sequence" takes a list')
-        return
+        return ()
+    turns = []
     for step in sequence:
         if isinstance(step, Entries):
-            _check_step(read_section(STEP, step, problems), destinations, samples, problems)
+            turns.append(_turn(read_section(STEP, step, problems), reader))
         else:
             problems.error("E104", step.position, "a step of a sequence is a map")
+    return tuple(turns)
 
 
-def _check_step(
-    section: Section, destinations: frozenset[str], samples: frozenset[str], problems: Problems
-) -> None:
-    given = section.nodes.get("given")
-    if given is not None:
-        _check_given(given, samples, problems)
-    answer = section.nodes.get("answer")
-    if answer is not None:
-        _check_answer(answer, destinations, problems)
+def _turn(section: Section, reader: _Reader) -> Turn:
+    given, answer = section.nodes.get("given"), section.nodes.get("answer")
+    said: dict[str, Any] = {}
     expect = section.nodes.get("expect")
-    if expect is None:
-        return
-    if not isinstance(expect, Entries):
-        problems.error("E104", expect.position, '"expect" takes a map', "as in {lab: sent}")
-        return
-    for key, value in expect:
-        _check_expected(key, value, destinations, problems)
+    if isinstance(expect, Entries):
+        expected = []
+        for key, value in expect:
+            if key.value in ("ack", "ack_text"):
+                said[key.value] = _of_the_answer(key, value, reader.problems)
+            else:
+                expected.append(_expected(key, value, reader))
+        said["expected"] = tuple(one for one in expected if one is not None)
+    elif expect is not None:
+        reader.problems.error("E104", expect.position, '"expect" takes a map', "as in {lab: sent}")
+    return Turn(
+        position=section.position,
+        after_us=round(section.get("after", 0.0) * 1e6),
+        given=None if given is None else _given(given, reader),
+        answers={} if answer is None else _answers(answer, reader),
+        **said,
+    )
 
 
-def _check_given(node: Node, samples: frozenset[str], problems: Problems) -> None:
+# --- what comes in, and what is answered --------------------------------------------------------
+
+
+def _given(node: Node, reader: _Reader) -> Given | None:
+    problems = reader.problems
     if isinstance(node, Text):
         if not node.value.lstrip().startswith(("MSH", "FHS", "BHS")):
             problems.error(
@@ -100,39 +152,118 @@ def _check_given(node: Node, samples: frozenset[str], problems: Problems) -> Non
                 '"given" is not a message',
                 "it begins with MSH, or is {sample: NAME}",
             )
-        return
+        return Given(position=node.position, text=node.value)
     if isinstance(node, Items):
         problems.error("E104", node.position, '"given" takes one message', "several: sequence")
-        return
+        return None
     section = read_section(CHANGED, node, problems)
     sample = section.get("sample")
-    if sample is not None and sample not in samples:
+    if sample is not None and sample not in reader.samples:
         problems.error(
             "E226",
             section.at("sample"),
             f'no sample "{shorten(sample)}"',
-            nearest(sample, sorted(samples)) or "a sample is channels/samples/NAME.hl7",
+            nearest(sample, sorted(reader.samples)) or "a sample is channels/samples/NAME.hl7",
         )
+    return Given(
+        position=node.position,
+        sample=sample or "",
+        change=_by_path(section, "change"),
+        remove=_values(section, "remove"),
+        append=_values(section, "append"),
+    )
 
 
-def _check_answer(node: Node, destinations: frozenset[str], problems: Problems) -> None:
+def _by_path(section: Section, key: str) -> tuple[tuple[Path, str], ...]:
+    return tuple((parse_path(name), text) for name, (text, _) in section.get(key, {}).items())
+
+
+def _values(section: Section, key: str) -> tuple[Any, ...]:
+    return tuple(value for value, _ in section.get(key, ()))
+
+
+def _answers(node: Node, reader: _Reader) -> dict[str, str]:
+    problems = reader.problems
     if not isinstance(node, Entries):
         problems.error("E104", node.position, '"answer" takes a map', "as in {lab: AE}")
-        return
+        return {}
+    answers = {}
     for key, value in node:
-        _known_destination(key, destinations, (), problems)
+        _known_destination(key, reader, ())
         if isinstance(value, Text) and value.value.lstrip().startswith("MSH"):
+            answers[key.value] = value.value
             continue
-        OneOf(ANSWERS).read(key.value, value, problems)
+        code = OneOf(ANSWERS).read(key.value, value, problems)
+        if code is not BAD:
+            answers[key.value] = code
+    return answers
 
 
-def _known_destination(
-    key: Text, destinations: frozenset[str], others: tuple[str, ...], problems: Problems
-) -> bool:
-    if key.value in destinations:
+# --- what is known before ------------------------------------------------------------------------
+
+
+def _facts(node: Node, problems: Problems) -> list[StartFact]:
+    """Read ``{order: P900}``, ``{order: [P900, P901]}`` or ``{order: {P900: {visit: V1}}}``."""
+    if not isinstance(node, Entries):
+        problems.error("E104", node.position, '"fact" takes a map', "as in {order: P900}")
+        return []
+    found = []
+    for name, value in node:
+        if isinstance(value, Entries):
+            for key, values in value:
+                found.append(StartFact(name.value, key.value, _fact_values(values, problems)))
+            continue
+        for item in value.items if isinstance(value, Items) else (value,):
+            key_text = _key_text(item)
+            if key_text:
+                found.append(StartFact(name.value, key_text))
+            else:
+                problems.error(
+                    "E104", item.position, f'"{name.value}" takes a key, or a list of them'
+                )
+    return found
+
+
+def _key_text(node: Node) -> str:
+    """Return a key; a list is one key of several parts."""
+    if isinstance(node, Items):
+        return SEPARATOR.join(item.value for item in node if isinstance(item, Text))
+    return node.value if isinstance(node, Text) and not node.is_null else ""
+
+
+def _fact_values(node: Node, problems: Problems) -> dict[str, str]:
+    if isinstance(node, Text):
+        return {} if node.is_null else {"": node.value}
+    if isinstance(node, Entries):
+        return {key.value: value.value for key, value in node if isinstance(value, Text)}
+    problems.error("E104", node.position, "a fact has one value, or a map of them")
+    return {}
+
+
+def _patients(node: Node, problems: Problems) -> list[tuple[str, str]]:
+    """Read ``{"700999": "700123"}``: a retired identifier and the one that survived."""
+    if not isinstance(node, Entries):
+        problems.error(
+            "E104", node.position, '"patients" takes a map', 'as in {"700999": "700123"}'
+        )
+        return []
+    found = []
+    for retired, kept in node:
+        if isinstance(kept, Text) and not kept.is_null:
+            found.append((retired.value, kept.value))
+        else:
+            problems.error("E104", kept.position, "a retired identifier has one survivor")
+    return found
+
+
+# --- what is expected ------------------------------------------------------------------------------
+
+
+def _known_destination(key: Text, reader: _Reader, others: tuple[str, ...]) -> bool:
+    if key.value in reader.destinations:
         return True
-    names = [*sorted(destinations), *others]
-    problems.error(
+    names = [*sorted(reader.destinations), *others]
+    reader.problems.error(
         "E201",
         key.position,
         f'no destination "{shorten(key.value)}" in this channel',
@@ -141,26 +272,68 @@ def _known_destination(
     return False
 
 
-def _check_expected(
-    key: Text, value: Node, destinations: frozenset[str], problems: Problems
-) -> None:
+def _of_the_answer(key: Text, value: Node, problems: Problems) -> str:
     if key.value == "ack":
-        _ACK.read("ack", value, problems)
-    elif key.value == "ack_text":
-        if not isinstance(value, Text):
-            problems.error("E104", value.position, '"ack_text" takes a text')
-    elif key.value == "unmatched" or _known_destination(key, destinations, _ALWAYS, problems):
-        if isinstance(value, Text):
-            _STATE.read(key.value, value, problems)
-        elif isinstance(value, Items):
-            problems.error("E104", value.position, f'"{key.value}" takes a state, or a map')
-        else:
-            details = read_section(DETAILS, value, problems)
-            if "state" in details.nodes:
-                _STATE.read("state", details.nodes["state"], problems)
-            if "count" in details.nodes:
-                _COUNT.read("count", details.nodes["count"], problems)
-            for name in ("fhir", "file"):
-                node = details.nodes.get(name)
-                if node is not None and not isinstance(node, Entries):
-                    problems.error("E104", node.position, f'"{name}" takes a map')
+        code = _ACK.read("ack", value, problems)
+        return "" if code is BAD else str(code)
+    if isinstance(value, Text):
+        return value.value
+    problems.error("E104", value.position, '"ack_text" takes a text')
+    return ""
+
+
+def _expected(key: Text, value: Node, reader: _Reader) -> Expected | None:
+    problems = reader.problems
+    if key.value != UNMATCHED and not _known_destination(key, reader, _ALWAYS):
+        return None
+    if isinstance(value, Text):
+        state = _STATE.read(key.value, value, problems)
+        position = key.position
+        return Expected(
+            destination=key.value, position=position, state="" if state is BAD else state
+        )
+    if isinstance(value, Items):
+        problems.error("E104", value.position, f'"{key.value}" takes a state, or a map')
+        return None
+    return _details(key.value, value, problems)
+
+
+def _details(destination: str, node: Entries, problems: Problems) -> Expected:
+    section = read_section(DETAILS, node, problems)
+    said: dict[str, Any] = {}
+    for name, kind in (("state", _STATE), ("count", _COUNT)):
+        if name in section.nodes:
+            read = kind.read(name, section.nodes[name], problems)
+            if read is not BAD:
+                said[name] = read
+    said.update((name, section.get(name)) for name in ("reason", "same_as") if section.get(name))
+    if section.says("segments"):
+        said["segments"] = _values(section, "segments")
+    if section.says("ignore") and not section.says("same_as"):
+        problems.error(
+            "E102", section.keys["ignore"].position, '"ignore" goes with same_as',
+            "as in same_as: golden/a01.hl7",
+        )  # fmt: skip
+    if ".." in said.get("same_as", "").split("/") or said.get("same_as", "").startswith("/"):
+        problems.error("E104", section.at("same_as"), "a golden file stands below channels/")
+    return Expected(
+        destination=destination,
+        position=node.position,
+        fields=_by_path(section, "fields"),
+        absent=_values(section, "absent"),
+        contains=_values(section, "contains"),
+        not_contains=_values(section, "not_contains"),
+        ignore=_values(section, "ignore"),
+        file_names=_file_names(section, problems),
+        **said,
+    )
+
+
+def _file_names(section: Section, problems: Problems) -> tuple[str, ...]:
+    node = section.nodes.get("file")
+    if node is None:
+        return ()
+    if not isinstance(node, Entries):
+        problems.error("E104", node.position, '"file" takes a map', "as in {name: 1.hl7}")
+        return ()
+    return _values(read_section(FILE_DETAILS, node, problems), "name")

@@ -1,0 +1,120 @@
+"""What a test remembers from one message to the next, in memory. Pure."""
+
+import json
+from collections.abc import Iterable
+
+from ifengine.errors import EngineError
+from ifengine.hl7.identifiers import CX
+from ifengine.routes.config.cases import Case
+from ifengine.transforms.facts import fact_text
+from ifengine.transforms.identity import Identifier, PatientIdentity, learn, retire
+from ifengine.transforms.memory import Change, Document, Key, Remembered, Scratch, Space
+
+FACT_SECONDS = 90 * 86_400
+
+
+class StartError(EngineError):
+    """The state that a test starts from cannot be made."""
+
+    code = "test_start"
+
+
+class Recall:
+    """The memory of one test. Satisfies ``transforms.memory.Lookup``."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[Space, Key], Remembered] = {}
+        self._documents: dict[tuple[str, str], bytes] = {}
+
+    def look_up(self, space: Space, key: Key) -> Remembered | None:
+        """Return what is remembered under a key, run out or not."""
+        return self._kept.get((space, key))
+
+    def scratch(self, message: int, now_us: int) -> Scratch:
+        """Return what one message sees and leaves; ``now_us`` is its time of receipt."""
+        return Scratch(message, now_us, self)
+
+    def write(self, changes: Iterable[Change]) -> None:
+        """Take what a message left."""
+        for change in changes:
+            place = (change.space, change.key)
+            if change.remembered is None:
+                self._kept.pop(place, None)
+            else:
+                self._kept[place] = change.remembered
+
+    def release(self, space: Space, message: int) -> None:
+        """Forget what one message left in a space."""
+        for place, kept in [*self._kept.items()]:
+            if place[0] is space and kept.message == message:
+                del self._kept[place]
+
+    def delivered(self, message: int, now_us: int) -> tuple[Change, ...]:
+        """Return what counts from now on, because this message was delivered."""
+        place = (str(message),)
+        awaited = self._kept.get((Space.AWAITED, place))
+        if awaited is None:
+            return ()
+        changes = [Change(Space.AWAITED, place, None)]
+        for key, text, until_us in json.loads(awaited.value):
+            kept = Remembered(text, message, now_us, until_us)
+            changes.append(Change(Space.FACT, tuple(key), kept))
+        return tuple(changes)
+
+    def keep(self, documents: Iterable[Document]) -> None:
+        """Take documents; what is there with other bytes is never replaced.
+
+        Raises:
+            EngineError: a document of that name holds other bytes.
+        """
+        for document in documents:
+            place = (document.store, document.name)
+            if self._documents.setdefault(place, document.content) != document.content:
+                raise EngineError("a document of this name is there with other content")
+
+    def start(
+        self,
+        case: Case,
+        channel: str,
+        shared: Iterable[str],
+        identity: PatientIdentity | None,
+        now_us: int,
+    ) -> None:
+        """Begin with the facts and the cross reference that a test names.
+
+        Raises:
+            StartError: an identifier is not one of the site's definition.
+        """
+        memory = self.scratch(0, now_us)
+        for fact in case.facts:
+            key = ("" if fact.name in shared else channel, fact.name, fact.key)
+            until_us = now_us + FACT_SECONDS * 1_000_000
+            memory.put(Space.FACT, key, fact_text(dict(fact.values)), until_us=until_us)
+        if case.patients and identity is None:
+            raise StartError("patients: the site defines no identity")
+        for retired, kept in case.patients:
+            if identity is not None:
+                prior, survivor = _identifier(retired, identity), _identifier(kept, identity)
+                retire(memory, prior, survivor, _written(survivor))
+                learn(memory, survivor, {})
+        self.write(memory.changes())
+
+
+def _identifier(text: str, identity: PatientIdentity) -> Identifier:
+    """Read ``700123`` or ``700123^^^MERCY^MR``; what is left out is the site's own."""
+    parts = [*text.split("^"), "", "", "", "", ""][:5]
+    namespace, universal, kind = [*parts[3].split("&"), "", ""][:3]
+    if not parts[3]:
+        namespace = identity.authority_default or identity.authority[0]
+    found = identity.identifier(
+        CX(parts[0], (namespace, universal, kind), parts[4] or identity.type)
+    )
+    if found is None:
+        raise StartError("patients: not an identifier of the site's definition")
+    return found
+
+
+def _written(identifier: Identifier) -> tuple[tuple[str, ...], ...]:
+    namespace, universal, kind, identifier_type, number = identifier
+    authority = (namespace, universal, kind) if universal or kind else (namespace,)
+    return ((number,), ("",), ("",), authority, (identifier_type,))

@@ -1,0 +1,505 @@
+"""One channel with its sender and its receivers, in memory and on a virtual clock. Pure.
+
+Gates, retransmission guard, channel, parking, order and retries are the engine's own; this only
+hands messages from one to the next, in the order in which the engine would.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
+
+from ifengine.errors import EngineError
+from ifengine.hl7.ack import Verdict, due_answers
+from ifengine.hl7.batch import split_batch
+from ifengine.hl7.charset import CharsetPolicy
+from ifengine.hl7.header import Header, read_header
+from ifengine.hl7.message import Message
+from ifengine.routes.channel import (
+    UNMATCHED,
+    Channel,
+    Decision,
+    MessageContext,
+    PlannedDelivery,
+    PlanTrace,
+    Waiting,
+)
+from ifengine.routes.channel_tests.recall import Recall
+from ifengine.routes.channel_tests.receivers import Delivery, Receivers
+from ifengine.routes.config.cases import Case
+from ifengine.routes.config.models import ChannelConfig, SiteConfig
+from ifengine.routes.gates import HISTORICAL_MODES, TAG_ONLY, Gate, Gates, compared_bytes
+from ifengine.routes.lanes import EntryState
+from ifengine.routes.parking import ParkedMessage, Parking
+from ifengine.store.base import Fate, GuardVerdict, InboxKind, NewInboxEntry
+from ifengine.store.guard import Claim, first_claim, judge, may_claim
+from ifengine.transforms.base import CallNeededError, Reason
+from ifengine.transforms.memory import Call, Change, Key, Reply, Space
+
+START_US = 1_767_614_400_000_000  # 2026-01-05 12:00:00 UTC: the same in every test
+MOST_CALLS = 1000  # of other processes in one run: more is a loop
+
+
+class Answered(NamedTuple):
+    """What the sender got."""
+
+    code: str  # MSA-1
+    text: str
+
+    def __repr__(self) -> str:
+        return f"<Answered {self.code}>"
+
+
+@dataclass(slots=True)
+class Seen:
+    """What one turn of a test brought: answers to the sender, and where messages are now."""
+
+    came_in: bool
+    answers: list[tuple[Answered, ...]] = field(default_factory=list, repr=False)  # a message each
+    deliveries: list[Delivery] = field(default_factory=list, repr=False)
+
+
+@dataclass(slots=True)
+class _Message:
+    """A message that came in."""
+
+    number: int
+    received_us: int
+    content: bytes = field(repr=False)
+    header: Header = field(repr=False)
+    reused: bool = False
+    run: int = 0
+    sender_waits: bool = False
+
+
+def no_workers(call: Call) -> Reply:
+    """Answer for other processes where there are none."""
+    return Reply(None, "there are no workers here")
+
+
+class World:
+    """Everything around one channel for the time of one test."""
+
+    def __init__(
+        self,
+        site: SiteConfig,
+        channel: Channel,
+        *,
+        call: Callable[[Call], Reply] = no_workers,
+        traced: bool = False,
+    ) -> None:
+        """Begin with nothing known, at ``START_US``.
+
+        Args:
+            site: for the listener, the other channels on it, and identity.
+            channel: compiled, perhaps with changes.
+            call: does the work of ``python:`` steps.
+            traced: record what each step does, in ``traces``.
+        """
+        config = channel.config
+        self.traces: dict[int, PlanTrace] = {}  # by message, of its last run
+        self.recall = Recall()
+        self.now_us = START_US
+        self._channel = channel
+        self._config: ChannelConfig = config
+        self._identity = site.identity
+        self._facts = frozenset(site.facts)
+        self._call = call
+        self._traced = traced
+        self._listener = site.listeners.get(config.sources[0]) if config.sources else None
+        listening = [config] if self._listener is None else _listening(site, config)
+        self._gates = Gates(self._listener, listening)
+        self.charset = CharsetPolicy()
+        if self._listener is not None:
+            self.charset = CharsetPolicy(
+                self._listener.charset_forced, self._listener.charset_default
+            )
+        self._queues: dict[str, Receivers] = {}
+        self._queue_of: dict[str, Receivers] = {}
+        for destination in channel.destinations:
+            name = destination.connection or f"{config.name}.{destination.name}"
+            if name not in self._queues:
+                ordered = config.order_by is not None
+                self._queues[name] = Receivers(destination, ordered=ordered)
+            self._queues[name].add_destination(destination)
+            self._queue_of[destination.name] = self._queues[name]
+        self._claims: dict[bytes, Claim] = {}
+        self._messages: dict[int, _Message] = {}
+        self._parking = Parking()
+        self._due: dict[int, int] = {}  # parked messages: until when
+        self._again: deque[int] = deque()
+        self._first_answers: dict[int, Answered] = {}  # positive ones, passed through
+        self._deliveries: dict[tuple[int, str, int], Delivery] = {}
+        self._touched: dict[tuple[int, str, int], None] = {}
+        self._answers: Mapping[str, str] = {}
+        self._seen = Seen(came_in=False)
+
+    def start(self, case: Case) -> None:
+        """Begin with what the test names.
+
+        Raises:
+            StartError: it cannot be made.
+        """
+        self.recall.start(case, self._config.name, self._facts, self._identity, self.now_us)
+
+    def play(self, after_us: int, content: bytes | None, answers: Mapping[str, str]) -> Seen:
+        """Let time pass, then a message or a batch come in.
+
+        Args:
+            after_us: how long, microseconds.
+            content: what comes in; None: nothing.
+            answers: of the receivers in this turn, by destination.
+        """
+        self._answers = answers
+        self._touched = {}
+        self._seen = seen = Seen(came_in=content is not None)
+        self._pass_time(self.now_us + after_us)
+        if content is not None:
+            for one, reason in self._split(content):
+                self._receive(one, reason)
+        seen.deliveries = [self._deliveries[place] for place in sorted(self._touched)]
+        return seen
+
+    # --- time ---------------------------------------------------------------------------------
+
+    def _pass_time(self, until_us: int) -> None:
+        """Go to a time, with a stop wherever something is due."""
+        while True:
+            due = [*self._due.values(), *(q.next_us() for q in self._queues.values())]
+            next_us = min((at for at in due if at), default=until_us + 1)
+            if next_us > until_us:
+                break
+            self.now_us = max(self.now_us, next_us)
+            self._due = {number: at for number, at in self._due.items() if at > self.now_us}
+            self._start_over(self._parking.time_is_over(self.now_us / 1e6))
+            self._catch_up()
+        self.now_us = until_us
+
+    def _catch_up(self) -> None:
+        """Do all that can be done at this moment: deliver, and run again what starts over."""
+        while True:
+            for queue in self._queues.values():
+                queue.run(self.now_us, self._answers, self._attempt_ended)
+            if not self._again:
+                return
+            message = self._messages[self._again.popleft()]
+            message.run += 1
+            self._plan(message)
+
+    # --- coming in ----------------------------------------------------------------------------
+
+    def _split(self, content: bytes) -> list[tuple[bytes, str]]:
+        """Return the messages of what comes in, each with the reason why it cannot be taken."""
+        config = self._config
+        found = split_batch(content)
+        if not config.unbatch:
+            if config.files_source is not None and (found.is_batch or len(found.messages) > 1):
+                return [(content, "several messages in one file: `unbatch` splits them")]
+            return [(content, "")]
+        if found.faults and config.check_counts:
+            return [(content, found.faults[0].value)]
+        return [(message, "") for message in found.messages]
+
+    def _receive(self, content: bytes, fault: str) -> None:
+        header = read_header(content)
+        gate = self._gates.decide(header)
+        message = _Message(len(self._messages) + 1, self.now_us, content, header)
+        self._messages[message.number] = message
+        from_file = self._config.files_source is not None
+        if from_file and (fault or gate.kind is InboxKind.REJECTED):
+            # nobody waits for an answer: what a listener refuses is a dead letter here
+            self._all(message, "dead_letter", fault or gate.reason)
+            self._seen.answers.append(())
+            return
+        if gate.kind is not InboxKind.MESSAGE:
+            self._not_taken(message, gate)
+            return
+        if gate.channel is not None and gate.channel.name != self._config.name:
+            self._all(message, "filtered", f"{gate.channel.name} takes this type")
+            self._answer(message, gate)
+            return
+        entry = self._judge(message)
+        if entry.verdict is GuardVerdict.DUPLICATE:
+            self._all(message, "dropped", "duplicate")
+            first = self._first_answers.get(entry.origin)
+            self._answer(message, gate, first)
+            return
+        message.reused = entry.verdict is GuardVerdict.REUSED
+        message.sender_waits = self._config.ack is not None and not from_file
+        decision = self._plan(message)
+        self._catch_up()
+        if self._config.ack is None or from_file:
+            self._answer(message, gate)
+        else:
+            self._pass_through(message, gate, decision)
+
+    def _not_taken(self, message: _Message, gate: Gate) -> None:
+        match gate.kind:
+            case InboxKind.UNROUTED:
+                self._all(message, "unrouted", gate.reason)
+            case InboxKind.REJECTED:
+                self._all(message, "rejected", gate.reason)
+            case _:
+                pass  # an acknowledgment is kept, never answered and never routed
+        self._answer(message, gate)
+
+    def _judge(self, message: _Message) -> NewInboxEntry:
+        """Let the retransmission guard look (safety-rules.md 6)."""
+        header = message.header
+        ignore = self._listener is not None and self._listener.guard_ignore_msh7
+        parts = (header.sending_application, header.sending_facility, header.control_id)
+        key = repr(parts).encode() if header.control_id else None
+        entry = NewInboxEntry(
+            inbox_id=message.number,
+            received_us=message.received_us,
+            listener=1,
+            channel=1,
+            kind=InboxKind.MESSAGE,
+            size=len(message.content),
+            peer="",
+            sealed=b"",
+            guard_key=key,
+            digest=compared_bytes(header, message.content, ignore_msh7=ignore),
+            tag_only=header.message_code in TAG_ONLY,
+            guard_window_us=int(self._config.dedupe_window_seconds * 1e6),
+        )
+        if key is None or not may_claim(entry):
+            return entry
+        held = self._claims.get(key)
+        claim = first_claim(entry) if held is None else judge(entry, held)
+        if claim is not None:
+            self._claims[key] = claim
+        return entry
+
+    # --- planning -----------------------------------------------------------------------------
+
+    def _plan(self, message: _Message) -> Decision:
+        parsed, keys, held = None, None, ""
+        try:
+            parsed = Message.parse(message.content, charset=self.charset)
+            keys = self._channel.order_keys(parsed)
+            mode = parsed.header.processing_mode
+            accepted = frozenset(mode.encode() for mode in self._config.accept_mode)
+            if mode in HISTORICAL_MODES and mode not in accepted:
+                held = "processing mode (MSH-11.2) A, R or I"
+            decision = self._decide(parsed, message)
+            self.recall.keep(decision.documents)
+        except EngineError as error:
+            decision = self._all_dead(str(error))
+        except Exception as error:  # noqa: BLE001 - as in the engine: a fault of ours costs one message
+            decision = self._all_dead(f"unforeseen {type(error).__name__} in the steps")
+        self._apply(message, decision, keys, held)
+        return decision
+
+    def _decide(self, parsed: Message, message: _Message) -> Decision:
+        if message.reused and self._config.dedupe_on_reuse == "dead_letter":
+            return self._all_dead("control id (MSH-10) reused with other content")
+        parked = self._parking.get(message.number) if message.run else None
+        replies: dict[int, Reply] = {}
+        for _ in range(MOST_CALLS):
+            context = MessageContext(
+                str(message.number),
+                message.received_us,
+                self.recall.scratch(message.number, message.received_us),
+                replies,
+                sender_waits=message.sender_waits and not message.run,
+                waited_out=parked is not None and parked.waited_out,
+                waits_behind=partial(self._waits_behind, message.number),
+            )
+            trace = PlanTrace() if self._traced else None
+            if trace is not None:
+                self.traces[message.number] = trace
+            try:
+                return self._channel.process(parsed, context, trace=trace)
+            except CallNeededError as needed:
+                replies[needed.call.number] = self._call(needed.call)
+                parsed = Message.parse(message.content, charset=self.charset)
+        return self._all_dead("the steps never stop asking other processes")
+
+    def _all_dead(self, reason: str) -> Decision:
+        return Decision(
+            tuple(
+                PlannedDelivery(d.name, Fate.DEAD_LETTER, reason=Reason(reason, ""), step="channel")
+                for d in self._channel.destinations
+            )
+        )
+
+    def _apply(
+        self, message: _Message, decision: Decision, keys: tuple[str, ...] | None, held: str
+    ) -> None:
+        stays = decision.waiting is not None and message.run > 0
+        for planned in () if stays else decision.plan:
+            self._deliver(message, planned, keys, held)
+        self._note_unmatched(message, decision)
+        if decision.waiting is not None:
+            self._park(message.number, decision.waiting)
+        elif message.run:
+            self._unpark(message.number)
+        self._remember(decision.changes)
+
+    def _deliver(
+        self,
+        message: _Message,
+        planned: PlannedDelivery,
+        keys: tuple[str, ...] | None,
+        held: str,
+    ) -> None:
+        reason = planned.reason
+        delivery = Delivery(
+            message.number,
+            planned.destination,
+            planned.part,
+            message.received_us,
+            message.content if planned.content is None else planned.content,
+            planned.file_name,
+            state=planned.fate.name.lower(),
+            reason="" if reason is None else reason.full or reason.safe,
+            step=planned.step,
+        )
+        if planned.fate is Fate.QUEUED and held:
+            delivery.state, delivery.reason = "held", held
+        place = (delivery.message, delivery.destination, delivery.part)
+        self._deliveries[place] = delivery
+        self._touched[place] = None
+        queue = self._queue_of.get(planned.destination)
+        state = {
+            "queued": EntryState.WAITING, "held": EntryState.HELD, "dead_letter": EntryState.DEAD
+        }.get(delivery.state)  # fmt: skip
+        if queue is None or state is None:
+            return
+        ack = self._config.ack
+        answers = ack is not None and ack.source == planned.destination
+        delivery.sender_waits = answers and message.sender_waits and not message.run
+        if state is EntryState.WAITING:
+            delivery.reason = "behind an earlier message of its key"
+        queue.put(delivery, keys, state)
+
+    def _note_unmatched(self, message: _Message, decision: Decision) -> None:
+        """Say what became of a message that no destination accepted."""
+        if any(p.destination == UNMATCHED for p in decision.plan):
+            return
+        if decision.plan and all(p.fate is Fate.FILTERED for p in decision.plan):
+            reason = decision.plan[0].reason or Reason("", "")
+            self._one(message, UNMATCHED, "filtered", reason.full or reason.safe)
+
+    def _all(self, message: _Message, state: str, reason: str) -> None:
+        for destination in self._channel.destinations:
+            self._one(message, destination.name, state, reason)
+
+    def _one(self, message: _Message, destination: str, state: str, reason: str) -> None:
+        place = (message.number, destination, 0)
+        self._deliveries[place] = Delivery(
+            message.number, destination, 0, message.received_us, message.content,
+            state=state, reason=reason,
+        )  # fmt: skip
+        self._touched[place] = None
+
+    def _attempt_ended(self, delivery: Delivery) -> None:
+        self._touched[delivery.message, delivery.destination, delivery.part] = None
+        if delivery.state == "sent":
+            self._remember(self.recall.delivered(delivery.message, self.now_us))
+
+    # --- parking ------------------------------------------------------------------------------
+
+    def _waits_behind(self, number: int, key: Key) -> bool:
+        return self._parking.waits_before(_tag(key), number)
+
+    def _park(self, number: int, waiting: Waiting) -> None:
+        keys = frozenset(_tag(key) for key in waiting.keys)
+        before = self._parking.get(number)
+        since_us = self.now_us if before is None else before.since_us
+        due = max(waiting.until_us, self.now_us)
+        self._parking.park(ParkedMessage(number, keys, due / 1e6, since_us, waiting.until_us))
+        self._due[number] = due
+
+    def _unpark(self, number: int) -> None:
+        parked = self._parking.get(number)
+        if parked is None:
+            return
+        self._parking.leave(number)
+        self._due.pop(number, None)
+        # those that came later and stayed behind it
+        self._start_over(self._parking.waiting_for(parked.keys))
+
+    def _remember(self, changes: tuple[Change, ...]) -> None:
+        self.recall.write(changes)
+        keys = [
+            _tag(change.key)
+            for change in changes
+            if change.space is Space.FACT and change.remembered is not None
+        ]
+        self._start_over(self._parking.waiting_for(keys))
+
+    def _start_over(self, numbers: list[int]) -> None:
+        for number in numbers:
+            parked = self._parking.get(number)
+            if parked is not None:
+                parked.leaving = True
+                self._again.append(number)
+
+    # --- answers ------------------------------------------------------------------------------
+
+    def _answer(self, message: _Message, gate: Gate, given: Answered | None = None) -> None:
+        """Answer as intake does: once the message is stored, or with what was answered before."""
+        if self._config.files_source is not None or gate.verdict is None:
+            self._seen.answers.append(())
+            return
+        if given is not None:
+            self._seen.answers.append((given,))
+            return
+        due = due_answers(
+            message.header,
+            gate.verdict,
+            at_us=self.now_us,
+            control_id=b"IFE%d" % message.number,
+            error=gate.error,
+        )
+        text = gate.error.text if gate.error is not None else ""
+        self._seen.answers.append(tuple(Answered(answer.code.value, text) for answer in due))
+
+    def _pass_through(self, message: _Message, gate: Gate, decision: Decision) -> None:
+        """Answer with what became of it (safety-rules.md 1 and 2)."""
+        ack = self._config.ack
+        if ack is None:
+            return
+        if decision.refusal is not None:
+            reason = decision.refusal.reason
+            self._tell(message, decision.refusal.answer, reason.full or reason.safe)
+            return
+        delivery = self._deliveries.get((message.number, ack.source, 0))
+        state = "" if delivery is None else delivery.state
+        if delivery is not None and delivery.sender_waits:
+            if state == "sent":
+                self._tell(message, "AA", delivery.answer_text)
+            elif delivery.answer:
+                code = f"A{delivery.answer[-1]}"
+                self._tell(message, code, delivery.answer_text)
+            else:
+                self._tell(message, ack.on_timeout, "")
+        elif gate.verdict is Verdict.COMMITTED:
+            self._tell(message, ack.not_sent or "AR", "" if delivery is None else delivery.reason)
+
+    def _tell(self, message: _Message, code: str, text: str) -> None:
+        self._seen.answers.append(() if code == "none" else (Answered(code, text),))
+        if code == "AA":
+            self._first_answers[message.number] = Answered(code, text)
+            return
+        # what was not taken may come again under the same id
+        self.recall.release(Space.DEDUPE, message.number)
+        for key, claim in [*self._claims.items()]:
+            if claim.inbox_id == message.number:
+                del self._claims[key]
+
+
+def _tag(key: Key) -> bytes:
+    return repr(key).encode("utf-8", "surrogatepass")
+
+
+def _listening(site: SiteConfig, config: ChannelConfig) -> list[ChannelConfig]:
+    """Return the channels that share the first connection, this one as it is tested."""
+    source = config.sources[0]
+    found = [c for c in site.channels if c.enabled and source in c.sources]
+    if all(c.name != config.name for c in found):
+        found.append(config)
+    return [config if c.name == config.name else c for c in found]
