@@ -196,6 +196,7 @@ TESTED_BY = {
     "admin/search.py": "admin/test_messages.py",
     "admin/replays.py": "admin/test_dead_letters.py",
     "admin/*.py": "admin/test_server.py",
+    "routes/received.py": "routes/test_pipeline.py",
     "cli/check.py": "cli/test_site_commands.py",
     "cli/try_*.py": "cli/test_site_commands.py",
     "cli/site.py": "cli/test_site_commands.py",

@@ -10,8 +10,9 @@ from engine.support import Receiver, Site, adt, until
 from ifengine.hl7.charset import CharsetPolicy
 from ifengine.routes import pipeline as pipeline_module
 from ifengine.routes.channel import Channel
-from ifengine.routes.pipeline import Pipeline, Received
+from ifengine.routes.pipeline import Pipeline
 from ifengine.routes.planning import PlanWriter, Target
+from ifengine.routes.received import Received
 from ifengine.store.base import Batch, CursorKind, ExceptionState, GuardVerdict
 from routes.works import Works
 

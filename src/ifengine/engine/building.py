@@ -27,6 +27,7 @@ from ifengine.routes.endpoints.base import Lane
 from ifengine.routes.endpoints.files import FilesLane
 from ifengine.routes.endpoints.mllp import MllpLane
 from ifengine.routes.file_source import FileSource
+from ifengine.routes.identity import Barrier
 from ifengine.routes.intake import ChannelIntake, Intake, IntakeLoad
 from ifengine.routes.lanes import Schedule
 from ifengine.routes.parts import Parts
@@ -108,8 +109,9 @@ def build(site: SiteConfig, parts: Parts, load: IntakeLoad) -> Built:
 
 
 def connect(parts: Parts, built: Built) -> None:
-    """Tell every channel what the steps of one of them remembered."""
-    memories = parts.memories
+    """Tell every channel what the steps of one of them remembered, and let it wait for merges."""
+    memories, retired = parts.memories, parts.retired
+    raise_barriers(built)
 
     def remembered(changes: Sequence[Change]) -> None:
         if memories is None:
@@ -122,8 +124,31 @@ def connect(parts: Parts, built: Built) -> None:
         if tags:
             for pipeline in built.pipelines.values():
                 pipeline.remembered(tags)
+        concerned = retired.changed(changes) if retired is not None else ()
+        if concerned:
+            for pipeline in built.pipelines.values():
+                pipeline.merged(frozenset(pipeline.writer.hashed(tuple(concerned)) or ()))
 
     parts.remembered = remembered
+
+
+def raise_barriers(built: Built) -> None:
+    """Let channels that resolve patients wait for those that merge them (safety-rules.md 12).
+
+    To be called again when a channel came or went.
+    """
+    pipelines = list(built.pipelines.values())
+    merging = [pipeline for pipeline in pipelines if pipeline.channel.merges]
+    resolving = [pipeline for pipeline in pipelines if pipeline.channel.resolves]
+
+    def advanced() -> None:
+        for pipeline in resolving:
+            pipeline.wake()
+
+    for pipeline in pipelines:
+        waits = pipeline.channel.resolves and any(other is not pipeline for other in merging)
+        pipeline.may_plan = Barrier(merging, pipeline).may_plan if waits else None
+        pipeline.advanced = advanced if pipeline.channel.merges and resolving else None
 
 
 def _pipeline(

@@ -21,6 +21,7 @@ from ifengine.engine.runtime import EngineRuntime
 from ifengine.engine.watch import Watch
 from ifengine.errors import EngineError, StorageFailedError
 from ifengine.routes.config.models import SiteConfig
+from ifengine.routes.identity import Retired
 from ifengine.routes.intake import IntakeLoad
 from ifengine.routes.memory import Memories
 from ifengine.routes.parts import Numbers, Parts
@@ -156,6 +157,8 @@ class Engine:
             await self._first_commit(parts)
             looking = store.reader()  # for the loop's own thread: what steps remember
             parts.memories = Memories(ring, looking)
+            parts.retired = Retired(parts.memories)
+            await read(parts.retired.load)
             load = IntakeLoad(lambda paused: self._pause_intake("backlog", paused))
             built = build(self._settings.site, parts, load)
             connect(parts, built)

@@ -1,7 +1,7 @@
 """A compiled channel: one message in, a plan out. Pure: the same message and version, the same plan."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ifengine.errors import EngineError
 from ifengine.hl7.ack import AckError
@@ -18,6 +18,14 @@ from ifengine.transforms.base import (
     RejectedError,
     StepFailedError,
     StepScope,
+)
+from ifengine.transforms.identity import (
+    Identifier,
+    freezes,
+    merges,
+    observe,
+    order_key,
+    resolves,
 )
 from ifengine.transforms.memory import Blank, Change, Document, Key, Reply, Scratch
 from ifengine.transforms.trace import Trace
@@ -117,14 +125,29 @@ class Channel:
         self._tables = site.tables
         self._identity = site.identity
         self._reads_patient = config.order_by == "patient" or _reads_pid(config)
+        self.merges = merges(config.steps)
+        self.resolves = any(
+            resolves(steps) for steps in (config.steps, *(d.steps for d in self.destinations))
+        )
+        # a site that merges nobody has nothing to notice
+        self._notices = any(merges(c.steps) for c in site.channels)
 
     def admits(self, code: str, event: str) -> bool:
         """Return whether `types` names this message type; absent means every type."""
         types = self.config.types
         return not types or any(pattern.admits(code, event) for pattern in types)
 
-    def order_keys(self, message: Message) -> tuple[str, ...] | None:
+    def order_keys(
+        self,
+        message: Message,
+        onward: Callable[[Identifier], Iterable[Identifier]] | None = None,
+    ) -> tuple[str, ...] | None:
         """Return what this message shares with others that it must not overtake.
+
+        Args:
+            message: as received.
+            onward: tells which identifiers took the place of a retired one. The retired one stays
+                a key beside them: what was queued under it before the merge goes first.
 
         Returns:
             None without ``order_by``; ``()`` for a message without a key, which waits for all and
@@ -138,16 +161,14 @@ class Channel:
             identity = self._identity
             if identity is None:
                 return ()
-            return tuple(
-                sorted(
-                    {
-                        f"{cx.authority[0]}|{cx.number.strip().upper()}"
-                        for cx in patient_identifiers(message)
-                        if cx.identifier_type == identity.type
-                        and cx.authority[0] in identity.authority
-                    }
-                )
-            )
+            found: set[str] = set()
+            for cx in patient_identifiers(message):
+                identifier = identity.identifier(cx)
+                if identifier is not None:
+                    found.add(order_key(identifier))
+                    if onward is not None:
+                        found.update(order_key(one) for one in onward(identifier))
+            return tuple(sorted(found))
         values = [path.read(message) or "" for path in order_by if not isinstance(path, str)]
         if not any(values):
             return ()
@@ -175,6 +196,8 @@ class Channel:
         wanted = [d for d in self.destinations if only in (None, UNMATCHED, d.name)]
         memory = context.memory or Scratch(0, context.now_us, Blank())
         scope = self._scope(message, context, memory, trace.channel if trace else None)
+        if self._notices and self._identity and message.header.message_code == b"ADT":
+            observe(memory, message, self._identity, memory.message, learns=self.merges)
         try:
             ended = self._channel_rules(message, scope, wanted)
         except CallNeededError:
@@ -182,7 +205,9 @@ class Channel:
         except EngineError as error:
             ended = self._ended(error, wanted, context)
         if ended is not None:
-            return ended
+            # it leaves no state, but what contradicts itself stays frozen
+            kept = () if ended.refusal is not None else freezes(memory.changes())
+            return replace(ended, changes=kept) if kept else ended
         plan: list[PlannedDelivery] = []
         documents = scope.documents
         for destination in wanted:

@@ -20,7 +20,7 @@ from ifengine.routes.config.models import ChannelConfig, FilesSource
 from ifengine.routes.gates import TAG_ONLY, Gates
 from ifengine.routes.intake import ChannelIntake
 from ifengine.routes.parts import Parts
-from ifengine.routes.pipeline import Received
+from ifengine.routes.received import Received
 from ifengine.store.base import GuardVerdict, InboxKind, NewInboxEntry
 from ifengine.store.sealing import BlobKind
 from ifengine.transforms.memory import Change, Remembered, Space

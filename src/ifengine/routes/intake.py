@@ -16,7 +16,8 @@ from ifengine.routes.channel import Channel
 from ifengine.routes.config.models import ListenConnection
 from ifengine.routes.gates import TAG_ONLY, Gate, Gates, compared_bytes
 from ifengine.routes.parts import Parts
-from ifengine.routes.pipeline import Pipeline, Received
+from ifengine.routes.pipeline import Pipeline
+from ifengine.routes.received import Received
 from ifengine.store.base import Batch, GuardVerdict, InboxKind, NewAudit, NewInboxEntry
 from ifengine.store.sealing import BlobKind
 from ifengine.telemetry.metrics import type_label

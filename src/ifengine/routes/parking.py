@@ -20,6 +20,8 @@ class ParkedMessage:
     until_us: int
     waited_out: bool = False
     leaving: bool = False  # on its way back into the steps
+    # keyed hashes of the patients it speaks of; empty: not known, it may be any
+    patients: frozenset[bytes] = frozenset()
 
 
 @dataclass(slots=True)
@@ -75,6 +77,14 @@ class Parking:
         for key in keys:
             found |= self._by_key.get(key, set())
         return sorted(inbox_id for inbox_id in found if not self._messages[inbox_id].leaving)
+
+    def of_patients(self, patients: frozenset[bytes]) -> list[int]:
+        """Return the messages that may speak of these patients and are not leaving, oldest first."""
+        return [
+            i
+            for i in self.all_waiting()
+            if not self._messages[i].patients or self._messages[i].patients & patients
+        ]
 
     def all_waiting(self) -> list[int]:
         """Return every message that is not leaving, oldest first."""

@@ -4,11 +4,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
 
-from ifengine.errors import EngineError, SealError
+from ifengine.errors import EngineError
 from ifengine.hl7.charset import CharsetPolicy
-from ifengine.hl7.header import Header
 from ifengine.hl7.message import Message
 from ifengine.routes.channel import (
     Channel,
@@ -25,16 +23,14 @@ from ifengine.routes.lanes import Entry, EntryState
 from ifengine.routes.parking import ParkedMessage, Parking
 from ifengine.routes.parts import Parts
 from ifengine.routes.planning import Fed, Planned, PlanWriter
+from ifengine.routes.received import Received, opened
 from ifengine.store.base import (
     Batch,
     CursorKind,
     Fate,
     GuardVerdict,
-    InboxRow,
-    ParkedRow,
     Reader,
 )
-from ifengine.store.sealing import BlobKind, KeyRing
 from ifengine.transforms.base import CallNeededError, Reason
 from ifengine.transforms.memory import Call, Key, Reply, Space
 
@@ -46,22 +42,6 @@ MOST_UNCOMMITTED = 1024  # plans whose commit has not returned
 
 KEY_BYTES = 16  # of the keyed hash of what a parked message waits for
 LONGEST_PARKING_SECONDS = 400 * 86_400.0  # a wall clock that jumped must not park for ever
-
-
-class Received(NamedTuple):
-    """One committed message on its way to the steps. ``content`` None: it cannot be opened."""
-
-    inbox_id: int
-    received_us: int
-    content: bytes | None
-    verdict: GuardVerdict
-    header: Header | None = None  # read at intake already; None: read from the store
-    run: int = 0  # counts up when a parked message starts over
-    listener: int = 0
-    reason: str = ""  # why it can only be a dead letter, though nobody could be told
-
-    def __repr__(self) -> str:
-        return f"<Received {self.inbox_id}>"
 
 
 @dataclass(slots=True)
@@ -112,6 +92,8 @@ class Pipeline:
         self.decided: Callable[[int, Plan, Refusal | None, list[Fed]], None] | None = None
         # what must be planned elsewhere before a message here (safety-rules.md 12)
         self.may_plan: Callable[[int], bool] | None = None
+        self.advanced: Callable[[], None] | None = None  # told of every message planned here
+        self.recovered = False
 
     def charset_of(self, listener: int) -> CharsetPolicy:
         """Return which character set counts for what came in there."""
@@ -138,6 +120,9 @@ class Pipeline:
             await self._refill()
         else:
             self._through = head
+        self.recovered = True
+        if self.advanced is not None:
+            self.advanced()
 
     def feed(self, message: Received) -> None:
         """Take a message whose commit returned."""
@@ -162,7 +147,7 @@ class Pipeline:
 
             def look(reader: Reader) -> list[Received]:
                 rows = reader.inbox_after(number, after, PAGE, scan_to=head)
-                return [_opened(ring, row) for row in rows]
+                return [opened(ring, row) for row in rows]
 
             page = await self._parts.read(look)
             for message in page:
@@ -236,7 +221,9 @@ class Pipeline:
                 message = Message.parse(
                     content, charset=self.charset_of(received.listener), header=received.header
                 )
-                keys = self.writer.hashed(self.channel.order_keys(message))
+                # an empty crosswalk counts as none: nobody pays for it
+                onward = self._parts.retired.onward if self._parts.retired else None
+                keys = self.writer.hashed(self.channel.order_keys(message, onward))
                 mode = message.header.processing_mode
                 if mode in HISTORICAL_MODES and mode not in self._modes:
                     held = "processing mode (MSH-11.2) A, R or I"
@@ -354,8 +341,18 @@ class Pipeline:
         """Something was remembered, by any channel: what waits for it starts over."""
         self._start_over(self.parking.waiting_for(keys))
 
+    def merged(self, patients: frozenset[bytes]) -> None:
+        """A merge concerns these patients: what is parked of them starts over."""
+        self._start_over(self.parking.of_patients(patients))
+
+    def wake(self) -> None:
+        """Go on, where something waits for a plan elsewhere."""
+        if self._queue:
+            self._soon()
+
     def tick(self, now: float) -> None:
         """Let what waited long enough start over; called about ten times a second."""
+        self.wake()  # a channel that was waited for may have been paused
         if len(self.parking):
             self._start_over(self.parking.time_is_over(now))
 
@@ -380,13 +377,19 @@ class Pipeline:
                 row = reader.inbox(inbox_id)
                 if row is not None:
                     run = len(reader.plans(inbox_id))
-                    found.append(_opened(ring, row)._replace(run=max(1, run)))
+                    found.append(opened(ring, row)._replace(run=max(1, run)))
             return found
 
         self._again.extend(await self._parts.read(look))
         self._soon()
 
-    def _park(self, batch: Batch, received: Received, waiting: Waiting) -> None:
+    def _park(
+        self,
+        batch: Batch,
+        received: Received,
+        waiting: Waiting,
+        patients: tuple[bytes, ...] | None,
+    ) -> None:
         parts, memories = self._parts, self._parts.memories
         if memories is None:
             return
@@ -395,23 +398,18 @@ class Pipeline:
         left = (waiting.until_us - parts.clock.now_us()) / 1e6
         due = parts.clock.monotonic() + min(max(0.0, left), LONGEST_PARKING_SECONDS)
         since_us = parts.clock.now_us() if before is None else before.since_us
-        self.parking.park(ParkedMessage(received.inbox_id, keys, due, since_us, waiting.until_us))
-        detail = parts.ring.seal(
-            BlobKind.PARKED, self.number, received.inbox_id, waiting.reason.full.encode()
-        )
-        batch.parked.append(
-            ParkedRow(
-                self.number,
+        by_patient = self.channel.config.order_by == "patient"
+        self.parking.park(
+            ParkedMessage(
                 received.inbox_id,
+                keys,
+                due,
                 since_us,
                 waiting.until_us,
-                b"".join(sorted(keys)),
-                waiting.reason.safe,
-                waiting.step,
-                detail,
-                parts.config_version,
+                patients=frozenset(patients or ()) if by_patient else frozenset(),
             )
         )
+        batch.parked.append(self.writer.parked(received.inbox_id, waiting, since_us, keys))
 
     def _unpark(self, batch: Batch, inbox_id: int) -> None:
         parked = self.parking.get(inbox_id)
@@ -456,7 +454,7 @@ class Pipeline:
             self._uncommitted += 1
             batch.cursors[CursorKind.CHANNEL, self.number] = received.inbox_id
         if decision.waiting is not None:
-            self._park(batch, received, decision.waiting)
+            self._park(batch, received, decision.waiting, keys)
         elif received.run:
             self._unpark(batch, received.inbox_id)
         if decision.changes and parts.memories is not None:
@@ -464,6 +462,8 @@ class Pipeline:
             parts.remembered(decision.changes)
         if self.decided is not None and received.run == 0:
             self.decided(received.inbox_id, decision.plan, decision.refusal, fed)
+        if self.advanced is not None:
+            self.advanced()
         group.soon()
 
     def _committed(self, committed: _Uncommitted) -> None:
@@ -480,18 +480,3 @@ class Pipeline:
 
 def _never(key: Key) -> bool:
     return False
-
-
-def _opened(ring: KeyRing, row: InboxRow) -> Received:
-    try:
-        content = ring.open(BlobKind.INBOX, row.inbox_id, 0, row.sealed)
-    except SealError:
-        content = None
-    return Received(
-        row.inbox_id,
-        row.received_us,
-        content,
-        row.verdict,
-        listener=row.listener,
-        reason=row.reason,
-    )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ifengine.routes.channel import Plan, PlannedDelivery
+from ifengine.routes.channel import Plan, PlannedDelivery, Waiting
 from ifengine.routes.delivery import Outbox
 from ifengine.routes.lanes import Entry, EntryState
 from ifengine.routes.outbox_loading import KEY_BYTES
@@ -14,6 +14,7 @@ from ifengine.store.base import (
     ExceptionState,
     Fate,
     OutboxRow,
+    ParkedRow,
     PlannedFate,
     PlanRow,
 )
@@ -171,6 +172,25 @@ class PlanWriter:
             config_version=parts.config_version,
         )
         return entry, state
+
+    def parked(
+        self, inbox_id: int, waiting: Waiting, since_us: int, keys: frozenset[bytes]
+    ) -> ParkedRow:
+        """Return the row of a message that waits."""
+        detail = self._parts.ring.seal(
+            BlobKind.PARKED, self.number, inbox_id, waiting.reason.full.encode()
+        )
+        return ParkedRow(
+            self.number,
+            inbox_id,
+            since_us,
+            waiting.until_us,
+            b"".join(sorted(keys)),
+            waiting.reason.safe,
+            waiting.step,
+            detail,
+            self._parts.config_version,
+        )
 
     def _count_failure(self, delivery: PlannedDelivery) -> None:
         metrics = self._parts.metrics
