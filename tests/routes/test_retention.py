@@ -5,10 +5,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ifengine.routes import retention
-from ifengine.routes.retention import Keep, clock_jumped, find_expired
+from ifengine.routes.retention import Keep, clock_jumped, find_ended, find_expired
 from ifengine.store.base import Batch, ExceptionState, Fate, InboxKind, PlannedFate, Reader
 from ifengine.store.memory import MemoryStore
-from store.builders import SECOND, commit, delivery, ended, entry, plan, queued, trouble
+from store.builders import (
+    SECOND,
+    commit,
+    delivery,
+    ended,
+    entry,
+    parked,
+    plan,
+    queued,
+    state,
+    trouble,
+)
 
 KEEP = Keep(messages_us=100 * SECOND, dead_letters_us=500 * SECOND)
 DAY_US = 86_400 * SECOND
@@ -30,7 +41,7 @@ def message(batch: Batch, number: int, *fates: Fate) -> None:
     batch.inbox.append(entry(number))
     planned = []
     for at, fate in enumerate(fates, 1):
-        if fate in (Fate.FILTERED, Fate.DROPPED):
+        if fate in (Fate.FILTERED, Fate.DROPPED, Fate.PARKED):
             planned.append(PlannedFate(at, fate, 0, 0, ""))
             continue
         planned.append(queued(at, number, at))
@@ -175,3 +186,81 @@ def test_a_wall_clock_that_left_the_other_by_more_than_a_day_has_jumped(
     now_us: int, mark_us: int, passed_us: int, jumped: bool
 ) -> None:
     assert clock_jumped(now_us, mark_us, passed_us) is jumped
+
+
+# --- messages that wait, and memory that ran out -------------------------------------------------
+
+
+def test_a_parked_message_stays_however_old_it_is(store: MemoryStore) -> None:
+    batch = Batch()
+    for number in (1, 2, 3):
+        message(batch, number, Fate.PARKED)
+        batch.parked.append(parked(7, number))
+    commit(store, batch)
+    assert found(store, now=10_000) == ()
+    # 1 starts over and is delivered; 2 starts over and waits again
+    again = Batch(parked=[(7, 1), parked(7, 2, until_us=9_000 * SECOND)])
+    again.plans = [
+        plan(1, queued(1, 1), run=1),
+        plan(2, PlannedFate(1, Fate.PARKED, 0, 0, ""), run=1),
+    ]
+    again.outbox.append(delivery(1, 1, 1, run=1))
+    again.outcomes.append(ended(1, 1))
+    commit(store, again)
+    assert found(store, now=10_000) == (1,)
+
+
+def remembered(**until: int) -> Batch:
+    """What steps remember, each with the second until which, 0 for ever."""
+    return Batch(
+        states=[state(1, key.encode(), until_us=second * SECOND) for key, second in until.items()]
+    )
+
+
+def ended_keys(store: MemoryStore, now_us: int) -> list[bytes]:
+    """Return the keys of what may be forgotten at a time."""
+    return [key.rstrip(b".") for _, key in find_ended(store.reader(), now_us).states]
+
+
+def test_what_ran_out_goes_a_day_after_as_messages_come(store: MemoryStore) -> None:
+    commit(store, remembered(a=100, b=200, for_ever=0))
+    now_us = 300 * SECOND + DAY_US
+    assert ended_keys(store, now_us) == []
+    commit(store, Batch(inbox=[entry(1, received_us=100 * SECOND + DAY_US)]))
+    assert ended_keys(store, now_us) == []
+    commit(store, Batch(inbox=[entry(2, received_us=101 * SECOND + DAY_US)]))
+    assert ended_keys(store, now_us) == [b"a"]
+    commit(store, Batch(inbox=[entry(3, received_us=300 * SECOND + DAY_US)]))
+    assert ended_keys(store, now_us) == [b"a", b"b"]
+
+
+def test_a_wall_clock_that_jumps_forgets_nothing_while_no_message_comes(
+    store: MemoryStore,
+) -> None:
+    commit(store, remembered(a=100))
+    commit(store, Batch(inbox=[entry(1, received_us=50 * SECOND)]))
+    assert ended_keys(store, 3660 * DAY_US) == []
+
+
+def test_a_message_that_claims_to_come_from_the_future_forgets_nothing(store: MemoryStore) -> None:
+    commit(store, remembered(a=100))
+    commit(store, Batch(inbox=[entry(1, received_us=3660 * DAY_US)]))
+    assert ended_keys(store, 90 * SECOND + DAY_US) == []
+
+
+def test_a_pass_over_memory_is_bounded_and_says_whether_there_is_more(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "MOST_STATES_A_PASS", 4)
+    commit(store, remembered(**{f"k{second}": second for second in range(1, 10)}))
+    commit(store, Batch(inbox=[entry(1, received_us=2 * DAY_US)]))
+    passes = []
+    while True:
+        result = find_ended(store.reader(), 2 * DAY_US)
+        passes.append(len(result.states))
+        assert result.before_us == DAY_US
+        commit(store, Batch(states=list(result.states)))
+        if result.is_all:
+            break
+    assert passes == [4, 4, 1]
+    assert list(store.reader().states(1, b"", 99)) == []

@@ -34,20 +34,21 @@ class StatesContract:
     def test_what_is_remembered_and_parked_is_read_back_equal(
         self, store: Store, reopen: Callable[[Store], Store]
     ) -> None:
+        remembered = [state(1, b"a", until_us=9), state(2, b"a", inbox_id=2**40, at_us=7)]
         batch = Batch(
             config_versions=[ConfigVersionRow(3, "abc", 4)],
             inbox=[entry(1), entry(2)],
             plans=[plan(1, PlannedFate(5, Fate.PARKED, 0, 0, "waits"))],
             outbox=[delivery(2, 1, 2), delivery(2, 2, 2, part=1)],
-            states=[state(1, b"a", until_us=9), state(2, b"a", inbox_id=2**40, at_us=7)],
+            states=list(remembered),
             parked=[parked(1, 1), parked(7, 1, keys=b"", detail=b"")],
             config_contents=[(3, b"sealed files")],
         )
         commit(store, batch)
         again = reopen(store)
         reader = again.reader()
-        assert reader.state(1, batch.states[0][1]) == batch.states[0]  # type: ignore[arg-type]
-        assert list(reader.states(2, b"", 9)) == batch.states[1:]
+        assert reader.state(1, remembered[0].key) == remembered[0]
+        assert list(reader.states(2, b"", 9)) == remembered[1:]
         assert list(reader.parked(1)) == batch.parked[:1]
         assert list(reader.parked(2)) == []
         assert list(reader.parked_message(1)) == batch.parked

@@ -131,10 +131,10 @@ def test_a_store_of_the_first_schema_is_brought_to_the_newest_and_keeps_all(
 def test_a_first_schema_that_was_upgraded_is_as_one_that_was_made_new(
     first_schema: Path, tmp_path: Path
 ) -> None:
-    def shape(folder: Path) -> dict[str, list[object]]:
+    def shape(folder: Path) -> dict[object, object]:
         SqliteStore(folder).close()
         connection = apsw.Connection(str(folder / "store.db"))
-        found: dict[str, list[object]] = {
+        found: dict[object, object] = {
             name: connection.execute(f"PRAGMA table_xinfo({name})").fetchall()
             for (name,) in connection.execute("SELECT name FROM sqlite_schema").fetchall()
         }

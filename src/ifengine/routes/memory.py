@@ -81,7 +81,7 @@ class Memories:
         return Scratch(message, now_us, self, is_replay)
 
     def write(self, batch: Batch, changes: Iterable[Change]) -> None:
-        """Add changes to a batch. From now on every look-up sees them.
+        """Add changes to a batch that is on its way to the store. From now on every look-up sees them.
 
         Raises:
             SealError: no data key was made in this process, or it is used up.

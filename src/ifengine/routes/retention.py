@@ -1,13 +1,15 @@
-"""What may be forgotten: messages older than `keep`, and only those that are settled everywhere."""
+"""What may be forgotten: old messages that are settled everywhere, and memory that ran out."""
 
 from dataclasses import dataclass
 
 from ifengine.clock import MICROSECONDS
-from ifengine.store.base import Fate, InboxKind, InboxRow, Reader
+from ifengine.store.base import Fate, InboxFilter, InboxKind, InboxRow, Reader
 
 PAGE = 200
 MOST_A_PASS = 500
 CLOCK_JUMP_US = 24 * 3600 * MICROSECONDS
+SPARE_US = 24 * 3600 * MICROSECONDS  # what ran out stays this much longer
+MOST_STATES_A_PASS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,18 @@ class Found:
 
     inbox_ids: tuple[int, ...]
     next_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What steps remembered and ran out before a time: (space, key), what ended first first.
+
+    ``is_all`` is False where another pass would find more.
+    """
+
+    before_us: int
+    states: tuple[tuple[int, bytes], ...]
+    is_all: bool
 
 
 def clock_jumped(now_us: int, high_water_us: int, since_us: int) -> bool:
@@ -62,6 +76,8 @@ def _is_expired(reader: Reader, row: InboxRow, now_us: int, keep: Keep) -> bool:
     plans = reader.plans(row.inbox_id)
     if not plans:
         return False  # its steps have not run
+    if reader.parked_message(row.inbox_id):
+        return False  # waits, whatever its plans say
     for plan in plans:
         for fate in plan.fates:
             if fate.fate is not Fate.QUEUED:
@@ -73,3 +89,19 @@ def _is_expired(reader: Reader, row: InboxRow, now_us: int, keep: Keep) -> bool:
             if outcome.fate is Fate.DISCARDED and late:
                 return False
     return True
+
+
+def find_ended(reader: Reader, now_us: int) -> Ended:
+    """Return what steps remembered and no message that may still come in can ask for.
+
+    The clock is the time of receipt of the newest message: what ran out is forgotten as messages
+    come, and a wall clock that moves while none comes forgets nothing. The caller has asked
+    :func:`clock_jumped` besides, and looks at each state again before it is removed
+    (``Memories.forget_ended``): it may have been renewed.
+    """
+    newest = reader.inbox_newest(InboxFilter(), 1)
+    if not newest:
+        return Ended(0, (), True)
+    before_us = min(newest[0].received_us, now_us) - SPARE_US
+    found = tuple(reader.states_until(before_us, MOST_STATES_A_PASS))
+    return Ended(before_us, found, len(found) < MOST_STATES_A_PASS)
