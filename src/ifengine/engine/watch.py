@@ -9,7 +9,7 @@ from functools import partial
 from ifengine.engine.building import Built
 from ifengine.routes.indexer import next_tags
 from ifengine.routes.parts import Parts
-from ifengine.routes.retention import Found, Keep, clock_jumped, find_expired
+from ifengine.routes.retention import Found, Keep, clock_jumped, find_ended, find_expired
 from ifengine.settings import Settings
 from ifengine.store.base import CursorKind, NewAudit, Reader, Store
 
@@ -182,7 +182,18 @@ class Watch:
                 NewAudit(now_us, "engine", "retention_purge", f"{total} messages", 0, "done", b"")
             )
             parts.group.lazily()
+        await self._forget(now_us)
         return total
+
+    async def _forget(self, now_us: int) -> None:
+        """Forget what steps remembered and what has run out since."""
+        parts, memories = self._parts, self._parts.memories
+        while memories is not None and not parts.stopping:
+            ended = await parts.read(lambda reader: find_ended(reader, now_us))
+            gone = memories.forget_ended(parts.group.batch, ended.states, ended.before_us)
+            await parts.group.durable()
+            if ended.is_all or not gone:
+                return
 
     async def _remove(self, inbox_ids: tuple[int, ...]) -> None:
         loop = self._parts.loop

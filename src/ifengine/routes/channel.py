@@ -10,6 +10,7 @@ from ifengine.hl7.message import Message
 from ifengine.routes.config.models import ChannelConfig, DestinationConfig, SiteConfig
 from ifengine.store.base import Fate
 from ifengine.transforms.base import (
+    Aside,
     CallNeededError,
     DroppedError,
     HeldError,
@@ -213,7 +214,10 @@ class Channel:
         for destination in wanted:
             branch = memory.branch()
             own: list[Document] = []
-            delivery = self._deliver(destination, message, context, scope, branch, own, trace)
+            aside: list[Aside] = []
+            delivery = self._deliver(
+                destination, message, context, scope, branch, (own, aside), trace
+            )
             if delivery.fate is Fate.QUEUED:
                 memory.adopt(branch)
                 documents += own
@@ -221,6 +225,18 @@ class Channel:
                 reason = delivery.reason or Reason("", "")
                 return self._refused(wanted, Refusal("AE", reason), delivery.step)
             plan.append(delivery)
+            if delivery.fate is Fate.QUEUED:
+                for part, held in enumerate((*scope.aside, *aside), 1):
+                    plan.append(
+                        PlannedDelivery(
+                            delivery.destination,
+                            Fate.HELD,
+                            held.content,
+                            delivery.file_name,
+                            held.reason,
+                            part=part,
+                        )
+                    )
         config = self.config
         if config.no_match == "dead_letter" and all(p.fate is Fate.FILTERED for p in plan):
             plan.append(self._unmatched(scope))
@@ -304,7 +320,7 @@ class Channel:
         context: MessageContext,
         channel_scope: StepScope,
         memory: Scratch,
-        documents: list[Document],
+        leaves: tuple[list[Document], list[Aside]],
         trace: PlanTrace | None,
     ) -> PlannedDelivery:
         name = destination.name
@@ -320,7 +336,7 @@ class Channel:
                     record = trace.destinations[name] = Trace()
                 scope = self._scope(copy, context, memory, record, name)
                 scope.calls = channel_scope.calls
-                scope.documents = documents
+                scope.documents, scope.aside = leaves
                 scope.variables.update(channel_scope.variables)
                 try:
                     destination.steps.run(scope)

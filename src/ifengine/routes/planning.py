@@ -123,7 +123,8 @@ class PlanWriter:
         outbox = target.outbox
         seq = outbox.next_seq()
         copy_id = 0
-        if delivery.fate is Fate.QUEUED and (delivery.content is not None or target.is_files):
+        sends = delivery.fate is Fate.QUEUED or (delivery.fate is Fate.HELD and delivery.part > 0)
+        if sends and (delivery.content is not None or target.is_files):
             content = planned.content if delivery.content is None else delivery.content
             if target.is_files:
                 content = delivery.file_name.encode() + b"\0" + content

@@ -3,9 +3,10 @@
 A step raises ``ReasonError``; the step that ran it adds its number and its line.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ifengine.errors import EngineError, FieldError
 from ifengine.hl7.ack import AckError
@@ -127,6 +128,16 @@ Ending = DroppedError | HeldError | RejectedError | ParkedError
 ENDINGS = (DroppedError, HeldError, RejectedError, ParkedError)
 
 
+class Aside(NamedTuple):
+    """A part of a message that must wait for a person while the rest goes on."""
+
+    content: bytes
+    reason: Reason
+
+    def __repr__(self) -> str:
+        return f"<Aside {self.reason.safe}>"
+
+
 class Tracer(Protocol):
     """What watches steps for a person: ``transforms.trace.Trace``."""
 
@@ -162,8 +173,12 @@ class StepScope:
     # whether an earlier message waits for this key of Space.FACT: then this one waits behind it
     waits_behind: Callable[[Key], bool] = field(default=lambda key: False, repr=False)
     documents: list[Document] = field(default_factory=list, repr=False)
+    aside: list[Aside] = field(default_factory=list, repr=False)
     replies: Mapping[int, Reply] = field(default_factory=dict, repr=False)
     calls: int = 0  # made by this run so far
+    drawn: dict[str, int] | None = None  # how many numbers of each counter this run drew
+    # for pseudonyms that nothing leads back from; a test gives its own, so that it repeats
+    random_bytes: Callable[[int], bytes] = field(default=secrets.token_bytes, repr=False)
     # the positions that running loops still have to visit; they move with every insert and delete
     loops: list[list[int]] = field(default_factory=list)
 
@@ -201,6 +216,20 @@ class StepScope:
         for pending in self.loops:
             moved = (_moved(i, gone) for i in pending)
             pending[:] = [i for i in moved if i is not None]
+
+    def reorder_segments(self, order: Sequence[int]) -> None:
+        """Put the segments into another order; running loops keep their place in it.
+
+        ``order`` holds every old position once, at its new place.
+        """
+        if all(old == new for new, old in enumerate(order)):
+            return
+        self.message.reorder_segments(order)
+        now = {old: new for new, old in enumerate(order)}
+        if self.segment is not None:
+            self.segment = now[self.segment]
+        for pending in self.loops:
+            pending[:] = [now[i] for i in pending]
 
 
 def _moved(position: int, gone: frozenset[int]) -> int | None:

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 from ifengine.hl7.condition import Condition
 from ifengine.transforms.base import Action, CompiledStep, Steps, StepScope, Uses
+from ifengine.transforms.looping import loop, read_loop
 from ifengine.transforms.reading import Built, Context, Known
 from ifengine.transforms.source import Entries, Node, Problems, Text
-from ifengine.transforms.steps.for_each_segment import loop, read_loop
 from ifengine.transforms.table_of_steps import BY_VERB, NOT_YET, StepRow
 
 __all__ = ["Known", "compile_steps"]

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from ifengine.hl7.message import NULL
 from ifengine.hl7.path import Path
 from ifengine.transforms.base import StepScope, Uses
+from ifengine.transforms.looping import loop, read_loop
 from ifengine.transforms.reading import Context
 from ifengine.transforms.source import Node, Text
-from ifengine.transforms.steps.for_each_segment import loop, read_loop
 
 SEPARATOR = "\x1f"  # between the parts of a key; no value of a message holds it unescaped
 

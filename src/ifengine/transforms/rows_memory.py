@@ -2,6 +2,7 @@
 
 from ifengine.transforms.step_row import StepRow
 from ifengine.transforms.steps import (
+    latest_only,
     merge_patient,
     remember_fact,
     resolve_patient,
@@ -9,6 +10,15 @@ from ifengine.transforms.steps import (
 )
 
 MEMORY: tuple[StepRow, ...] = (
+    StepRow(
+        "latest_only",
+        latest_only.build,
+        "per, key, status, order, newer, stale: hold drop pass, for",
+        "no older status after a newer one; corrections are never late",
+        "latest_only: {per: OBR, key: [MSH-4, OBR-2, OBR-3, OBR-4], status: OBR-25, "
+        "order: [P, F], newer: OBR-22, for: 90d}",
+        failing="latest_only: {per: OBR, key: OBR-3, status: OBR-25, order: [P, F], newer: OBR-22}",
+    ),
     StepRow(
         "remember",
         remember_fact.build,
