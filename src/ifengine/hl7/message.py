@@ -142,6 +142,32 @@ class Message(MessageView):
         self._positions = None
         self._encoded = None
 
+    def discard_stray_lines(self) -> None:
+        """Drop the lines that belong to no segment: nothing else can address them."""
+        if self._tails is not None:
+            self._tails = None
+            self._encoded = None
+
+    def reorder_segments(self, order: Sequence[int]) -> None:
+        """Put the segments into another order: ``order`` holds every position once.
+
+        What is carried behind a segment goes with it.
+
+        Raises:
+            FieldError: MSH would not stay first.
+            ValueError: a position is missing or there twice.
+        """
+        if sorted(order) != list(range(len(self._names))):
+            raise ValueError("an order holds every position once")
+        if order[0] != 0:
+            raise FieldError("MSH", "stays first")
+        self._segments = [self._segments[i] for i in order]
+        self._names = [self._names[i] for i in order]
+        if self._tails is not None:
+            self._tails = [self._tails[i] for i in order]
+        self._positions = None
+        self._encoded = None
+
     def _put(
         self, i: int, f: int, r: int | None, c: int | None, s: int | None, value: bytes
     ) -> None:

@@ -57,6 +57,7 @@ class BlobKind(IntEnum):
     CONFIG = 6
     STATE = 7  # of numbers (space, first 8 bytes of the key)
     PARKED = 8  # (channel, inbox id)
+    DOCUMENT = 9  # two numbers made of store and file name
 
 
 class KekProvider(Protocol):

@@ -15,13 +15,19 @@ from ifengine.transforms.identity import PatientIdentity
 from ifengine.transforms.source import Entries, Items, Node, Position, Problems, Text
 from ifengine.transforms.tables import Table
 from ifengine.transforms.template import Template, parse_template
+from ifengine.transforms.validation_profile import Profile
 
 NAME = re.compile(r"[a-z][a-z0-9-]*")
+SECRET = re.compile(r"\$\{\s*secret\s*:[^}]*\}")
 DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h|d|y)")
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "y": 365.25 * 86_400.0}
 BARE_PATH = re.compile(r"[A-Z][A-Z0-9]{2}(\[[^]]*\]|\([^)]*\))?-[0-9]")
 YES = frozenset({"yes", "true", "on"})
 NO = frozenset({"no", "false", "off"})
+
+
+def _stand_in(text: Text) -> str:
+    return f"a stand-in for {text.value}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,11 @@ class Known:
         default_factory=dict
     )  # shared by the site: seconds they last
     destination: str = ""  # whose steps these are; "": the channel's own
+    documents: frozenset[str] | None = None  # stores for documents; None: do not check
+    # what `${secret:NAME}` stands for; a stand-in where a channel is only looked at
+    secret: Callable[[Text], str] = field(default=_stand_in, repr=False)
     identity: PatientIdentity | None = None  # None: the site has no definition of a patient
+    profiles: Mapping[str, Profile] = field(default_factory=dict)  # of `validate`
 
 
 class Built(NamedTuple):
@@ -165,6 +175,20 @@ class Context:
             self.error("E104", text.position, f"{what} takes a duration", "as in 30m: ms s m h d y")
             return None
         return text.value, float(match[1]) * SECONDS[match[2]]
+
+    def secret(self, node: Node, what: str, *, is_used: bool = True) -> str | None:
+        """Return what ``${secret:NAME}`` stands for; it is not looked up where it has no effect.
+
+        A secret that stands in the file itself, where everybody reads it, is a mistake.
+        """
+        text = self.text(node, what)
+        if text is None:
+            return None
+        if not SECRET.fullmatch(text.value):
+            message = f"{what} is a secret: it does not stand in a channel"
+            self.error("E332", text.position, message, f'as in {what}: "${{secret:NAME}}"')
+            return None
+        return self.known.secret(text) if is_used else ""
 
     def any_text(self, node: Node, what: str) -> Template | None:
         """Return text with placeholders; a bare path is read as one, `PID-3.1` as `${PID-3.1}`."""

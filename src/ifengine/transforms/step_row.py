@@ -22,3 +22,4 @@ class StepRow(NamedTuple):
     beside: tuple[str, ...] = ()
     ends: bool = False  # nothing after it runs
     failing: str = ""
+    secrets: tuple[str, ...] = ()  # parameters that are ${secret:NAME} and nothing else

@@ -45,6 +45,7 @@ def build_site(
         senders=draft.senders,
         identity=draft.identity,
         facts=draft.facts,
+        documents=draft.documents,
         channels=tuple(build_channel(channel) for channel in channels),
         tables=dict(tables),
         digest=digest,

@@ -35,7 +35,7 @@ from ifengine.routes.config.tests_shape import read_tests
 from ifengine.transforms.base import Steps
 from ifengine.transforms.compile import Known, compile_steps
 from ifengine.transforms.source import Entries, Items, Node, Position, Problems, Text
-from ifengine.transforms.table_of_steps import NOT_YET
+from ifengine.transforms.table_of_steps import BY_VERB, NOT_YET
 
 # names that would be taken for something else where destinations are named
 RESERVED: Final = ("unmatched", "ack", "ack-text")
@@ -44,6 +44,7 @@ _LEFT_ALONE: Final = frozenset(
     {"tests", "shared"}
     | {row.name for row in (*CHANNEL, *DESTINATION) if row.status is Status.LATER}
 )
+_SECRETS: Final = {verb: row.secrets for verb, row in BY_VERB.items() if row.secrets}
 _KEYED_CODES: Final = ("ADT", "ORM", "ORU", "SIU")
 
 
@@ -103,7 +104,7 @@ def read_channel(
     node: Entries, file: str, around: Surroundings, problems: Problems
 ) -> ChannelDraft:
     """Read the nodes of one channel file."""
-    cleaned = refuse_placeholders(node, problems, _LEFT_ALONE | frozenset(NOT_YET))
+    cleaned = refuse_placeholders(node, problems, _LEFT_ALONE | frozenset(NOT_YET), _SECRETS)
     section = read_section(CHANNEL, cleaned if isinstance(cleaned, Entries) else node, problems)
     stem = Path(file).stem
     name: str = section.get("channel", stem)

@@ -68,6 +68,9 @@ CODES: Final[Mapping[str, str]] = {
     "E309": "This verb stands in the channel's steps, before its destinations.",
     "W310": "Nothing after this step can run.",
     "W311": "Steps nested more than three deep are hard to follow.",
+    "E331": "Safe harbor is told to keep what identifies a person.",
+    "W331": "A de-identified copy keeps what may identify a person.",
+    "E332": "The key of a profile stands in the channel, or is too short to be a secret.",
     # tables
     "E401": "A table's first row names its columns: two at least, each once.",
     "W401": "A table has no rows.",

@@ -228,7 +228,6 @@ SITE: Final = (
         kind=NamedSections(NAME, DOCUMENTS, "a map of names to folders"),
         meaning="Where extracted documents go.",
         example="{documents: {dir: var/documents}}",
-        status=Status.NOTED,
     ),
     Key(
         name="enabled",

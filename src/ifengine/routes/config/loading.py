@@ -2,8 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,7 @@ from ifengine.routes.config.filled import FilledText
 from ifengine.routes.config.models import SiteConfig
 from ifengine.routes.config.overlay import check_overlay, merge
 from ifengine.routes.config.placeholders import Filler
+from ifengine.routes.config.profile_file import read_profile
 from ifengine.routes.config.scalars import ScalarError, parse_name
 from ifengine.routes.config.site_file import SiteDraft, read_site
 from ifengine.routes.config.tests_beside import ENDING, SAMPLES, read_beside
@@ -37,6 +38,7 @@ from ifengine.transforms.source import (
     Text,
 )
 from ifengine.transforms.tables import Table, read_csv
+from ifengine.transforms.validation_profile import Profile
 
 SITE_FILE: Final = "ifengine.yaml"
 MAX_TABLE_BYTES: Final = 16 * 1024 * 1024
@@ -126,7 +128,9 @@ def load_site(directory: Path, *, env: str | None = None, environ: Mapping[str, 
     filler = Filler(directory, environ)
     site = _load_site_file(files, env, filler, problems)
     tables, table_places = _load_tables(files, problems)
-    around = _surroundings(files, site, tables)
+    around = _surroundings(files, site, tables, lambda text: filler.secret(text, problems))
+    profiles = _load_profiles(files, tables, problems)
+    around = replace(around, known=replace(around.known, profiles=profiles))
     written = _load_channels(files, problems)
     channels = [read_channel(node, name, around, problems) for name, node in written.items()]
     _load_tests_beside(files, channels, around, problems)
@@ -244,6 +248,18 @@ def _load_tables(files: _Files, problems: Problems) -> tuple[dict[str, Table], d
     return tables, places
 
 
+def _load_profiles(
+    files: _Files, tables: Mapping[str, Table], problems: Problems
+) -> dict[str, Profile]:
+    found: dict[str, Profile] = {}
+    for name in _names(files.directory, "channels/profiles", ".yaml"):
+        node = _mapping(files, name, problems)
+        if node is not None:
+            stem = Path(name).stem
+            found[stem] = read_profile(node, stem, tables, problems)
+    return found
+
+
 def _load_channels(files: _Files, problems: Problems) -> dict[str, Entries]:
     names = _channel_files(files.directory)
     if not names:
@@ -267,7 +283,10 @@ def _load_tests_beside(
 
 
 def _surroundings(
-    files: _Files, site: SiteDraft | None, tables: Mapping[str, Table]
+    files: _Files,
+    site: SiteDraft | None,
+    tables: Mapping[str, Table],
+    secret: Callable[[Text], str],
 ) -> Surroundings:
     directory = files.directory
     samples = frozenset(Path(name).stem for name in _names(directory, SAMPLES, ".hl7"))
@@ -283,6 +302,8 @@ def _surroundings(
         known=Known(
             tables=tables,
             facts=site.facts,
+            documents=site.document_names,
+            secret=secret,
             identity=site.identity or (UNREAD if site.says_identity else None),
         ),
         retry=site.retry,

@@ -207,6 +207,15 @@ class ChannelConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentsConfig:
+    """A folder for documents that steps take out of messages."""
+
+    name: str
+    directory: Path
+    encrypt: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SiteConfig:
     """The site file with its overlay, and every channel."""
 
@@ -227,6 +236,7 @@ class SiteConfig:
     senders: Mapping[str, SendConnection] = field(default_factory=dict)
     identity: PatientIdentity | None = None
     facts: Mapping[str, float] = field(default_factory=dict)  # shared ones: seconds each lasts
+    documents: Mapping[str, DocumentsConfig] = field(default_factory=dict)  # by name
     channels: tuple[ChannelConfig, ...] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
     digest: str = ""  # SHA-256 over every file read, the configuration's version

@@ -52,6 +52,12 @@ class Filler:
                 return self._as_path(value, whole[1], whole[2], problems)
         return self.fill(value, problems)
 
+    def secret(self, text: Text, problems: Problems) -> str:
+        """Return what the only placeholder of a text stands for; a stand-in where it is missing."""
+        filled = self._text(text, problems)
+        missing = isinstance(filled, FilledText) and filled.missing
+        return f"a stand-in for {text.value}" if missing else filled.value
+
     def _text(self, text: Text, problems: Problems) -> Text:
         if "${" not in text.value:
             return text
@@ -165,7 +171,12 @@ class Filler:
         )
 
 
-def refuse_placeholders(node: Node, problems: Problems, skip: frozenset[str]) -> Node:
+def refuse_placeholders(
+    node: Node,
+    problems: Problems,
+    skip: frozenset[str],
+    secrets: Mapping[str, tuple[str, ...]] | None = None,
+) -> Node:
     """Add E231 for every env, secret or file placeholder in a channel.
 
     What was tested is what runs, so a channel says the same in every environment; and a secret
@@ -175,6 +186,7 @@ def refuse_placeholders(node: Node, problems: Problems, skip: frozenset[str]) ->
         node: a part of a channel file; its depth is bounded by the loader.
         problems: gets the errors.
         skip: keys whose values are left alone: tests, verbs and keys of later releases.
+        secrets: by verb, the parameters that are secrets: the step asks for them and keeps them.
 
     Returns:
         The node with each such placeholder blanked, so that it is not reported twice.
@@ -183,17 +195,29 @@ def refuse_placeholders(node: Node, problems: Problems, skip: frozenset[str]) ->
         case Text():
             return _refused_text(node, problems) if "${" in node.value else node
         case Items():
-            items = tuple(refuse_placeholders(item, problems, skip) for item in node)
+            items = tuple(refuse_placeholders(item, problems, skip, secrets) for item in node)
             return Items(items, node.position)
         case Entries():
             entries = tuple(
-                (
-                    key,
-                    value if key.value in skip else refuse_placeholders(value, problems, skip),
-                )
+                (key, value)
+                if key.value in skip
+                else (key, _refused(key.value, value, problems, skip, secrets or {}))
                 for key, value in node
             )
             return Entries(entries, node.position)
+
+
+def _refused(
+    key: str,
+    value: Node,
+    problems: Problems,
+    skip: frozenset[str],
+    secrets: Mapping[str, tuple[str, ...]],
+) -> Node:
+    own = secrets.get(key)
+    if own and isinstance(value, Entries):
+        return refuse_placeholders(value, problems, skip | frozenset(own), secrets)
+    return refuse_placeholders(value, problems, skip, secrets)
 
 
 def _refused_text(text: Text, problems: Problems) -> Text:

@@ -18,6 +18,7 @@ from ifengine.routes.config.keys_site import SITE
 from ifengine.routes.config.kinds import BAD, nearest, not_yet
 from ifengine.routes.config.models import (
     DEFAULT_ON_NAK,
+    DocumentsConfig,
     ListenConnection,
     NakReaction,
     RetryConfig,
@@ -48,6 +49,8 @@ class SiteDraft:
     enabled: dict[str, tuple[bool, Text]] = field(default_factory=dict)
     kek: str = ""
     facts: dict[str, float] = field(default_factory=dict)  # seconds a shared fact lasts
+    documents: dict[str, DocumentsConfig] = field(default_factory=dict)
+    document_names: frozenset[str] | None = None  # as written, good or bad; None: not readable
 
 
 def read_site(node: Entries, directory: Path, problems: Problems) -> SiteDraft:
@@ -56,6 +59,8 @@ def read_site(node: Entries, directory: Path, problems: Problems) -> SiteDraft:
     draft = SiteDraft(section, directory)
     facts: dict[str, Section] = section.get("facts", {})
     draft.facts = {name: fact.get("for", 0.0) for name, fact in facts.items()}
+    draft.documents = _documents(section, directory)
+    draft.document_names = _document_names(section)
     draft.identity, draft.says_identity = _identity(section, problems)
     defaults = section.get("defaults")
     if defaults is not None:
@@ -155,6 +160,26 @@ def _check_defaults(patient: Section, authority: tuple[str, ...], problems: Prob
                 f'"{shorten(value)}" is not one of {", ".join(allowed)}',
                 "identifiers of another kind are not the site's",
             )
+
+
+def _documents(section: Section, directory: Path) -> dict[str, DocumentsConfig]:
+    written: dict[str, Section] = section.get("documents", {})
+    return {
+        name: DocumentsConfig(
+            name=name,
+            directory=resolve(directory, inner.get("dir")),
+            encrypt=inner.get("encrypt", True),
+        )
+        for name, inner in written.items()
+        if inner.get("dir") is not None
+    }
+
+
+def _document_names(section: Section) -> frozenset[str] | None:
+    node = section.nodes.get("documents")
+    if node is None:
+        return frozenset()
+    return frozenset(key.value for key, _ in node) if isinstance(node, Entries) else None
 
 
 def _kek(section: Section, directory: Path, problems: Problems) -> str:
