@@ -4,7 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifengine.hl7.groups import children, orphans, owner_of_comment, place_for, repeats, seen_from
+from ifengine.hl7.groups import (
+    children,
+    comments_of,
+    end_of_block,
+    has_set_id,
+    numbered_under,
+    orphans,
+    owner_of_comment,
+    place_for,
+    repeats,
+    seen_from,
+    takes_comments,
+)
 
 LAB = [
     "MSH",
@@ -108,3 +120,28 @@ def test_segments_of_a_patient_that_come_once_do_not_repeat() -> None:
     assert all(
         repeats(name) for name in ("OBX", "NTE", "AL1", "DG1", "NK1", "IN1", "GT1", "OBR", "ORC")
     )
+
+
+@pytest.mark.parametrize(
+    ("head", "end"), [(1, 3), (3, 13), (4, 11), (6, 8), (8, 9), (9, 11), (11, 13)]
+)
+def test_a_block_is_a_segment_with_what_stands_under_it(head: int, end: int) -> None:
+    assert end_of_block(LAB, head) == end
+
+
+def test_local_segments_and_notes_belong_to_the_block_they_stand_in() -> None:
+    names = ["MSH", "PID", "OBX", "ZOB", "NTE", "DSC", "AL1", "NTE", "GT1", "NTE"]
+    assert end_of_block(names, 2) == 5
+    assert end_of_block(names, 6) == 8
+    assert end_of_block(names, 8) == 9
+    assert comments_of(names, 6) == [7, 9]
+    assert comments_of(LAB, 4) == [5]
+
+
+def test_orders_are_numbered_through_for_a_patient_and_the_rest_under_its_parent() -> None:
+    under = [numbered_under(LAB, position) for position in range(len(LAB))]
+    assert under == [0, 0, 1, 1, 1, 4, 4, 6, 4, 4, 9, 1, 11, 0, 13]
+    assert has_set_id("OBX")
+    assert has_set_id("ZAB")
+    assert not has_set_id("ORC")
+    assert not takes_comments("EVN")

@@ -463,3 +463,18 @@ def test_a_changed_message_stays_touched_when_it_was_encoded_and_its_copies_too(
     assert message.encode().endswith(b"PID|1|A\r")
     assert message.touched is True
     assert message.copy().touched is True
+
+
+def test_segments_in_another_order_keep_their_fields_and_msh_stays_first() -> None:
+    message = small(b"PID|1|a", b"PV1|1", b"ZPI|x")
+    copy = message.copy()
+    message.reorder_segments([0, 3, 1, 2])
+    assert message.names() == ["MSH", "ZPI", "PID", "PV1"]
+    assert message.encode().endswith(b"ZPI|x\rPID|1|a\rPV1|1\r")
+    assert message.first("PID") == 2
+    assert copy.names() == ["MSH", "PID", "PV1", "ZPI"]
+    with pytest.raises(FieldError, match="stays first"):
+        message.reorder_segments([1, 0, 2, 3])
+    for wrong in ([0, 1, 2], [0, 1, 1, 2], [0, 1, 2, 4]):
+        with pytest.raises(ValueError, match="every position once"):
+            message.reorder_segments(wrong)

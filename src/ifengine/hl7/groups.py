@@ -62,6 +62,13 @@ _OTHER_ENDS = frozenset({"OBR", "ORC", "PID"})
 _COMMENTED = _set(
     "MSH PID ORC OBR OBX SPM SAC RXO RXE RXA RXD RXG RXC RXR SCH AIS AIG AIL AIP NK1 MFE OM1 BPO IN1 AL1 DG1 PV1 PV2"
 )
+# whose first field is the set id, in some version from 2.1 on
+_NUMBERED = _set(
+    """
+    AFF AIG AIL AIP AIS AL1 ARV BPO BPX BTX CER CM0 CM1 CM2 CON DB1 DG1 DSP EDU FT1 GT1 IAM ILT IN1
+    IN3 IVT LAN NK1 NTE OBR OBX ORG PAC PCE PID PKG PR1 PV1 PYE REL RGS SPM TQ1 TQ2 TXA UB1 UB2 VND
+    """
+)
 _BEHIND_PATIENT = frozenset({"MSH", "EVN", "SFT", "UAC"})
 
 # the order of an admission message; what is not here goes to the end
@@ -166,6 +173,64 @@ def _patient_span(names: Sequence[str], current: int) -> tuple[int, int]:
     while end < len(names) and names[end] != "PID":
         end += 1
     return start, end
+
+
+def has_set_id(name: str) -> bool:
+    """Whether field 1 of this segment counts; a local one may."""
+    return name in _NUMBERED or is_local(name)
+
+
+def takes_comments(name: str) -> bool:
+    """Whether an NTE behind this segment speaks of it."""
+    return name in _COMMENTED
+
+
+def comments_of(names: Sequence[str], owner: int) -> list[int]:
+    """Return the positions of the comments that speak of the segment at ``owner``."""
+    found: list[int] = []
+    for position in range(owner + 1, len(names)):
+        if names[position] == "NTE":
+            if owner_of_comment(names, position) == owner:
+                found.append(position)
+        elif names[position] in _COMMENTED:
+            break
+    return found
+
+
+def end_of_block(names: Sequence[str], head: int) -> int:
+    """Return the position behind a segment and all that goes where it goes.
+
+    That is what stands under it without a gap, comments and local segments included.
+    """
+    own = names[head]
+    under, ends = _UNDER.get(own, frozenset()), _ENDS.get(own, _OTHER_ENDS)
+    for position in range(head + 1, len(names)):
+        name = names[position]
+        if name == own or name in ends:
+            return position
+        belongs = name in under or is_local(name)
+        if name == "NTE":
+            belongs = owner_of_comment(names, position) >= head
+        if not belongs:
+            return position
+    return len(names)
+
+
+def numbered_under(names: Sequence[str], position: int) -> int:
+    """Return the position of the segment under which this one's set id counts; 0 is the message.
+
+    Orders are numbered through for a patient, whatever stands before each (OBR-1, HL7 4.5.3.1).
+    """
+    name = names[position]
+    if name == "NTE":
+        return owner_of_comment(names, position)
+    for before in range(position - 1, 0, -1):
+        other = names[before]
+        if name == "OBR" and other == "ORC":
+            continue
+        if other != name and stands_under(name, other):
+            return before
+    return 0
 
 
 def orphans(names: Sequence[str], deleted: Collection[int]) -> list[int]:

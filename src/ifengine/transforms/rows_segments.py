@@ -2,19 +2,42 @@
 
 from ifengine.transforms.step_row import StepRow
 from ifengine.transforms.steps import (
+    add_note,
+    add_repetition,
     add_segment,
     delete_segments,
+    drop_repetitions,
     keep_repetitions,
     keep_segments,
+    move_segment,
+    renumber_segments,
+    sort_segments,
 )
 
 SEGMENTS: tuple[StepRow, ...] = (
+    StepRow(
+        "add_repetition",
+        add_repetition.build,
+        "to, value or parts",
+        "append a repetition; nothing where its text is empty",
+        'add_repetition: {to: PID-3, parts: {1: "${PV1-19.1}", 4: MERCY, 5: VN}}',
+        failing="add_repetition: {to: PID-3.1, value: 4711}",
+    ),
     StepRow(
         "keep_repetitions",
         keep_repetitions.build,
         "in, where",
         "keep the repetitions for which a condition holds",
         'keep_repetitions: {in: PID-3, where: ".5 in [MR, PI]"}',
+        failing="keep_repetitions: {in: PID-3.5, where: .5 = MR}",
+    ),
+    StepRow(
+        "drop_repetitions",
+        drop_repetitions.build,
+        "in, where",
+        "drop the repetitions for which a condition holds",
+        "drop_repetitions: {in: PID-3, where: .5 = SS}",
+        failing="drop_repetitions: {in: PID-3, when: .5 = SS}",
     ),
     StepRow(
         "keep_segments",
@@ -22,6 +45,7 @@ SEGMENTS: tuple[StepRow, ...] = (
         "names",
         "an allow-list of segments",
         "keep_segments: [MSH, EVN, PID, PV1]",
+        failing="keep_segments: [MSH, PID-3]",
     ),
     StepRow(
         "delete_segments",
@@ -29,6 +53,7 @@ SEGMENTS: tuple[StepRow, ...] = (
         "PATH [ ]",
         "delete matching segments",
         "delete_segments: [NK1, Z*]",
+        failing="delete_segments: OBX-5",
     ),
     StepRow(
         "add_segment",
@@ -36,5 +61,38 @@ SEGMENTS: tuple[StepRow, ...] = (
         "name, after, fields",
         "insert a segment",
         'add_segment: {name: ZRX, after: PV1, fields: {1: "${PID-5.1}"}}',
+        failing="add_segment: {name: ZRX, after: AL1}",
+    ),
+    StepRow(
+        "move_segment",
+        move_segment.build,
+        "segment, after",
+        "move segments behind another one, each with what stands under it",
+        "move_segment: {segment: ZPI, after: PID}",
+        failing="move_segment: {segment: ZPI, after: OBX}",
+    ),
+    StepRow(
+        "sort_segments",
+        sort_segments.build,
+        "segment, by",
+        "order segments that follow one another, each with what stands under it",
+        "sort_segments: {segment: OBX, by: [OBX-4, OBX-1]}",
+        failing="sort_segments: {segment: OBX, by: OBR-1}",
+    ),
+    StepRow(
+        "renumber",
+        renumber_segments.build,
+        "names, one or a list",
+        "set ids 1..n within their parent",
+        "renumber: [OBX, NTE]",
+        failing="renumber: [OBX-1]",
+    ),
+    StepRow(
+        "note",
+        add_note.build,
+        "text, or text, under, at: last first, source, type",
+        "an NTE behind the notes of the current segment, with the next number",
+        'note: {text: Corrected result, under: "OBX(where OBX-11 = C)"}',
+        failing="note: Corrected result",
     ),
 )

@@ -1,12 +1,13 @@
 """``keep_repetitions``: keep the repetitions of a field for which a condition holds."""
 
+from ifengine.hl7.message import NULL
 from ifengine.hl7.path import Where
 from ifengine.transforms.base import ReasonError, StepScope, Uses
 from ifengine.transforms.reading import Built, Context
 from ifengine.transforms.source import Node
 
-_EXAMPLE = 'keep_repetitions: {in: PID-3, where: ".5 in [MR, PI]"}'
-_NULL = b'""'
+_EXAMPLE = '{in: PID-3, where: ".5 in [MR, PI]"}'
+_NULL = NULL.encode()
 # without one of these nobody knows whose message it is: a filter that empties them fails
 # (safety-rules.md 22)
 _NEEDED = frozenset({("PID", 3), ("PID", 5), ("MRG", 1), ("OBR", 4), ("OBX", 3)})
@@ -14,7 +15,13 @@ _NEEDED = frozenset({("PID", 3), ("PID", 5), ("MRG", 1), ("OBR", 4), ("OBX", 3)}
 
 def build(value: Node, context: Context) -> Built | None:
     """Read ``{in, where}``; ``.5`` in the condition is a part of the repetition."""
-    given = context.parameters(value, required=("in", "where"), example=_EXAMPLE)
+    return build_filter(value, context, keep=True)
+
+
+def build_filter(value: Node, context: Context, *, keep: bool) -> Built | None:
+    """Read ``{in, where}`` of a verb that keeps, or drops, the repetitions that fit."""
+    example = f"{context.verb}: {_EXAMPLE}"
+    given = context.parameters(value, required=("in", "where"), example=example)
     if given is None:
         return None
     where_text, in_text = context.text(given["where"], "where"), context.text(given["in"], "in")
@@ -26,7 +33,7 @@ def build(value: Node, context: Context) -> Built | None:
         return None
     if path.component is not None or path.repetition is not None:
         hint = f"{path.head}-{path.field}"
-        context.error("E306", in_text.at(0), "keep_repetitions works on a whole field", hint)
+        context.error("E306", in_text.at(0), f"{context.verb} works on a whole field", hint)
         return None
     field = path.field or 1
     needed = (path.segment, field) in _NEEDED
@@ -38,7 +45,8 @@ def build(value: Node, context: Context) -> Built | None:
             count = message.repetition_count(i, field)
             if count == 0 or (count == 1 and message.raw(i, field) == _NULL):
                 continue
-            kept = wanted.chosen(message, scope, i, field)
+            fitting = wanted.chosen(message, scope, i, field)
+            kept = fitting if keep else [r for r in range(1, count + 1) if r not in fitting]
             if len(kept) == count:
                 continue
             if needed and not kept:
