@@ -37,6 +37,7 @@ async def test_groups_are_by_place_and_reason_and_numbered_by_when_they_began(
             "first": "2026-01-05T10:00:20.000Z",
             "last": "2026-01-05T10:00:20.000Z",
             "held_behind": 0,
+            "merged_since": 0,
             "messages": ["2"],
         },
         {
@@ -49,6 +50,7 @@ async def test_groups_are_by_place_and_reason_and_numbered_by_when_they_began(
             "first": "2026-01-05T10:00:40.000Z",
             "last": "2026-01-05T10:00:50.000Z",
             "held_behind": 0,
+            "merged_since": 0,
             "messages": ["1", "3"],
         },
     ]

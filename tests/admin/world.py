@@ -16,6 +16,7 @@ from ifengine.admin.runtime import (
     ReplayReport,
 )
 from ifengine.clock import ManualClock
+from ifengine.hl7.path import parse_path
 from ifengine.routes.config.models import (
     ChannelConfig,
     DestinationConfig,
@@ -24,7 +25,9 @@ from ifengine.routes.config.models import (
     Order,
     SiteConfig,
 )
+from ifengine.routes.identity import Retired
 from ifengine.routes.indexer import tags_of
+from ifengine.routes.memory import Memories
 from ifengine.store.base import (
     AttemptRow,
     Batch,
@@ -47,6 +50,8 @@ from ifengine.store.memory import MemoryStore
 from ifengine.store.names import Names
 from ifengine.store.sealing import BlobKind, KeyRing
 from ifengine.transforms.base import Steps
+from ifengine.transforms.identity import PatientIdentity
+from ifengine.transforms.memory import Change
 from ifengine.transforms.template import Template
 
 T = TypeVar("T")
@@ -92,6 +97,9 @@ class World:
         kek = FileKek.init_file(self.folder / "keys" / "kek")
         self.ring = KeyRing(self.store.store_id, (), kek)
         self.store.protect_audit(self.ring.audit_mac)
+        self.memories = Memories(self.ring, self.store.reader())
+        identity = PatientIdentity(path=parse_path("PID-3"), type="MR", authority=("MERCY",))
+        self.retired = Retired(self.memories, identity)
         batch = Batch()
         batch.data_keys += self.ring.start_keys(1, START_US)
         self.names = Names(())
@@ -118,6 +126,15 @@ class World:
         batch = Batch()
         fill(batch)
         self.write(batch)
+
+    async def remember(self, changes: Sequence[Change], fill: Callable[[Batch], None]) -> None:
+        batch = Batch()
+        self.memories.write(batch, changes)
+        fill(batch)
+        self.write(batch)
+        for done in batch.done:
+            done()
+        self.retired.changed(changes)
 
     def channels(self) -> Sequence[ChannelStatus]:
         return [
@@ -355,7 +372,7 @@ def _site(folder: Path) -> SiteConfig:
     channel = ChannelConfig(
         name="adt",
         file="channels/adt.yaml",
-        source="adt-in",
+        sources=("adt-in",),
         steps=steps,
         destinations=(
             destination("lab", connection="lis"),

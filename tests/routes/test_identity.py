@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from engine.support import Receiver, Site, adt
 from ifengine.hl7.message import Message
+from ifengine.hl7.path import parse_path
 from ifengine.routes.channel import Channel, MessageContext
 from ifengine.routes.identity import Barrier, Retired, identifiers_in
 from ifengine.routes.memory import Memories
 from ifengine.store.base import Batch, Fate
-from ifengine.transforms.identity import Identifier, retire, take_back
+from ifengine.transforms.identity import Identifier, PatientIdentity, retire, take_back
 from ifengine.transforms.memory import Change, Scratch, Space
 from routes.sealed import Sealed
 
@@ -22,6 +23,7 @@ def mr(number: str) -> Identifier:
     return ("RIVER", "", "", "MR", number)
 
 
+IDENTITY = PatientIdentity(path=parse_path("PID-3"), type="MR", authority=("RIVER",))
 A, B, C = mr("A"), mr("B"), mr("C")
 
 
@@ -31,7 +33,7 @@ class Kept:
     def __init__(self, folder: Path) -> None:
         self.sealed = Sealed(folder)
         self.memories = Memories(self.sealed.ring, self.sealed.store.reader())
-        self.retired = Retired(self.memories)
+        self.retired = Retired(self.memories, IDENTITY)
 
     def write(self, scratch: Scratch) -> list[str]:
         changes: tuple[Change, ...] = scratch.changes()
@@ -63,7 +65,7 @@ def test_a_site_without_merges_is_empty_and_one_with_them_knows_the_way(kept: Ke
 
 def test_what_was_retired_is_known_after_a_restart(kept: Kept) -> None:
     kept.merge(1, B, A)
-    again = Retired(kept.memories)
+    again = Retired(kept.memories, IDENTITY)
     again.load(kept.sealed.store.reader())
     assert again.onward(B) == (A,)
     assert again.onward(A) == ()
@@ -77,10 +79,8 @@ def test_a_merge_that_is_taken_back_concerns_its_patient_and_is_known_no_more(ke
     assert kept.retired.onward(B) == ()
 
 
-def test_what_a_message_names_may_have_been_retired_since(kept: Kept, tmp_path: Path) -> None:
+def test_what_a_message_names_may_have_been_retired_since(kept: Kept) -> None:
     kept.merge(5, B, A)
-    identity = channel(tmp_path)._identity
-    assert identity is not None
     for content, number, since in (
         (adt("M", patient="B"), 4, True),
         (adt("M", patient="B"), 6, False),
@@ -89,14 +89,12 @@ def test_what_a_message_names_may_have_been_retired_since(kept: Kept, tmp_path: 
         (adt("M", patient="A", extra="MRG|B^^^RIVER^MR\r"), 5, False),  # the merge itself
     ):
         message = Message.parse(content)
-        assert kept.retired.since(message, identity, number) is since
+        assert kept.retired.since(message, number) is since
 
 
-def test_identifiers_are_those_of_the_sites_definition_in_every_pid_and_mrg(tmp_path: Path) -> None:
-    identity = channel(tmp_path)._identity
-    assert identity is not None
+def test_identifiers_are_those_of_the_sites_definition_in_every_pid_and_mrg() -> None:
     content = adt("M", patient="A", extra="MRG|B^^^RIVER^MR~9^^^SSA^SS\rPID|2||C^^^RIVER^MR\r")
-    assert set(identifiers_in(Message.parse(content), identity)) == {A, B, C}
+    assert set(identifiers_in(Message.parse(content), IDENTITY)) == {A, B, C}
 
 
 # --- order ----------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """``dlq list`` and ``show``, and how replay and discard name the dead letters they mean."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,7 +18,9 @@ from ifengine.admin.request import (
 )
 from ifengine.admin.runtime import DeadLetterRef, Runtime
 from ifengine.clock import MICROSECONDS, rfc3339
+from ifengine.errors import EngineError
 from ifengine.hl7.header import read_header
+from ifengine.hl7.message import Message
 from ifengine.store.base import ExceptionRow, ExceptionState, Fate, Reader
 from ifengine.store.sealing import BlobKind
 
@@ -145,15 +148,17 @@ async def listing(runtime: Runtime, params: Params, caller: Caller) -> list[dict
     letters = await open_letters(runtime)
     groups = grouped(letters)
     held = await runtime.read(lambda reader: _held_behind(reader, groups))
+    merged = await merged_since(runtime, [letter.inbox_id for letter in letters])
     shown = [
-        _group_shown(group, behind)
+        _group_shown(group, behind, merged)
         for group, behind in zip(groups, held, strict=True)
         if "dead_letter" in states
     ]
     if "discarded" in states:
         later = grouped(await _discarded(runtime, channel))
         shown += [
-            {**_group_shown(group, 0), "group": group.number + len(groups)} for group in later
+            {**_group_shown(group, 0, frozenset()), "group": group.number + len(groups)}
+            for group in later
         ]
     return [
         group
@@ -162,7 +167,28 @@ async def listing(runtime: Runtime, params: Params, caller: Caller) -> list[dict
     ]
 
 
-def _group_shown(group: Group, held_behind: int) -> dict[str, object]:
+async def merged_since(runtime: Runtime, inbox_ids: Sequence[int]) -> frozenset[int]:
+    """Return the messages that name a patient who was merged after they were received."""
+    retired = runtime.retired
+    if not retired:
+        return frozenset()
+    look = Look(runtime)
+    ids = sorted(set(inbox_ids))
+    found: set[int] = set()
+    for at in range(0, len(ids), PAGE):
+
+        def bodies(reader: Reader, page: list[int] = ids[at : at + PAGE]) -> list[bytes | None]:
+            rows = [reader.inbox(inbox_id) for inbox_id in page]
+            return [None if row is None else look.body(row) for row in rows]
+
+        for inbox_id, body in zip(ids[at : at + PAGE], await runtime.read(bodies), strict=True):
+            with contextlib.suppress(EngineError):  # what cannot be read names nobody
+                if body is not None and retired.since(Message.parse(body), inbox_id):
+                    found.add(inbox_id)
+    return frozenset(found)
+
+
+def _group_shown(group: Group, held_behind: int, merged: frozenset[int]) -> dict[str, object]:
     first = group.letters[0]
     times = [letter.since_us for letter in group.letters]
     return {
@@ -175,6 +201,7 @@ def _group_shown(group: Group, held_behind: int) -> dict[str, object]:
         "first": rfc3339(min(times)),
         "last": rfc3339(max(times)),
         "held_behind": held_behind,
+        "merged_since": sum(letter.inbox_id in merged for letter in group.letters),
         "messages": [str(letter.inbox_id) for letter in group.letters],
     }
 
@@ -229,7 +256,8 @@ async def show(runtime: Runtime, params: Params, caller: Caller) -> list[dict[st
     )
     if not letters:
         raise RequestError("not_found", "this message is not a dead letter")
-    return letters
+    merged = inbox_id in await merged_since(runtime, [inbox_id])
+    return [{**letter, "merged_since": merged} for letter in letters]
 
 
 def _shown(

@@ -166,7 +166,7 @@ def _as_sent(
         if destination.files is not None
     }
     shown: list[dict[str, object]] = []
-    for entry in _entries(reader, record):
+    for entry in entries_of(reader, record):
         content = None
         if entry.copy_id:
             with_name = runtime.names.name(entry.destination) in files
@@ -188,7 +188,7 @@ def _as_sent(
     return shown
 
 
-def _entries(reader: Reader, record: MessageRecord) -> list[OutboxRow]:
+def entries_of(reader: Reader, record: MessageRecord) -> list[OutboxRow]:
     """Return the deliveries of a message, replays of the stored bytes included."""
     found: dict[tuple[int, int], OutboxRow] = {}
     for plan in record.plans:
@@ -238,7 +238,7 @@ class _Tracer:
             (record.row.received_us, self._received(record))
         ]
         found += [(plan.at_us, self._planned(plan)) for plan in record.plans]
-        for entry in _entries(reader, record):
+        for entry in entries_of(reader, record):
             name = destination_name(self._runtime.names, entry.channel, entry.destination)
             for attempt in reader.attempts(entry.outbox, entry.seq):
                 found.append((attempt.at_us, self._attempt(name, attempt)))

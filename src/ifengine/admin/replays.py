@@ -43,10 +43,11 @@ async def replay(runtime: Runtime, params: Params, caller: Caller) -> dict[str, 
     by_ref = {letter.ref: letter for letter in letters}
     # the engine leaves identity events out of a bulk replay; said apart from what has no key
     types = await message_types(runtime, [by_ref[r] for r in report.unordered if r in by_ref])
+    bulk = len({letter.inbox_id for letter in letters}) > 1
     identity = [
         by_ref[ref]
         for ref in report.unordered
-        if len(letters) > 1 and ref in by_ref and _is_identity(types.get(by_ref[ref].inbox_id))
+        if bulk and ref in by_ref and _is_identity(types.get(by_ref[ref].inbox_id))
     ]
     return {
         "dry_run": dry_run,
@@ -59,6 +60,8 @@ async def replay(runtime: Runtime, params: Params, caller: Caller) -> dict[str, 
         "filtered": len(report.filtered),
         "failed_again": len(report.failed_again),
         "identity": len(identity),
+        "merged": len(report.merged),
+        "merged_messages": _messages(by_ref, report.merged),
         "older_messages": _messages(by_ref, report.older),
         "identity_messages": [str(letter.inbox_id) for letter in identity],
         "config_version": runtime.config_version,

@@ -6,9 +6,12 @@ from typing import Protocol, TypeVar
 
 from ifengine.clock import Clock
 from ifengine.routes.config.models import SiteConfig
+from ifengine.routes.identity import Retired
+from ifengine.routes.memory import Memories
 from ifengine.store.base import Batch, Reader
 from ifengine.store.names import Names
 from ifengine.store.sealing import KeyRing
+from ifengine.transforms.memory import Change
 
 T = TypeVar("T")
 
@@ -71,6 +74,7 @@ class ReplayReport:
     gone: tuple[DeadLetterRef, ...]  # no longer a dead letter
     filtered: tuple[DeadLetterRef, ...]  # reprocessed, and the channel no longer sends it there
     failed_again: tuple[DeadLetterRef, ...]  # reprocessed, failed in its steps again
+    merged: tuple[DeadLetterRef, ...] = ()  # its patient was merged since: not as stored
 
 
 class Runtime(Protocol):
@@ -82,6 +86,15 @@ class Runtime(Protocol):
     clock: Clock
     ring: KeyRing
     names: Names
+    memories: Memories | None  # what steps remember; None: this runtime has none
+    retired: Retired | None
+
+    async def remember(self, changes: Sequence[Change], fill: Callable[[Batch], None]) -> None:
+        """Write what a person changed of what steps remember, with what ``fill`` adds.
+
+        Returns when it is on stable storage. What is parked of a patient concerned starts over.
+        """
+        ...
 
     async def read(self, look: Callable[[Reader], T]) -> T:
         """Run ``look`` in the reading thread and return its result."""

@@ -22,15 +22,23 @@ messages.show      id, dest, phi, reason                             a list entr
                                                                      segments}]}; with phi also raw_base64
 messages.trace     id, phi, reason                                   a list entry and {events: [{at, event, ...}]}
 dlq.list           channel, dest, state (dead_letter, discarded)     [{group, count, channel, destination, state,
-                                                                     reason, first, last, held_behind, messages}]
+                                                                     reason, first, last, held_behind,
+                                                                     merged_since, messages}]
 dlq.show           id, dest, phi, reason                             [{letter, id, channel, destination, state, since,
                                                                      stage, step, reason, code, refusals, in_doubt,
-                                                                     config_version, possible_duplicate, detail,
+                                                                     config_version, possible_duplicate,
+                                                                     merged_since, detail,
                                                                      attempts: [...]}]
 dlq.replay         one of ids, letters, group, or filters (channel,  {dry_run, as, asked, going, older, unordered,
-                   dest, since_us, until_us, type, all), limit;      gone, filtered, failed_again, identity,
+                   dest, since_us, until_us, type, all), limit;      gone, filtered, failed_again, identity, merged,
                    as, dry_run, allow_older, reason                  config_version, letters, sample: [...]}
 dlq.discard        the same selection; dry_run, reason               {dry_run, asked, discarded, gone, letters, sample}
+patients.show      number, phi, reason                               [{identifier, retired, survivor, chain,
+                                                                     merged_into_it, frozen, known}]
+patients.list      frozen, phi, reason                               [{identifier, why, by, at}]
+patients.resolve   number, reason                                    {resolved, was}
+patients.merge     number, survivor, reason                          {merged}
+patients.unmerge   number, dry_run, reason                           {dry_run, removed, by, at, messages: [...]}
 audit.verify       --                                                {ok, records, first_bad, problem}
 keys.status        --                                                {kek_id, kek, keys: [{key_id, purpose, kek_id,
                                                                      created_at, age_seconds, seals, current}]}
@@ -52,6 +60,7 @@ from ifengine.admin import (
     doctor,
     keys,
     messages,
+    patients,
     replays,
 )
 from ifengine.admin.request import Caller, Params, RequestError, Role, usage
@@ -84,6 +93,11 @@ VERBS: Mapping[str, Verb] = {
     "dlq.show": _verb(dead_letters.show, "id", "dest", "phi", "reason"),
     "dlq.replay": _verb(replays.replay, *replays.REPLAY),
     "dlq.discard": _verb(replays.discard, *replays.DISCARD),
+    "patients.show": _verb(patients.show, "number", "phi", "reason"),
+    "patients.list": _verb(patients.listing, "frozen", "phi", "reason"),
+    "patients.resolve": _verb(patients.resolve, "number", "reason"),
+    "patients.merge": _verb(patients.add_merge, "number", "survivor", "reason"),
+    "patients.unmerge": _verb(patients.unmerge, "number", "dry_run", "reason"),
     "audit.verify": _verb(audits.verify_chain),
     "keys.status": _verb(keys.status),
     "doctor": _verb(doctor.examine, "check"),

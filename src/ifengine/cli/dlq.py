@@ -56,6 +56,7 @@ COLUMNS = (
     Column("DEST", field("destination")),
     Column("REASON", field("reason")),
     Column("HELD BEHIND", count("held_behind"), right=True),
+    Column("MERGED SINCE", count("merged_since"), right=True),
     Column("FIRST", moment("first")),
     Column("LAST", moment("last")),
 )
@@ -127,6 +128,7 @@ def _print_letter(letter: Row) -> None:
         ("in doubt", letter.get("in_doubt")),
         ("config", letter.get("config_version")),
         ("delivery", "possibly twice" if letter.get("possible_duplicate") else None),
+        ("patient", "merged since: replay it as reprocess" if letter.get("merged_since") else None),
     )
     for name, value in rows:
         if value not in (None, "", 0):
@@ -260,7 +262,7 @@ def replay(
     return _replay_code(report)
 
 
-_KEPT_BACK = ("older", "unordered", "identity", "gone", "failed_again")
+_KEPT_BACK = ("older", "unordered", "identity", "merged", "gone", "failed_again")
 
 
 def _number(report: Row, key: str) -> int:
@@ -290,6 +292,7 @@ def _tell_preview(preview: Row, *, err: bool) -> None:
         ),
         ("unordered", "have no key to compare by: not in a bulk replay without --allow-older"),
         ("identity", "are identity events: replay these one by one"),
+        ("merged", "name a patient who was merged since: not as stored, use --as reprocess"),
         ("filtered", "are no longer sent there by the channel"),
         ("failed_again", "fail in their steps again"),
         ("gone", "are no dead letters any more"),
@@ -317,6 +320,7 @@ def _tell_replayed(report: Row) -> None:
         ("older", "held back as older"),
         ("unordered", "not sent without a key to compare by"),
         ("identity", "identity events, to replay one by one"),
+        ("merged", "of a patient who was merged since, to reprocess"),
         ("failed_again", "failed in their steps again"),
         ("gone", "no dead letters any more"),
     ):

@@ -19,11 +19,14 @@ from ifengine.cli.options import Place
 from ifengine.cli.site import load
 from ifengine.clock import Clock, SystemClock
 from ifengine.routes.config.models import SiteConfig
+from ifengine.routes.identity import Retired
+from ifengine.routes.memory import Memories
 from ifengine.store.base import Batch, Reader, Store
 from ifengine.store.keys import FileKek
 from ifengine.store.names import Names
 from ifengine.store.registry import open_store
 from ifengine.store.sealing import KeyRing
+from ifengine.transforms.memory import Change
 
 T = TypeVar("T")
 
@@ -70,6 +73,11 @@ class _Stopped:
         self._reader = store.reader()
         self.names = Names(self._reader.names())
         self.ring = KeyRing(store.store_id, self._reader.data_keys(), kek)
+        memories = Memories(self.ring, self._reader)
+        retired = Retired(memories, site.identity)
+        retired.load(self._reader)
+        self.memories: Memories | None = memories
+        self.retired: Retired | None = retired
         store.protect_audit(self.ring.audit_mac)
         self.config_version = self._reader.counters().config_version
 
@@ -130,6 +138,10 @@ class _Stopped:
         raise _needs_engine()
 
     async def resume_channel(self, name: str, *, actor: str) -> None:
+        """Refuse: it takes an engine."""
+        raise _needs_engine()
+
+    async def remember(self, changes: Sequence[Change], fill: Callable[[Batch], None]) -> None:
         """Refuse: it takes an engine."""
         raise _needs_engine()
 

@@ -157,7 +157,7 @@ class Engine:
             await self._first_commit(parts)
             looking = store.reader()  # for the loop's own thread: what steps remember
             parts.memories = Memories(ring, looking)
-            parts.retired = Retired(parts.memories)
+            parts.retired = Retired(parts.memories, self._settings.site.identity)
             await read(parts.retired.load)
             load = IntakeLoad(lambda paused: self._pause_intake("backlog", paused))
             built = build(self._settings.site, parts, load)

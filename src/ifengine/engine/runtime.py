@@ -15,6 +15,7 @@ from ifengine.clock import Clock
 from ifengine.engine.building import Built
 from ifengine.engine.gauges import Gauges
 from ifengine.engine.watch import Watch
+from ifengine.errors import EngineError
 from ifengine.routes.dead_letters import DeadLetters
 from ifengine.routes.letters import Letter
 from ifengine.routes.parts import Parts
@@ -23,6 +24,7 @@ from ifengine.settings import Settings
 from ifengine.store.base import Batch, NewAudit, Reader
 from ifengine.store.names import Names
 from ifengine.store.sealing import BlobKind, KeyRing
+from ifengine.transforms.memory import Change
 
 T = TypeVar("T")
 
@@ -48,6 +50,8 @@ class EngineRuntime:
         self.clock: Clock = parts.clock
         self.ring: KeyRing = parts.ring
         self.names: Names = parts.names
+        self.memories = parts.memories
+        self.retired = parts.retired
         self._parts = parts
         self._built = built
         self._watch = watch
@@ -63,6 +67,17 @@ class EngineRuntime:
     async def commit(self, fill: Callable[[Batch], None]) -> None:
         """Write with the next batch, and wait for the disk."""
         await self._parts.group.write(fill)
+
+    async def remember(self, changes: Sequence[Change], fill: Callable[[Batch], None]) -> None:
+        """Write what a person changed of what steps remember, and wait for the disk."""
+        memories, group = self._parts.memories, self._parts.group
+        if memories is None:
+            raise EngineError("nothing is remembered here")
+        batch = group.batch
+        memories.write(batch, changes)
+        fill(batch)
+        self._parts.remembered(changes)
+        await group.durable()
 
     # --- looking ------------------------------------------------------------------------------
 
@@ -249,6 +264,7 @@ class EngineRuntime:
             gone=_refs(result.gone),
             filtered=_refs(result.filtered),
             failed_again=_refs(result.failed_again),
+            merged=_refs(result.merged),
         )
 
     async def discard(

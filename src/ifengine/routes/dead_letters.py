@@ -55,6 +55,7 @@ class Sorted:
     gone: list[Letter] = field(default_factory=list)
     filtered: list[Letter] = field(default_factory=list)
     failed_again: list[Letter] = field(default_factory=list)
+    merged: list[Letter] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -94,12 +95,13 @@ class DeadLetters:
             result = Sorted()
             present = {f.letter for f in found.letters}
             result.gone = [letter for letter in letters if letter not in present]
-            bulk = len(letters) > 1
+            # one message at several destinations is no bulk
+            bulk = len({f.delivery.inbox_id for f in found.letters}) > 1
             settled = _Settled()
             outcomes: list[tuple[FoundLetter, str]] = []
             batch = Batch() if dry_run else self._parts.group.batch
             for item in sorted(found.letters, key=lambda f: (f.letter.outbox, f.delivery.place)):
-                kind = self._refusal(item, found, bulk=bulk, allow_older=allow_older)
+                kind = self._refusal(item, found, how=how, bulk=bulk, allow_older=allow_older)
                 if kind is None:
                     decision = await self._decide(item, how)
                     kind = self._kind(decision)
@@ -135,9 +137,9 @@ class DeadLetters:
         return await self._parts.read(lambda reader: find_letters(reader, ring, letters))
 
     def _refusal(
-        self, item: FoundLetter, found: FoundLetters, *, bulk: bool, allow_older: bool
+        self, item: FoundLetter, found: FoundLetters, *, how: str, bulk: bool, allow_older: bool
     ) -> str | None:
-        """Return why a letter does not go: ``older`` or ``unordered``; None when it may.
+        """Return why a letter does not go: ``older``, ``unordered`` or ``merged``; None when it may.
 
         Where a replay keeps its place in its key, nothing newer can leave before it, and what was
         sent decides. Elsewhere it goes behind all that waits: that counts as if it were there.
@@ -146,9 +148,11 @@ class DeadLetters:
         header = read_header(item.content)
         if bulk and header.message_code == b"ADT" and header.trigger_event in IDENTITY_EVENTS:
             return "unordered"
+        if how == "stored" and self._names_a_retired_patient(item):
+            return "merged"
         if allow_older:
             return None
-        keys = split_keys(delivery)
+        keys = self._keys(item)
         if not keys:
             return "unordered" if bulk else None
         outbox = self._outboxes.get(item.letter.outbox)
@@ -158,6 +162,31 @@ class DeadLetters:
         if any(newer.get(key, 0) > delivery.inbox_id for key in keys):
             return "older"
         return None
+
+    def _names_a_retired_patient(self, item: FoundLetter) -> bool:
+        """Whether what would be sent names a patient who was merged after it was received."""
+        retired = self._parts.retired
+        if not retired or item.stored is None:
+            return False
+        content = item.stored.partition(b"\0")[2] if self._is_files(item) else item.stored
+        try:
+            return retired.since(Message.parse(content), item.delivery.inbox_id)
+        except EngineError:
+            return False
+
+    def _keys(self, item: FoundLetter) -> tuple[bytes, ...] | None:
+        """Return a letter's order keys, with those of the patients who took its patient's place."""
+        keys = split_keys(item.delivery)
+        pipeline = self._pipelines.get(item.delivery.channel)
+        retired = self._parts.retired
+        if not keys or not retired or pipeline is None:
+            return keys
+        try:
+            message = Message.parse(item.content, charset=pipeline.charset)
+        except EngineError:
+            return keys
+        now = pipeline.writer.hashed(pipeline.channel.order_keys(message, retired.onward))
+        return tuple(sorted({*keys, *(now or ())}))
 
     # --- deciding -----------------------------------------------------------------------------
 
@@ -266,7 +295,7 @@ class DeadLetters:
             received_us=item.received_us,
             content=item.content,
             plan=tuple(decision),
-            keys=split_keys(delivery),
+            keys=self._keys(item),
             run=item.runs + 1,
         )
         fates: list[PlannedFate] = []

@@ -32,7 +32,8 @@ class Retired:
     A site without any pays nothing for them, and a message whose patient was never merged one hash.
     """
 
-    def __init__(self, memories: Memories) -> None:
+    def __init__(self, memories: Memories, identity: PatientIdentity | None) -> None:
+        self.identity = identity  # of the site; a reload may bring another
         self._memories = memories
         self._tags: set[bytes] = set()
 
@@ -68,9 +69,11 @@ class Retired:
             return ()
         return chain_of(self._memories.look_up, identifier).identifiers[1:]
 
-    def since(self, message: Message, identity: PatientIdentity, inbox_id: int) -> bool:
+    def since(self, message: Message, inbox_id: int) -> bool:
         """Whether a message names an identifier that a later message, or a person, retired."""
-        for identifier in identifiers_in(message, identity):
+        if not self._tags or self.identity is None:
+            return False
+        for identifier in identifiers_in(message, self.identity):
             tag = self._memories.tag(Space.CROSSWALK, retired_key(identifier))
             if tag in self._tags:
                 link = link_of(self._memories.look_up, identifier)
