@@ -1,7 +1,8 @@
+import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ifengine.errors import FieldError
@@ -63,7 +64,49 @@ VALUES = st.one_of(
 def test_a_value_set_anywhere_is_read_again_and_nothing_else_changes(
     name: str, data: st.DataObject
 ) -> None:
-    message = Message.parse(fixture(name))
+    check_write(Message.parse(fixture(name)), data)
+
+
+@st.composite
+def messages(draw: st.DrawFn) -> bytes:
+    """Any message: its own delimiters, any segments, fields of any structure with any bytes."""
+    signs = draw(st.sampled_from([b"|^~\\&", b"|^~\\&#", b"#*!%+", b"|~^\\&", b"$|:@/"]))
+    letters = st.sampled_from(
+        [bytes([code]) for code in signs[1:]] + [b"a", b"7", b" ", b'""', b"\xe9"]
+    )
+    escapes = st.sampled_from([b"F", b"S", b"T", b"R", b"E", b"X0D", b".br", b"H", b"zz"])
+    pieces = letters | escapes.map(lambda name: signs[3:4] + name + signs[3:4])
+    fields = st.lists(pieces, max_size=6).map(b"".join)
+    names = st.sampled_from([b"PID", b"OBX", b"NTE", b"ZZ1", b"OBR"])
+    head = [
+        b"MSH" + signs[:1] + signs[1:],
+        b"A",
+        b"B",
+        b"C",
+        b"D",
+        b"20260301",
+        b"",
+        b"ADT",
+        b"1",
+        b"P",
+        b"2.5",
+    ]
+    lines = [head + [b""] * 5 + [draw(st.sampled_from([b"", b"8859/1", b"UNICODE UTF-8"]))]]
+    for name in draw(st.lists(names, min_size=1, max_size=4)):
+        lines.append([name, *draw(st.lists(fields, max_size=8))])
+    return b"\r".join(signs[:1].join(line) for line in lines) + b"\r"
+
+
+@settings(max_examples=int(os.environ.get("IFENGINE_CASES", "300")))
+@given(content=messages(), data=st.data())
+def test_a_value_set_anywhere_in_any_message_is_read_again_and_nothing_else_changes(
+    content: bytes, data: st.DataObject
+) -> None:
+    check_write(Message.parse(content), data)
+
+
+def check_write(message: Message, data: st.DataObject) -> None:
+    """Write any value to any node, and look at every other one after reading the bytes again."""
     before = everything(message)
     i = data.draw(st.integers(0, len(before) - 1))
     f = data.draw(st.integers(19 if i == 0 else 1, 40))

@@ -51,6 +51,47 @@ def test_spans_are_matches_in_order_and_cover_the_first(expression: str, subject
         assert spans[0] >= nonempty[0] or spans[0][0] < nonempty[0][0]
 
 
+# every part of these takes a character: how a repeated nothing counts is nobody's agreement
+GROUPED = st.recursive(
+    _ATOMS,
+    lambda inner: st.one_of(
+        st.builds("{}{}".format, inner, inner),
+        st.builds("({}|{})".format, inner, inner),
+        st.builds("({})".format, inner),
+        st.builds("(?:{}){}".format, inner, st.sampled_from(["+", "{2}", "{1,3}", "{2,}"])),
+        st.builds("^{}".format, inner),
+        st.builds("{}$".format, inner),
+    ),
+    max_leaves=6,
+)
+
+
+@given(GROUPED, st.sampled_from(["", "?", "*"]), SUBJECTS)
+def test_groups_hold_what_they_hold_in_the_standard_library(
+    expression: str, often: str, subject: str
+) -> None:
+    expression = f"({expression}){often}b?(.)?"
+    theirs = re.search(expression.replace("$", r"\Z"), subject, re.ASCII)
+    assert theirs is not None or Pattern(expression, groups=True).captures(subject) == ()
+    if theirs is not None:
+        found = Pattern(expression, groups=True).captures(subject)
+        assert found == (theirs.group(0), *theirs.groups())
+
+
+def test_groups_are_counted_by_their_opening_and_a_text_has_a_cap() -> None:
+    pattern = Pattern("(a(?:x)(b)){2}|(c)", groups=True)
+    assert pattern.group_count == 3
+    assert pattern.captures("axbaxb") == ("axbaxb", "axb", "b", None)
+    assert pattern.captures("a" * (MAX_REPLACED + 1)) == ()
+    assert Pattern("(a)").group_count == 0
+
+
+def test_capturing_takes_linear_time() -> None:
+    began = time.perf_counter()
+    assert Pattern("((a+)+)+$(b)", groups=True).captures("a" * MAX_REPLACED) == ()
+    assert time.perf_counter() - began < 20
+
+
 def test_capitals_do_not_count_when_they_are_told_not_to() -> None:
     assert Pattern("^ab[c-e]$", fold=True).search("ABD")
     assert not Pattern("^ab[c-e]$").search("ABD")

@@ -21,10 +21,20 @@ from ifengine.hl7.condition_checks import (
     State,
     TextTest,
 )
+from ifengine.hl7.condition_functions import FUNCTIONS, WEEKDAY, Measured, WeekdayIs
 from ifengine.hl7.condition_parts import Both, Either, Not, Part, Test
-from ifengine.hl7.condition_values import Constant, Operand, PathValue, Readable, Variable
+from ifengine.hl7.condition_values import (
+    Constant,
+    Now,
+    Operand,
+    PathValue,
+    Readable,
+    Variable,
+)
+from ifengine.hl7.date_math import WEEKDAYS
 from ifengine.hl7.groups import STANDARD_SEGMENTS, is_known_segment
 from ifengine.hl7.patterns import Pattern
+from ifengine.hl7.quantities import quantity_of
 
 ScanPath = Callable[[str, int], tuple[Readable, int]]
 
@@ -47,6 +57,7 @@ _QUANTIFIERS = ("any", "all", "no")
 _AFTER_VALUE = (
     "in", "not", "matches", "starts", "ends", "contains", "exists", "is",
 )  # fmt: skip
+_FUNCTION = re.compile(rf"({'|'.join(FUNCTIONS)})\(")
 _MAX_DEPTH = 40
 
 
@@ -158,13 +169,13 @@ class _Reader:
             at = self.at
             self.at += len(word)
             quantifier = word
-            left = self.value(left=True)
+            function, left = self.maybe_function(left=True)
             if not isinstance(left, PathValue):
                 raise self.fail(f'"{word}" is followed by a path', f"{word} OBX-8 = HH", at)
         else:
-            left = self.value(left=True)
+            function, left = self.maybe_function(left=True)
         place = self.at
-        check = self.check()
+        check = self.weekday_check() if function == WEEKDAY else self.check(function)
         segment = isinstance(left, PathValue) and left.path.field is None
         if segment and not self.relative_leaf(left) and not _asks_presence(check):
             name = left.path.text if isinstance(left, PathValue) else ""
@@ -174,14 +185,13 @@ class _Reader:
     def relative_leaf(self, left: Operand) -> bool:
         return isinstance(left, PathValue) and left.path.text.startswith(".")
 
-    def check(self) -> Check:
+    def check(self, function: str = "") -> Check:
         sign = self.sign()
         if sign:
             self.at += len(sign)
-            right = self.value()
-            if sign in ("=", "!="):
-                return Equals(right, negated=sign == "!=")
-            return Ordered(sign, right)
+            return self.comparison(sign, function)
+        if function:
+            return self.is_number(function)
         negated = self.take("not")
         if self.take("in"):
             return self.membership(negated)
@@ -200,6 +210,77 @@ class _Reader:
             return self.state()
         raise self.no_check()
 
+    # --- functions --------------------------------------------------------------------------
+
+    def maybe_function(self, *, left: bool = False) -> tuple[str, Operand]:
+        """Read a value that may stand in a function; return its name, empty without one."""
+        self.blanks()
+        opened = self.at
+        match = _FUNCTION.match(self.text, opened)
+        if match is None:
+            return "", self.value(left=left)
+        self.at = match.end()
+        if self.take("now"):
+            operand: Operand = Now()
+        else:
+            operand = self.value(left=True)
+        if isinstance(operand, Constant):
+            raise self.fail(f"{match[1]} takes a path", f"{match[1]}(PID-7)", match.end())
+        self.blanks()
+        if self.text[self.at : self.at + 1] != ")":
+            raise self.fail("a ( without its )", at=opened)
+        self.at += 1
+        return match[1], operand
+
+    def measured(
+        self, function: str, sign: str, right_function: str, right: Operand, start: int
+    ) -> Check:
+        if right_function == WEEKDAY:
+            raise self.fail("weekday stands on the left", "weekday(now) = sun", start)
+        if isinstance(right, Constant) and quantity_of(right.value.text) is None:
+            raise self.fail(f"{function} is compared with a number", f"{function}(…) > 7.5", start)
+        return Measured(function, sign, right, right_function)
+
+    def is_number(self, function: str) -> Check:
+        start = self.at
+        if self.take("is"):
+            negated = self.take("not")
+            if self.take("number"):
+                return Measured(function, "is not number" if negated else "is number")
+            self.at = start
+        raise self.fail(
+            f"did not expect {self.found()} after {function}( )", "= != < <= > >=, is number"
+        )
+
+    def weekday_check(self) -> Check:
+        sign = self.sign()
+        if sign in ("=", "!="):
+            self.at += len(sign)
+            return WeekdayIs((self.day(),), sign == "!=")
+        negated = self.take("not")
+        if not self.take("in"):
+            raise self.fail(
+                f"did not expect {self.found()} after weekday( )", "= sun, in [sat, sun]"
+            )
+        start = self.at
+        listed = self.membership(negated)
+        if not isinstance(listed, OneOf):
+            raise self.fail("weekday is asked for in a list", "in [sat, sun]", start)
+        days = tuple(str(choice) for choice in listed.choices)
+        for day in days:
+            self.require_day(day, start)
+        return WeekdayIs(days, negated, listed=True)
+
+    def day(self) -> str:
+        day, start = self.word(), self.at
+        self.require_day(day, start)
+        self.at += len(day)
+        return day
+
+    def require_day(self, day: str, at: int) -> None:
+        if day not in WEEKDAYS:
+            raise self.fail(f'"{day}" is no day of the week', " ".join(WEEKDAYS), at)
+
     def no_check(self) -> NotationError:
         word = self.word()
         if not word and not self.text[self.at : self.at + 1].strip():
@@ -207,6 +288,15 @@ class _Reader:
         near = difflib.get_close_matches(word, _AFTER_VALUE, 1)
         hint = f'did you mean "{near[0]}"?' if near else "= != < > in, matches, exists, is empty"
         return self.fail(f"did not expect {self.found()} after a value", hint)
+
+    def comparison(self, sign: str, function: str) -> Check:
+        start = self.at
+        right_function, right = self.maybe_function()
+        if function or right_function:
+            return self.measured(function, sign, right_function, right, start)
+        if sign in ("=", "!="):
+            return Equals(right, negated=sign == "!=")
+        return Ordered(sign, right)
 
     def state(self) -> Check:
         negated = self.take("not")

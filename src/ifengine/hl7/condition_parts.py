@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ifengine.hl7.condition_checks import Check, Filled, plain_choices
+from ifengine.hl7.condition_functions import Measured, WeekdayIs
 from ifengine.hl7.condition_values import Operand, PathValue, Scope
 
 
@@ -83,7 +84,10 @@ class Test:
                 return
 
     def __str__(self) -> str:
-        return f"{self.quantifier} {self.left} {self.check}".strip()
+        check = self.check
+        if isinstance(check, Measured | WeekdayIs):
+            return f"{self.quantifier} {check.shown(self.left)}".strip()
+        return f"{self.quantifier} {self.left} {check}".strip()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from ifengine.clock import as_datetime
 from ifengine.hl7.comparing import Value
 from ifengine.hl7.message import Message
+from ifengine.hl7.times import now_text
 
 
 class Contains(Protocol):
@@ -36,6 +38,11 @@ class Scope(Protocol):
     @property
     def variables(self) -> Mapping[str, str]:
         """What ``let`` made, by name."""
+        ...
+
+    @property
+    def now_us(self) -> int | None:
+        """The time that is fixed for the message, microseconds since 1970; None where none is."""
         ...
 
     def table(self, name: str) -> Contains:
@@ -131,7 +138,19 @@ class PathValue:
         return self.path.text
 
 
-Operand = Constant | Variable | PathValue
+@dataclass(frozen=True, slots=True)
+class Now:
+    """``now``, fixed for the message."""
+
+    def read(self, scope: Scope, *, whole: bool) -> str:
+        """Return the time as HL7 writes it; nothing where a path is read without a message's time."""
+        return "" if scope.now_us is None else now_text(as_datetime(scope.now_us))
+
+    def __str__(self) -> str:
+        return "now"
+
+
+Operand = Constant | Variable | PathValue | Now
 
 
 def message_type(message: Message) -> str:

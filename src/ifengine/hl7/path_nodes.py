@@ -104,6 +104,11 @@ class Within:
         """The variables of the scope around."""
         return {} if self._outer is None else self._outer.variables
 
+    @property
+    def now_us(self) -> int | None:
+        """The time of the scope around."""
+        return None if self._outer is None else self._outer.now_us
+
     def table(self, name: str) -> Contains:
         """Return a table of the scope around.
 

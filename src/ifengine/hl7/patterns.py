@@ -17,7 +17,7 @@ _MAX_COUNT = 200
 _MAX_DEPTH = 50
 _REMEMBERED = 2_000
 
-_CHAR, _SPLIT, _START, _END, _MATCH = range(5)
+_CHAR, _SPLIT, _START, _END, _MATCH, _SAVE = range(6)
 Accepts = Callable[[str], bool]
 _CLASSES: dict[str, Accepts] = {
     "d": lambda c: "0" <= c <= "9",
@@ -30,8 +30,11 @@ _PLAIN = {"n": "\n", "r": "\r", "t": "\t"}
 class _Compiler:
     """Recursive descent straight into states; a fragment is (first, open ends)."""
 
-    def __init__(self, text: str, fold: bool) -> None:
+    def __init__(self, text: str, fold: bool, groups: bool) -> None:
         self.text, self.at, self.fold, self.depth = text, 0, fold, 0
+        self.groups = groups
+        self.numbers: dict[int, int] = {}  # place of a ( -> number of its group
+        self.saves: dict[int, int] = {}  # state -> place in what was captured
         self.kinds: list[int] = []
         self.accepts: list[Accepts | None] = []
         self.after: list[list[int]] = []
@@ -147,10 +150,15 @@ class _Compiler:
         return self.one(self.literal(sign))
 
     def group(self, start: int) -> tuple[int, list[int]]:
+        captures = self.groups
         if self.text.startswith("?:", self.at):
             self.at += 2
+            captures = False
         elif self.peek() == "?":
             raise NotationError("lookaround and named groups are not part of this notation", start)
+        if captures:
+            # a repeated group is read again at the same place: it keeps its number
+            self.numbers.setdefault(start, len(self.numbers) + 1)
         self.depth += 1
         if self.depth > _MAX_DEPTH:
             raise NotationError("groups are nested too deep", start)
@@ -159,7 +167,16 @@ class _Compiler:
         if self.peek() != ")":
             raise NotationError("a ( without its )", start)
         self.at += 1
-        return fragment
+        return self.captured(start, fragment) if captures else fragment
+
+    def captured(self, start: int, fragment: tuple[int, list[int]]) -> tuple[int, list[int]]:
+        number = self.numbers[start]
+        opens, closes = self.state(_SAVE), self.state(_SAVE)
+        self.saves |= {opens: 2 * number, closes: 2 * number + 1}
+        first, ends = fragment
+        self.patch([opens], first)
+        self.patch(ends, closes)
+        return opens, [closes]
 
     def one(self, accepts: Accepts) -> tuple[int, list[int]]:
         state = self.state(_CHAR, accepts)
@@ -226,21 +243,35 @@ class _Compiler:
         return lambda c: low <= c <= high
 
 
+_Places = tuple[int, ...]  # where the match and each group begin and end, -1 for nowhere
+
+
 class Pattern:
     """One compiled expression. ``text`` is what was written between the slashes."""
 
-    __slots__ = ("_accepts", "_after", "_first", "_kinds", "_moves", "fold", "text")
+    __slots__ = (
+        "_accepts",
+        "_after",
+        "_first",
+        "_kinds",
+        "_moves",
+        "_saves",
+        "fold",
+        "group_count",
+        "text",
+    )
 
-    def __init__(self, text: str, *, fold: bool = False) -> None:
-        """Compile.
+    def __init__(self, text: str, *, fold: bool = False, groups: bool = False) -> None:
+        """Compile; with ``groups``, what parentheses hold can be asked for.
 
         Raises:
             NotationError: it is not in the subset; the offset counts in ``text``.
         """
         if len(text) > MAX_PATTERN:
             raise NotationError(f"an expression has {MAX_PATTERN} characters at most", MAX_PATTERN)
-        compiler = _Compiler(text, fold)
+        compiler = _Compiler(text, fold, groups)
         self._first = compiler.compile()
+        self._saves, self.group_count = compiler.saves, len(compiler.numbers)
         self._kinds, self._accepts, self._after = compiler.kinds, compiler.accepts, compiler.after
         self._moves: dict[tuple[frozenset[int], str], frozenset[int]] = {}
         self.text, self.fold = text, fold
@@ -274,6 +305,68 @@ class Pattern:
             else:
                 at += 1
         return found
+
+    def captures(self, subject: str) -> tuple[str | None, ...]:
+        """Return the first match and what its groups hold, None for a group that took no part.
+
+        The leftmost match; alternatives in the order written, each part as long as it can. Nothing
+        where it does not match, or where the text is longer than ``MAX_REPLACED`` characters.
+        Compile with ``groups``.
+        """
+        if len(subject) > MAX_REPLACED:
+            return ()
+        places: _Places | None = None
+        threads: list[tuple[int, _Places]] = []
+        seen: set[int] = set()
+        empty = (-1,) * (2 * self.group_count + 2)
+        for at in range(len(subject) + 1):
+            if places is None:
+                self._follow(self._first, (at, *empty[1:]), (subject, at), threads, seen)
+            elif not threads:
+                break
+            ahead: list[tuple[int, _Places]] = []
+            seen = set()
+            for state, held in threads:
+                accepts = self._accepts[state]
+                if accepts is None:
+                    # what stands behind it in the order was wished for less
+                    places = (held[0], at, *held[2:])
+                    break
+                if at < len(subject) and accepts(subject[at]):
+                    for target in self._after[state]:
+                        self._follow(target, held, (subject, at + 1), ahead, seen)
+            threads = ahead
+        if places is None:
+            return ()
+        pairs = zip(places[::2], places[1::2], strict=True)
+        return tuple(subject[start:end] if end >= start >= 0 else None for start, end in pairs)
+
+    def _follow(
+        self,
+        first: int,
+        held: "_Places",
+        here: tuple[str, int],
+        threads: "list[tuple[int, _Places]]",
+        seen: set[int],
+    ) -> None:
+        """Add the states that are reached without a character, in the order they are wished for."""
+        subject, at = here
+        waiting = [(first, held)]
+        while waiting:
+            state, held = waiting.pop()
+            if state in seen:
+                continue
+            seen.add(state)
+            kind = self._kinds[state]
+            if kind in (_CHAR, _MATCH):
+                threads.append((state, held))
+                continue
+            if (kind == _START and at > 0) or (kind == _END and at < len(subject)):
+                continue
+            if kind == _SAVE:
+                place = self._saves[state]
+                held = (*held[:place], at, *held[place + 1 :])
+            waiting += [(target, held) for target in reversed(self._after[state])]
 
     def _longest(self, subject: str, begin: int) -> int:
         states = self._close([self._first], start=begin == 0)
@@ -313,7 +406,7 @@ class Pattern:
         while waiting:
             state = waiting.pop()
             kind = self._kinds[state]
-            passes = kind == _SPLIT or (kind == _START and start) or (kind == _END and end)
+            passes = kind in (_SPLIT, _SAVE) or (kind == _START and start) or (kind == _END and end)
             if passes:
                 new = [target for target in self._after[state] if target not in seen]
                 seen.update(new)
