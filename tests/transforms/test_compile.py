@@ -347,7 +347,9 @@ def test_every_verb_of_the_language_is_here_or_announced() -> None:
     rows = re.findall(r"^\| \d+ \| (.*?) \|", design.read_text(), re.MULTILINE)
     verbs = {verb for row in rows for verb in re.findall(r"`(\w+)`", row)}
     known = {row.verb for row in STEPS} | set(NOT_YET)
-    assert verbs - {"otherwise", "do"} == known
+    beyond = {"counter"}  # not in that table: safety-rules.md, "What analysts need every week"
+    assert verbs - {"otherwise", "do"} == known - beyond
+    assert beyond <= known
 
 
 def test_every_code_is_explained_and_no_explanation_is_left_over() -> None:

@@ -20,7 +20,7 @@ _LANGUAGE: tuple[str, ...] = (
     "keep_segments", "delete_segments", "add_segment", "move_segment", "sort_segments", "renumber",
     "version", "note", "let", "choose", "for_each", "require", "validate", "reject", "drop", "fail",
     "latest_only", "remember", "wait_for", "merge_patient", "resolve_patient", "extract_document",
-    "deidentify", "mask", "use", "python",
+    "deidentify", "mask", "use", "python", "counter",
 )  # fmt: skip
 # verbs of the language that a later release brings
 NOT_YET: tuple[str, ...] = tuple(verb for verb in _LANGUAGE if verb not in BY_VERB)

@@ -15,13 +15,14 @@ from ifengine.hl7.condition import message_type
 from ifengine.hl7.message import NULL
 from ifengine.hl7.path import Path, parse_path
 from ifengine.hl7.times import now_text
-from ifengine.transforms.base import StepScope
+from ifengine.transforms.base import ReasonError, StepScope
 from ifengine.transforms.filters import FILTERS, ON_EMPTY, Filter
 
 _NAME = re.compile(r"[a-z_][a-z0-9_-]*")
 _PATH_LIKE = re.compile(r"[A-Za-z][A-Za-z0-9]{2}(?=[-.\[(/^]|$)")
-_BUILT_IN = ("msg.id", "msg.type", "now")
+_BUILT_IN = ("msg.id", "msg.type", "now", "br")
 _FILTER_NAME = re.compile(r"[A-Za-z0-9_]+")
+_FUNCTION = re.compile(r"(number_of|age|days_until|weekday)\((.*)\)", re.DOTALL)
 _SITE_ONLY = ("env:", "secret:", "file:")
 
 
@@ -32,12 +33,17 @@ class Placeholder:
     source: Path | str
     filters: tuple[tuple[str, Filter], ...] = field(repr=False)
     tables: tuple[str, ...] = ()
+    # one of them reads a path as a condition does: `number_of(OBX-5)`, `age(PID-7)`
+    function: str = ""
 
     def render(self, scope: StepScope) -> str:
         """Return its text for this message."""
         source = self.source
         if isinstance(source, Path):
-            text = source.read(scope.message, scope) or ""
+            if self.function:
+                text = source.encoded(scope)
+            else:
+                text = source.read(scope.message, scope) or ""
         else:
             text = self._named(source, scope)
         for name, apply in self.filters:
@@ -49,11 +55,21 @@ class Placeholder:
     def _named(source: str, scope: StepScope) -> str:
         if source == "msg.id":
             return scope.message_id
+        if source == "br":
+            return _line_break(scope)
         if source == "msg.type":
             return message_type(scope.message)
         if source == "now":
             return now_text(as_datetime(scope.now_us))
         return scope.variables.get(source, "")
+
+
+def _line_break(scope: StepScope) -> str:
+    """Return the line break of formatted text (2.7.6), in the message's own escape character."""
+    escape = scope.message.delimiters.escape_character.decode("ascii")
+    if not escape:
+        raise ReasonError("MSH-2 names no escape character for a line break")
+    return f"{escape}.br{escape}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +98,11 @@ class Template:
         """Return the names of variables that are read, without the built-in ones."""
         names = [p.source for p in self._placeholders() if isinstance(p.source, str)]
         return tuple(name for name in names if name not in _BUILT_IN)
+
+    @property
+    def breaks_lines(self) -> bool:
+        """Whether it holds a line break, ``${br}``."""
+        return any(placeholder.source == "br" for placeholder in self._placeholders())
 
     def tables(self) -> tuple[str, ...]:
         """Return the tables that filters use."""
@@ -135,15 +156,30 @@ def parse_template(text: str) -> Template:
 def _placeholder(text: str, start: int) -> tuple[Placeholder, int]:
     end = _closing(text, start)
     pieces = _split(text, start + 2, end)
-    source = _source(*pieces[0])
     filters: list[tuple[str, Filter]] = []
     tables: list[str] = []
+    called = _FUNCTION.fullmatch(pieces[0][0])
+    if called is not None:
+        source: Path | str = _argument(called, pieces[0][1])
+        filters.append((called[1], FILTERS[called[1]][1]()))
+    else:
+        source = _source(*pieces[0])
     for piece, at in pieces[1:]:
         name, arguments, made = _filter(piece, at)
         filters.append((name, made))
         if name == "table":
             tables += arguments
-    return Placeholder(source, tuple(filters), tuple(tables)), end + 1
+    function = called[1] if called is not None else ""
+    return Placeholder(source, tuple(filters), tuple(tables), function), end + 1
+
+
+def _argument(called: re.Match[str], at: int) -> Path:
+    path = _source(called[2].strip(), at + called.start(2))
+    if isinstance(path, str):
+        raise NotationError(
+            f"{called[1]} takes a path", at + called.start(2), f"${{{path} | {called[1]}}}"
+        )
+    return path
 
 
 def _closing(text: str, start: int) -> int:

@@ -44,14 +44,15 @@ def read_arrows(value: Node, context: Context) -> list[tuple[Path, Path]]:
         right = Text(text.value[arrow.end() :], text.at(arrow.end()), True, text.literal)
         source = context.reads(left)
         target = context.writes(right)
-        if source is not None and _takes_several(source):
+        if source is not None and takes_several(source):
             context.error("E306", text.at(0), f"{context.verb} takes one node, not all", "[1]")
         elif source is not None and target is not None:
             found.append((source, target))
     return found
 
 
-def _takes_several(path: Path) -> bool:
+def takes_several(path: Path) -> bool:
+    """Whether a path means all segments or repetitions."""
     return Which.ALL in (path.head.index, path.repetition)
 
 
@@ -73,13 +74,14 @@ def copy_node(scope: StepScope, source: Path, target: Path, *, create: bool = Fa
     if not plain and not raw.strip(given.component + given.repetition + given.subcomponent):
         return False
     for into in targets(scope, target, create=create):
-        if not plain and not _fits(raw, into, given):
+        if not plain and not fits(raw, into, given):
             raise ReasonError(f"{source.text} has parts that do not fit into {target.text}")
         message.set_raw(*into, raw)
     return True
 
 
-def _fits(raw: bytes, into: NodeRef, given: Delimiters) -> bool:
+def fits(raw: bytes, into: NodeRef, given: Delimiters) -> bool:
+    """Whether structure holds no delimiter that would part the node it goes into."""
     higher = [given.repetition] if into.repetition is not None else []
     higher += [given.component] if into.component is not None else []
     higher += [given.subcomponent] if into.subcomponent is not None else []

@@ -15,7 +15,7 @@ def build(value: Node, context: Context) -> Built | None:
     made: list[tuple[str, Template]] = []
     for key, text in context.pairs(value, 'let: {ward: "${PV1-3.1}"}'):
         template = context.template(text)
-        if not _NAME.fullmatch(key.value) or key.value in ("now", "msg"):
+        if not _NAME.fullmatch(key.value) or key.value in ("now", "msg", "br"):
             context.error("E104", key.position, "a name is small letters, digits, - and _", "ward")
             continue
         context.variables.add(key.value)

@@ -9,7 +9,7 @@ from ifengine.transforms.source import Node
 from ifengine.transforms.writing import change_in_place
 
 # \H\ and \.br\ mean something else in small letters; the escape character is nearly always this
-_FORMATTING = re.compile(r"(\\(?:[HN]|\.[A-Za-z]{2} ?[+-]?[0-9]*|[CMXZ][0-9A-Fa-f]+)\\)")
+FORMATTING = re.compile(r"(\\(?:[HN]|\.[A-Za-z]{2} ?[+-]?[0-9]*|[CMXZ][0-9A-Fa-f]+)\\)")
 
 
 def build(value: Node, context: Context) -> Built | None:
@@ -25,7 +25,7 @@ def build_case(value: Node, context: Context, change: Callable[[str], str]) -> B
     def act(text: str) -> str:
         if "\\" not in text:
             return change(text)
-        pieces = _FORMATTING.split(text)
+        pieces = FORMATTING.split(text)
         pieces[::2] = [change(piece) for piece in pieces[::2]]
         return "".join(pieces)
 
