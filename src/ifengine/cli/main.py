@@ -28,6 +28,7 @@ class CommandRow(NamedTuple):
 
 
 COMMANDS: tuple[CommandRow, ...] = (
+    CommandRow("init", "ifengine.cli.init", "init", "make a new site that can be tried at once"),
     CommandRow("serve", "ifengine.cli.serve", "serve", "run the engine of a site"),
     CommandRow(
         "check", "ifengine.cli.check", "check", "find mistakes in the site and its channels"
@@ -35,8 +36,15 @@ COMMANDS: tuple[CommandRow, ...] = (
     CommandRow(
         "try", "ifengine.cli.try_message", "try_message", "show what a channel makes of one message"
     ),
+    CommandRow(
+        "explain",
+        "ifengine.cli.explain",
+        "explain",
+        "say what a code, step, key, path or channel means",
+    ),
     CommandRow("graph", "ifengine.cli.graph", "graph", "draw who feeds whom"),
     CommandRow("schema", "ifengine.cli.schema", "schema", "write what editors complete keys from"),
+    CommandRow("config", "ifengine.cli.config", "config", "show the configuration as it counts"),
     CommandRow("fmt", "ifengine.cli.fmt", "fmt", "indent files, line by line"),
     CommandRow("send", "ifengine.cli.send", "send", "send messages over MLLP and read the answers"),
     CommandRow(
@@ -45,6 +53,9 @@ COMMANDS: tuple[CommandRow, ...] = (
     CommandRow("channels", "ifengine.cli.channels", "channels", "list, pause and resume channels"),
     CommandRow("messages", "ifengine.cli.messages", "messages", "list, show and trace messages"),
     CommandRow("dlq", "ifengine.cli.dlq", "dlq", "list, show, replay and discard dead letters"),
+    CommandRow(
+        "patients", "ifengine.cli.patients", "patients", "show who became whom, and decide about it"
+    ),
     CommandRow("audit", "ifengine.cli.audit", "audit", "verify the record of who did what"),
     CommandRow("keys", "ifengine.cli.keys", "keys", "make the site's key and show the keys in use"),
     CommandRow("doctor", "ifengine.cli.doctor", "doctor", "check a running engine, check by check"),
