@@ -33,6 +33,7 @@ COMMANDS: tuple[CommandRow, ...] = (
     CommandRow(
         "check", "ifengine.cli.check", "check", "find mistakes in the site and its channels"
     ),
+    CommandRow("test", "ifengine.cli.test", "test_channels", "run the tests of the channels"),
     CommandRow(
         "try", "ifengine.cli.try_message", "try_message", "show what a channel makes of one message"
     ),

@@ -143,6 +143,11 @@ class World:
         """
         self.recall.start(case, self._config.name, self._facts, self._identity, self.now_us)
 
+    @property
+    def reached(self) -> frozenset[str]:
+        """The destinations that got a message."""
+        return frozenset(d.destination for d in self._deliveries.values() if d.state == "sent")
+
     def play(self, after_us: int, content: bytes | None, answers: Mapping[str, str]) -> Seen:
         """Let time pass, then a message or a batch come in.
 
