@@ -8,6 +8,7 @@ from ifengine.hl7.ack import AckError
 from ifengine.hl7.identifiers import patient_identifiers
 from ifengine.hl7.message import Message
 from ifengine.routes.config.models import ChannelConfig, DestinationConfig, SiteConfig
+from ifengine.routes.dedupe import DUPLICATE, Repeat, look
 from ifengine.store.base import Fate
 from ifengine.transforms.base import (
     Aside,
@@ -28,7 +29,7 @@ from ifengine.transforms.identity import (
     order_key,
     resolves,
 )
-from ifengine.transforms.memory import Blank, Change, Document, Key, Reply, Scratch
+from ifengine.transforms.memory import Blank, Change, Document, Key, Reply, Scratch, Space
 from ifengine.transforms.trace import Trace
 
 UNMATCHED = (
@@ -97,6 +98,9 @@ class Refusal:
     errors: tuple[AckError, ...] = ()
 
 
+NO_REPEAT = Repeat()
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """All that one run of a channel decided: it takes effect in one transaction, or not at all."""
@@ -106,6 +110,7 @@ class Decision:
     documents: tuple[Document, ...] = field(default=(), repr=False)
     waiting: Waiting | None = None
     refusal: Refusal | None = None
+    repeat: Repeat = NO_REPEAT  # of `dedupe` with a key
 
 
 @dataclass(slots=True)
@@ -199,16 +204,45 @@ class Channel:
         scope = self._scope(message, context, memory, trace.channel if trace else None)
         if self._notices and self._identity and message.header.message_code == b"ADT":
             observe(memory, message, self._identity, memory.message, learns=self.merges)
+        repeat = NO_REPEAT
         try:
-            ended = self._channel_rules(message, scope, wanted)
+            ended = self._before_steps(message, scope, wanted)
+            if ended is None and self.config.dedupe is not None:
+                repeat = look(self.config.dedupe, message, scope)
+                ended = self._repeated(repeat, wanted, context, memory)
+            if ended is None and not self.config.steps.is_empty:
+                self.config.steps.run(scope)
         except CallNeededError:
             raise
         except EngineError as error:
             ended = self._ended(error, wanted, context)
-        if ended is not None:
-            # it leaves no state, but what contradicts itself stays frozen
-            kept = () if ended.refusal is not None else freezes(memory.changes())
-            return replace(ended, changes=kept) if kept else ended
+        if ended is None:
+            ended = self._to_destinations(message, context, scope, memory, wanted, trace)
+        else:
+            ended = self._leaving_little(ended, memory)
+        return ended if repeat is NO_REPEAT else replace(ended, repeat=repeat)
+
+    @staticmethod
+    def _leaving_little(ended: Decision, memory: Scratch) -> Decision:
+        """A message that ends early leaves no state, but what contradicts itself stays frozen."""
+        if ended.refusal is not None:
+            return ended
+        kept = freezes(memory.changes())
+        if ended.waiting is not None:
+            # it is under way: a repeat of it is one, and it is none of its own
+            kept += tuple(c for c in memory.changes() if c.space is Space.DEDUPE)
+        return replace(ended, changes=kept) if kept else ended
+
+    def _to_destinations(
+        self,
+        message: Message,
+        context: MessageContext,
+        scope: StepScope,
+        memory: Scratch,
+        wanted: list[DestinationConfig],
+        trace: PlanTrace | None,
+    ) -> Decision:
+        """Decide for each destination what it gets, on its own copy and with its own memory."""
         plan: list[PlannedDelivery] = []
         documents = scope.documents
         for destination in wanted:
@@ -218,31 +252,20 @@ class Channel:
             delivery = self._deliver(
                 destination, message, context, scope, branch, (own, aside), trace
             )
-            if delivery.fate is Fate.QUEUED:
-                memory.adopt(branch)
-                documents += own
-            elif context.sender_waits and delivery.fate is Fate.REJECTED:
+            if context.sender_waits and delivery.fate is Fate.REJECTED:
                 reason = delivery.reason or Reason("", "")
                 return self._refused(wanted, Refusal("AE", reason), delivery.step)
             plan.append(delivery)
             if delivery.fate is Fate.QUEUED:
-                for part, held in enumerate((*scope.aside, *aside), 1):
-                    plan.append(
-                        PlannedDelivery(
-                            delivery.destination,
-                            Fate.HELD,
-                            held.content,
-                            delivery.file_name,
-                            held.reason,
-                            part=part,
-                        )
-                    )
+                memory.adopt(branch)
+                documents += own
+                plan += _set_aside(delivery, (*scope.aside, *aside))
         config = self.config
         if config.no_match == "dead_letter" and all(p.fate is Fate.FILTERED for p in plan):
             plan.append(self._unmatched(scope))
         return Decision(tuple(plan), memory.changes(), tuple(documents))
 
-    def _channel_rules(
+    def _before_steps(
         self, message: Message, scope: StepScope, wanted: Iterable[DestinationConfig]
     ) -> Decision | None:
         """Run what stands before the destinations; a Decision where the message ends there."""
@@ -253,9 +276,24 @@ class Channel:
         if config.accept is not None and not config.accept.holds(scope):
             rule = _rule(config, "accept", config.accept_line)
             return Decision(_all(wanted, Fate.FILTERED, rule))
-        if not config.steps.is_empty:
-            config.steps.run(scope)
         return None
+
+    def _repeated(
+        self,
+        repeat: Repeat,
+        wanted: Iterable[DestinationConfig],
+        context: MessageContext,
+        memory: Scratch,
+    ) -> Decision | None:
+        """Return what becomes of a business duplicate; None where the message goes on."""
+        config = self.config.dedupe
+        if config is None or not repeat.original or config.on_repeat == "send":
+            return None
+        if memory.is_replay:
+            return Decision(_all(wanted, Fate.HELD, DUPLICATE, "dedupe"))
+        if config.on_repeat == "reject" and context.sender_waits:
+            return self._refused(wanted, Refusal("AR", DUPLICATE), "dedupe")
+        return Decision(_all(wanted, Fate.DROPPED, DUPLICATE, "dedupe"))
 
     def _ended(
         self, error: EngineError, wanted: list[DestinationConfig], context: MessageContext
@@ -395,6 +433,21 @@ def _all(
     destinations: Iterable[DestinationConfig], fate: Fate, reason: Reason, step: str = ""
 ) -> Plan:
     return tuple(PlannedDelivery(d.name, fate, reason=reason, step=step) for d in destinations)
+
+
+def _set_aside(delivery: PlannedDelivery, held: Iterable[Aside]) -> list[PlannedDelivery]:
+    """Return what a destination gets beside its delivery, for a person to release."""
+    return [
+        PlannedDelivery(
+            delivery.destination,
+            Fate.HELD,
+            one.content,
+            delivery.file_name,
+            one.reason,
+            part=part,
+        )
+        for part, one in enumerate(held, 1)
+    ]
 
 
 def _failed(name: str, error: EngineError, sender_waits: bool) -> PlannedDelivery:

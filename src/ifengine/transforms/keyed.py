@@ -6,6 +6,7 @@ A bare path into a group is an error without `per:` (safety-rules.md 10).
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from ifengine.hl7 import groups
 from ifengine.hl7.message import NULL
 from ifengine.hl7.path import Path
 from ifengine.transforms.base import StepScope, Uses
@@ -13,6 +14,7 @@ from ifengine.transforms.looping import loop, read_loop
 from ifengine.transforms.reading import Context
 from ifengine.transforms.source import Node, Text
 
+_BETWEEN_SEGMENTS = "\x1d"
 SEPARATOR = "\x1f"  # between the parts of a key; no value of a message holds it unescaped
 
 
@@ -32,12 +34,19 @@ class Keyed:
 
     def value(self, scope: StepScope) -> str:
         """Return this group's key; ``""`` where every part is empty."""
-        values = [_plain(path.read(scope.message, scope)) for path in self.paths]
+        values = [self._part(path, scope) for path in self.paths]
         return SEPARATOR.join(values) if any(values) else ""
+
+    def _part(self, path: Path, scope: StepScope) -> str:
+        """Return one part: of a segment that stands under the group's own, all that are there."""
+        if self.per is None or not groups.stands_under(path.segment, self.per.segment):
+            return _plain(path.read(scope.message, scope))
+        return _BETWEEN_SEGMENTS.join(map(_plain, path.values(scope.message, scope)))
 
     def shown(self, scope: StepScope) -> str:
         """Return this group's key for a person: content, to be sealed."""
-        return " ".join(filter(None, self.value(scope).split(SEPARATOR)))
+        parts = self.value(scope).replace(_BETWEEN_SEGMENTS, SEPARATOR).split(SEPARATOR)
+        return " ".join(filter(None, parts))
 
     @property
     def uses(self) -> Uses:
@@ -73,6 +82,8 @@ def _is_unsaid(path: Path, text: Text, context: Context) -> bool:
     name = path.segment
     if not context.is_ambiguous(path):
         return False
+    if any(groups.stands_under(name, loop) for loop in context.loops):
+        return False  # all of this group
     context.error(
         "E305", text.at(0), f'"{name}" may be there several times: say which', f"per: {name}"
     )

@@ -67,7 +67,8 @@ def build_channel(draft: ChannelDraft) -> ChannelConfig:
         section.get("dedupe"),
         said,
         {
-            "window": "dedupe_window_seconds",
+            # with a key it is the window of business duplicates: the guard keeps its own
+            **({"window": "dedupe_window_seconds"} if draft.dedupe is None else {}),
             "on_reuse": "dedupe_on_reuse",
         },
     )
@@ -88,6 +89,7 @@ def build_channel(draft: ChannelDraft) -> ChannelConfig:
         enabled=draft.enabled,
         sources=draft.sources,
         files_source=draft.files_source,
+        dedupe=draft.dedupe,
         types=draft.types,
         accept=draft.accept,
         accept_line=section.line("accept"),

@@ -9,6 +9,7 @@ from ifengine.hl7.condition import Condition
 from ifengine.hl7.groups import is_group_head, repeats
 from ifengine.hl7.path import Path as Hl7Path
 from ifengine.routes.config.cases import Case
+from ifengine.routes.config.dedupe_keys import read_dedupe
 from ifengine.routes.config.filled import shorten
 from ifengine.routes.config.keys_channel import CHANNEL, DESTINATION
 from ifengine.routes.config.keys_common import NAME
@@ -32,6 +33,7 @@ from ifengine.routes.config.sections import Section, Status, read_section
 from ifengine.routes.config.site_file import on_nak_from, resolve, retry_from
 from ifengine.routes.config.sources import read_sources
 from ifengine.routes.config.tests_shape import read_tests
+from ifengine.routes.dedupe import DedupeConfig
 from ifengine.transforms.base import Steps
 from ifengine.transforms.compile import Known, compile_steps
 from ifengine.transforms.source import Entries, Items, Node, Position, Problems, Text
@@ -84,6 +86,7 @@ class ChannelDraft:
     steps: Steps
     order_by: str | tuple[Hl7Path, ...] | None
     order_by_text: tuple[str, ...]  # as written, to compare
+    dedupe: DedupeConfig | None = None
     destinations: list[DestinationDraft] = field(default_factory=list)
     cases: tuple[Case, ...] = ()
 
@@ -131,6 +134,7 @@ def read_channel(
         steps=_steps(section, replace(around.known, variables=frozenset()), problems),
         order_by=order_by,
         order_by_text=order_by_text,
+        dedupe=read_dedupe(section, types, around.known, problems),
     )
     draft.destinations = _destinations(section, draft, around, problems)
     if "tests" in section.nodes:

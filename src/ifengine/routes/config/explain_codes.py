@@ -53,6 +53,8 @@ CODES: Final[Mapping[str, str]] = {
     "W232": "A step empties the identifiers by which a receiver knows the patient.",
     "E241": "A dead merge must hold what belongs to its patients, so its queue holds keys.",
     "E234": "order_by reads a segment that repeats without saying which.",
+    "E240": "A control id (MSH-10) is no key for business duplicates.",
+    "E241": "content: ignore could drop a change or a correction.",
     # steps, conditions and templates
     "E105": "A step does one thing; here are two verbs.",
     "E106": "A step has no verb.",
@@ -71,10 +73,15 @@ CODES: Final[Mapping[str, str]] = {
     "E331": "Safe harbor is told to keep what identifies a person.",
     "W331": "A de-identified copy keeps what may identify a person.",
     "E332": "The key of a profile stands in the channel, or is too short to be a secret.",
+    "W312": "A value gets another unit and its reference range keeps the old one.",
     # tables
     "E401": "A table's first row names its columns: two at least, each once.",
     "W401": "A table has no rows.",
     "E402": "A row has more or fewer cells than the header.",
     "E403": "Two rows of a table have the same keys.",
     "E404": "A row is not CSV, or holds a control character.",
+    "E405": "Two rows with * can fit the same keys; a row for exactly those keys says which counts.",
+    "E406": "A cell is not what its column takes: a date, a factor.",
+    "E407": "A table in JSON is a FHIR ConceptMap, R4 or R5; this one cannot be used.",
+    "W407": "A map leads to a target that says more than its source.",
 }

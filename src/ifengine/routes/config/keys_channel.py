@@ -16,6 +16,7 @@ from ifengine.routes.config.kinds import (
     ConditionKind,
     ListOf,
     OneOf,
+    PathKind,
     Raw,
     Scalar,
     TemplateKind,
@@ -156,7 +157,38 @@ DEDUPE: Final = (
         meaning="Same control id, other content.",
         example="dead_letter",
     ),
-    *later("key", "per", "content", "when", "on_repeat"),
+    Key(
+        name="key",
+        kind=ListOf(PathKind()),
+        meaning="What makes a business duplicate, beside equal content.",
+        example="[ORC-1, ORC-2, OBR-4]",
+    ),
+    Key(
+        name="per",
+        kind=PathKind("a segment"),
+        meaning="Once for each of these; every group's values enter the key.",
+        example="ORC",
+    ),
+    Key(
+        name="content",
+        kind=OneOf(("compare", "ignore")),
+        default="compare",
+        meaning="Whether the rest must be equal too, MSH-7, MSH-10 and MSH-13 aside.",
+        example="compare",
+    ),
+    Key(
+        name="when",
+        kind=ConditionKind(),
+        meaning="Which messages are compared; read as they were received.",
+        example="ORC-1 = NW",
+    ),
+    Key(
+        name="on_repeat",
+        kind=OneOf(("ack", "reack_same", "reject", "send")),
+        default="ack",
+        meaning="Acknowledge and drop, repeat the first positive answer, refuse, or send it again.",
+        example="reack_same",
+    ),
 )
 
 EXPECT: Final = (

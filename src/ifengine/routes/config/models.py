@@ -8,6 +8,7 @@ from pathlib import Path
 from ifengine.hl7.condition import Condition
 from ifengine.hl7.path import Path as Hl7Path
 from ifengine.routes.config.cases import Case
+from ifengine.routes.dedupe import DedupeConfig
 from ifengine.transforms.base import Steps
 from ifengine.transforms.identity import PatientIdentity
 from ifengine.transforms.tables import Table
@@ -198,6 +199,7 @@ class ChannelConfig:
     order_by: str | tuple[Hl7Path, ...] | None = None
     dedupe_window_seconds: float = 7 * 86400.0
     dedupe_on_reuse: str = "process"  # or dead_letter
+    dedupe: DedupeConfig | None = None  # business duplicates
     no_match: str = "filtered"  # or dead_letter
     ack: "AckConfig | None" = None  # None: AA or CA once it is stored
     steps: Steps
