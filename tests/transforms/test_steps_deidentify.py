@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from ifengine.hl7.groups import STANDARD_SEGMENTS
 from ifengine.hl7.message import Message
 from ifengine.hl7.times import parse_time
-from ifengine.transforms.base import Steps, StepScope
+from ifengine.routes.config.message_types import required_segments
+from ifengine.routes.config.models import TypePattern
+from ifengine.transforms.base import StepFailedError, Steps, StepScope
 from ifengine.transforms.compile import Known, compile_steps
 from ifengine.transforms.deidentify_fields import FEW_PEOPLE, IDENTIFIERS, SAFE, TREATED, Rule
 from ifengine.transforms.deidentify_names import LETTERS
@@ -110,6 +112,10 @@ TYPES = {
     "CRM^C01": "PID PV1 CSR CSP",
 }
 EVERY_SEGMENT = "ZZ1 QQQ PID " + " ".join(sorted(STANDARD_SEGMENTS - {"MSH", "PID"}))
+TYPES_BY_CODE = {
+    "ADT": ["*", *(f"A{number:02}" for number in range(1, 63))],
+    **dict.fromkeys(("ORM", "ORU", "OML", "OMG", "RDE", "SIU", "MDM", "DFT", "BAR", "VXU"), ("*",)),
+}
 FIELDS, COMPONENTS, SUBCOMPONENTS = 40, 9, 3
 _TYPES = "NM SN ST CE CWE CNE IS ID CQ DT TS DTM DR TM TX FT ED RP XPN XAD XTN CX EI NA MA FX"
 VALUE_TYPES = _TYPES.split()
@@ -235,6 +241,13 @@ def test_every_rule_is_known_to_these_tests_and_every_field_is_of_a_segment_of_t
     assert set(IDENTIFIERS) <= STANDARD_SEGMENTS
     for segment, numbers in IDENTIFIERS.items():
         assert not numbers & {f for f, rule in SAFE.get(segment, {}).items() if rule not in TREATED}
+
+
+def test_what_the_structures_require_stays_so_that_a_receiver_can_read_the_copy() -> None:
+    for code, events in TYPES_BY_CODE.items():
+        for event in events:
+            required = required_segments(TypePattern(code=code, event=event))
+            assert set(required) <= set(SAFE), (code, event)
 
 
 def test_a_person_as_senders_write_one_leaves_nothing_behind() -> None:
@@ -551,6 +564,39 @@ def test_other_delimiters_escapes_and_character_sets_change_nothing_of_it() -> N
     assert field(made, "MSH-18") == "ISO IR87"
     assert made.text(made.first("OBR"), 4, 1, 2, 1) == "血糖"
     assert b"Ray" not in made.encode()
+
+
+@given(
+    st.sampled_from([b"^~\\&", b"^", b"^~", b"*!?:#"]),
+    st.sampled_from([b"", b"UNICODE UTF-8", b"8859/1", b"BIG-5", b"GB18030", b"NONE"]),
+    st.binary(max_size=40),
+)
+def test_whatever_bytes_come_the_copy_parses_or_the_step_fails_without_a_word_of_them(
+    signs: bytes, charset: bytes, noise: bytes
+) -> None:
+    noise = noise.replace(b"\r", b"").replace(b"\n", b"").replace(b"|", b"")
+    content = PERSON.replace(rb"^~\&", b"@@").replace(b"^", signs[:1]).replace(b"@@", signs)
+    content = content.replace(b"|2.5.1", b"|2.5.1||||||" + charset)
+    content = content.replace(b"Ann", b"CANARY" + noise).replace(b"Glucose", b"CANARY" + noise)
+    content = content.replace(b"OH", noise)
+    scope = scope_of(content)
+    failed = failure_of(scope)
+    if failed is not None:
+        assert "CANARY" not in f"{failed} {failed!r} {failed.reason.full} {failed.__cause__}"
+        return
+    made = Message.parse(scope.message.encode())
+    assert set(made.names()) <= set(SAFE)
+    for i in range(1, len(made.names())):
+        for f in (5, 13):
+            assert b"CANARY" not in made.raw(i, f)
+
+
+def failure_of(scope: StepScope) -> StepFailedError | None:
+    try:
+        steps(SAFE_HARBOR).run(scope)
+    except StepFailedError as error:
+        return error
+    return None
 
 
 def test_messages_of_every_kind_still_parse_and_start_with_the_same_type() -> None:

@@ -94,6 +94,7 @@ SAFE: Final[Mapping[str, Mapping[int, Rule]]] = {
         "RXC": "1 WORD, 2 CODED, 3 NUMBER, 4 UNIT, 5 NUMBER, 6 UNIT",
         "FT1": "1 NUMBER, 4 PERIOD, 5 DATE, 6 CODED, 7 CODED, 10 NUMBER, 18 CODED, 19 CODED,"
         " 25 CODED, 26 CODED",
+        "NPU": "2 CODED",
         "ACC": "1 DATE, 2 CODED, 4 WORD, 5 WORD, 6 WORD",
     }.items()
 }
