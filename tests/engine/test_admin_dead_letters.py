@@ -220,6 +220,38 @@ async def test_a_corrected_table_lets_a_message_through_that_its_steps_refused(
         assert b"PV1|1|I|W4^1" in lab.received[1]
 
 
+async def test_a_number_belongs_to_one_message_also_when_a_replay_draws_it(
+    site: Site, lab: Receiver
+) -> None:
+    """What failed before it had a number draws one on its replay; what had one keeps it."""
+    counted_steps = (
+        "steps:\n  - counter: {name: n, to: MSH-13}\n"
+        "  - lookup: {table: ward, from: PV1-3.1, missing: dead_letter}"
+    )
+    site.options["lab"] = f"{SKIP}\n{counted_steps}"
+    site.head = "order_by: patient"
+    write_table(site, "4WEST,W4")
+    lab.answer = refusing("M3")
+    async with running(site) as engine, sender(site) as his:
+        for control, ward in (("M1", "9EAST"), ("M2", "4WEST"), ("M3", "4WEST")):
+            await his.send(with_ward(control, ward, patient=control))
+        await dead(engine, "M1", "M3")
+        await until(lambda: is_at(engine, "M2", "sent"))
+        await engine.stop()
+    write_table(site, "4WEST,W4", "9EAST,E9")
+    lab.answer = ack
+    async with running(site) as engine, sender(site) as his:
+        await replay(engine, "M1", "M3", dry_run=True, **{"as": "reprocess"})
+        await replay(engine, "M1", **{"as": "reprocess"})
+        await replay(engine, "M3", **{"as": "reprocess"})
+        await his.send(with_ward("M4", "4WEST", patient="M4"))
+        await until(lambda: len(lab.received) == 5)
+    numbers = [(c.split(b"|")[9], c.split(b"\r")[0].split(b"|")[12]) for c in lab.received]
+    assert sorted(numbers) == [
+        (b"M1", b"3"), (b"M2", b"1"), (b"M3", b"2"), (b"M3", b"2"), (b"M4", b"4"),
+    ]  # fmt: skip
+
+
 async def test_stored_sends_the_bytes_of_then_and_reprocess_those_of_todays_channel(
     site: Site, lab: Receiver
 ) -> None:

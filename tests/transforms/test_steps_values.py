@@ -339,9 +339,15 @@ def test_a_replay_writes_the_numbers_that_the_message_had() -> None:
     assert [field(again, f"AL1[{n}]-1") for n in (1, 2)] == ["3", "4"]
 
 
-def test_a_replay_of_a_message_without_number_does_not_take_that_of_another() -> None:
-    with pytest.raises(StepFailedError, match="a replay cannot draw"):
-        count(INVOICE, 5, Store(), replay=True)
+def test_a_replay_of_a_message_without_number_draws_one_and_leaves_it_behind() -> None:
+    store = Store()
+    store.take(count(INVOICE, 1, store)[1])
+    message, changes = count(INVOICE, 5, store, replay=True)
+    assert field(message, "MSH-13") == "000002"
+    assert {change.space for change in changes} == {Space.COUNTER}
+    store.take(changes)
+    assert field(count(INVOICE, 7, store)[0], "MSH-13") == "000003"
+    assert field(count(INVOICE, 5, store, replay=True)[0], "MSH-13") == "000002"
 
 
 def test_destinations_and_names_count_for_themselves() -> None:

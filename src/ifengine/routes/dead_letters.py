@@ -103,7 +103,7 @@ class DeadLetters:
             for item in sorted(found.letters, key=lambda f: (f.letter.outbox, f.delivery.place)):
                 kind = self._refusal(item, found, how=how, bulk=bulk, allow_older=allow_older)
                 if kind is None:
-                    decision = await self._decide(item, how)
+                    decision = await self._decide(item, how, dry_run=dry_run)
                     kind = self._kind(decision)
                     if not dry_run:
                         self._carry_out(batch, item, decision, settled)
@@ -190,7 +190,7 @@ class DeadLetters:
 
     # --- deciding -----------------------------------------------------------------------------
 
-    async def _decide(self, item: FoundLetter, how: str) -> list[PlannedDelivery]:
+    async def _decide(self, item: FoundLetter, how: str, *, dry_run: bool) -> list[PlannedDelivery]:
         """Return what the letter becomes: its destination's new delivery, or several if unmatched."""
         pipeline = self._pipelines.get(item.delivery.channel)
         name = self._destination_name(item)
@@ -212,7 +212,7 @@ class DeadLetters:
                 )
             ]
         try:
-            plan = await self._process_again(item, pipeline, name)
+            plan = await self._process_again(item, pipeline, name, dry_run=dry_run)
         except EngineError as error:
             failed = Reason(str(error), "")
             return [PlannedDelivery(name, Fate.DEAD_LETTER, reason=failed, step="channel")]
@@ -223,8 +223,13 @@ class DeadLetters:
             return taken or [d for d in plan if d.destination == UNMATCHED]
         return [d for d in plan if d.destination == name]
 
-    async def _process_again(self, item: FoundLetter, pipeline: Pipeline, name: str) -> Plan:
-        """Run a channel over a message again: what it would remember is not (safety-rules.md 27)."""
+    async def _process_again(
+        self, item: FoundLetter, pipeline: Pipeline, name: str, *, dry_run: bool
+    ) -> Plan:
+        """Run a channel over a message again: what it would remember is not (safety-rules.md 27).
+
+        Only a number that it draws for the first time is: no other message may get it.
+        """
         parts, inbox_id = self._parts, item.delivery.inbox_id
         replies: dict[int, Reply] = {}
         while True:
@@ -238,6 +243,9 @@ class DeadLetters:
             except CallNeededError as needed:
                 replies[needed.call.number] = await parts.call(needed.call)
                 continue
+            if decision.changes and parts.memories is not None and not dry_run:
+                # in this turn of the loop: nobody else draws in between
+                parts.memories.write(parts.group.batch, decision.changes)
             if decision.documents:
                 await parts.keep_documents(decision.documents)
             return decision.plan

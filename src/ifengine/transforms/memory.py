@@ -67,7 +67,7 @@ class Memory(Protocol):
         ...
 
     def put(self, space: Space, key: Key, value: str, *, until_us: int = 0) -> None:
-        """Remember; replaces what stood there. Nothing happens on a replay."""
+        """Remember; replaces what stood there. On a replay only Space.COUNTER is written."""
         ...
 
     def forget(self, space: Space, key: Key) -> None:
@@ -100,7 +100,7 @@ class Scratch:
 
     def put(self, space: Space, key: Key, value: str, *, until_us: int = 0) -> None:
         """Remember; replaces what stood there."""
-        if not self.is_replay:
+        if not self.is_replay or space is Space.COUNTER:
             self._changes[space, key] = Remembered(value, self.message, self.now_us, until_us)
 
     def forget(self, space: Space, key: Key) -> None:

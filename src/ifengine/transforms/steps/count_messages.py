@@ -45,12 +45,7 @@ def _action(name: str, target: Path, width: int) -> Action:
 
 
 def next_number(scope: StepScope, name: str) -> int:
-    """Return the number this message has at this place of its steps, or draw the next one.
-
-    Raises:
-        ReasonError: it is a replay of a message that had no number: a replay leaves nothing behind,
-            so the next message would get the same one.
-    """
+    """Return the number this message has at this place of its steps, or draw the next one."""
     memory = scope.memory
     total: Key = (scope.channel, scope.destination, name)
     own: Key = (*total, scope.message_id)
@@ -62,8 +57,6 @@ def next_number(scope: StepScope, name: str) -> int:
     scope.drawn[name] = at + 1
     if at < len(numbers):
         return int(numbers[at])
-    if memory.is_replay:
-        raise ReasonError(f"counter {name}: a replay cannot draw a new number")
     last = memory.get(Space.COUNTER, total)
     number = 1 + (0 if last is None else int(last.value))
     memory.put(Space.COUNTER, total, str(number))
