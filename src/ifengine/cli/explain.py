@@ -15,6 +15,7 @@ from ifengine.cli.site import SITE_FILE, load
 
 if TYPE_CHECKING:
     from ifengine.routes.config.sections import Key
+    from ifengine.transforms.step_row import StepRow
 
 _CODE = re.compile(r"[EW][0-9]{3}", re.IGNORECASE)
 _PATH = re.compile(r"[A-Z][A-Z0-9]{2}(?:\[[^\]]*\]|\([^)]*\))?(?:-.+)?")
@@ -99,6 +100,7 @@ def _step(word: str) -> Page:
         return []
     lines = [f"{word} is a step: {row.meaning}.", ""]
     lines.append(f"It takes  {row.parameters}")
+    lines += _parameters(row)
     if row.beside:
         lines.append(f"Beside it {', '.join(row.beside)}")
     lines += ["Any step  when: CONDITION, for_each: SEGMENT, name: NAME"]
@@ -109,6 +111,18 @@ def _step(word: str) -> Page:
         lines += ["", "A usual mistake:", "", *_indented(f"- {row.failing}")]
         lines += ["", *_indented(_error_of(row.failing))]
     return lines
+
+
+def _parameters(row: "StepRow") -> Iterator[str]:
+    from ifengine.routes.config.schema_steps import takes
+
+    whole = takes(row)
+    for shape in whole.get("anyOf", [whole]):
+        named = shape.get("properties", {})
+        width = max((len(name) for name in named), default=0)
+        for name, about in named.items():
+            must = " (must be there)" if name in shape.get("required", ()) else ""
+            yield f"    {name:<{width}}  {about['description']}{must}"
 
 
 def _indented(text: str) -> list[str]:

@@ -20,7 +20,7 @@ from ifengine.routes.config.schema import (
     schema_files,
     site_schema,
 )
-from ifengine.routes.config.schema_steps import steps_definitions, takes
+from ifengine.routes.config.schema_steps import PARAMETERS, steps_definitions, takes
 from ifengine.routes.config.sections import Key, SectionKind, Status
 from ifengine.transforms.source import Severity
 from ifengine.transforms.table_of_steps import BY_VERB, NOT_YET, STEPS
@@ -304,9 +304,8 @@ def test_what_a_verb_takes_is_what_its_reader_asks_for() -> None:
     assert takes(BY_VERB["set"])["type"] == "object"
     lookup = takes(BY_VERB["lookup"])
     assert lookup["required"] == ["table"]
-    assert set(lookup["properties"]) == {
-        "table", "from", "keys", "to", "column", "missing", "empty", "null"
-    }  # fmt: skip
+    assert {"table", "from", "keys", "to", "column", "missing"} <= set(lookup["properties"])
+    assert lookup["additionalProperties"] is False
     assert all(takes(row) for row in STEPS)
 
 
@@ -329,3 +328,16 @@ def test_a_modeline_leads_from_the_file_to_the_schema() -> None:
         "# yaml-language-server: $schema=../.ifengine/channel.schema.json"
     )
     assert modeline(0, SITE_SCHEMA).endswith("=.ifengine/site.schema.json")
+
+
+def test_every_parameter_of_a_step_has_a_meaning_that_is_its_own() -> None:
+    known = {name.rpartition(".")[2] for name in PARAMETERS}
+    asked = {
+        name
+        for row in STEPS
+        for shape in takes(row).get("anyOf", [takes(row)])
+        for name in shape.get("properties", {})
+    }
+    assert asked - known == set()
+    verbs = {name.partition(".")[0] for name in PARAMETERS if "." in name}
+    assert verbs <= {*BY_VERB, *NOT_YET}

@@ -33,33 +33,96 @@ _BESIDE: Final[Mapping[str, str]] = {
     "do": "The steps that run for each segment. Inside, the segment's name means this one.",
     "otherwise": "The steps that run where no branch holds.",
 }
-# what parameters of the same name have in common
+# what a parameter means; `verb.name` where a verb means something of its own
 PARAMETERS: Final[Mapping[str, str]] = {
     "after": "Behind which segment.",
+    "alternate": "What becomes of another code in components 4 to 6: replace, or 7-9.",
+    "as": "How the function gets the message.",
     "at": "The place it works on.",
+    "bad": "What happens to a value that cannot be read.",
     "by": "The field whose value decides.",
+    "code": "AE or AR.",
     "column": "The result column; absent: the one called as the target.",
+    "decimals": "How many digits stand behind the point.",
+    "differ": "What a difference does: hold (default), or pass.",
     "empty": "What an empty value becomes; absent: it stays empty.",
     "fact": "The name of the fact; one under `facts:` of the site is shared by all channels.",
     "fields": "Field number to text.",
+    "file": "The file, from channels/.",
     "find": "The text that is looked for.",
+    "fold": "Which of two equal local times is meant: first, or second.",
+    "for": "How long it is remembered: 90d.",
+    "free_text": "Notes and free text: remove (default), or keep.",
+    "format": "The form it is written in.",
     "from": "Where the value is read.",
+    "function": "The function's name.",
     "in": "Where it is changed; every occurrence.",
+    "keep": "What stays.",
+    "keep_old_in": "Where the retired identifier is kept, as one more repetition.",
     "key": "The value that tells one from another.",
     "keys": "Key column to path, where a table has several.",
+    "leave": "What stands in the message then.",
+    "level": "lenient: structure and required segments. standard: also required fields, repetition "
+    "and data types. strict: also lengths and table values.",
     "missing": "What a value without a row does: dead_letter, keep, or the text that stands for it.",
+    "name": "Its name.",
     "never_wait": "A condition: such messages pass at once.",
+    "newer": "The time that tells newer from older.",
     "null": 'What HL7 null ("") becomes; absent: it stays.',
+    "on": "The text between the parts.",
+    "offset": "What becomes of +zzzz: keep, drop, or add.",
+    "on_fail": "nak: the sender is told while it waits. dead_letter: a person looks. warn: counted.",
     "once": "When it counts as seen: planned (default), or delivered.",
+    "order": "Statuses from the lowest to the highest.",
+    "parts": "Component number to text.",
+    "pattern": "The pattern; what its brackets match is numbered from 1.",
     "per": "The segment that begins a group: once for each.",
+    "profile": "The profile's name.",
     "regex": "The pattern that is looked for.",
+    "retire": "Where the retired identifiers stand.",
+    "same": "Fields that must agree with what is known of the survivor.",
+    "save_to": "The store's name under `documents:` of the site.",
     "segment": "The segment's name.",
+    "side": "On which side it is filled: left (default), or right.",
+    "source": "NTE-2, source of comment.",
+    "stale": "What happens to what is older: hold (default), drop, or pass.",
+    "status": "Where the status stands.",
+    "structure": "The message structure of MSH-9.3, as ORU_R01.",
     "table": "The table's name: channels/tables/NAME.csv or NAME.json.",
+    "text": "The text.",
     "then": "What happens then.",
+    "timeout": "How long it may take: 500ms.",
+    "times": "The factor it is multiplied by.",
     "to": "Where the result is written.",
+    "type": "The comment's type.",
+    "types": "Which kinds of document: pdf, jpeg …; absent: every kind.",
+    "under": "The segment it stands under.",
+    "unit": "Where the unit stands, or the unit.",
+    "unknown_keep": "A survivor that was never seen: create it, or hold the message.",
     "up_to": "How long at most: 30m, 2h.",
+    "value": "The value.",
+    "version": "The HL7 version, as 2.5.1.",
     "where": "A condition; `.5` is component 5 of this repetition.",
+    "width": "To how many digits it is filled with zeros.",
     "with": "What takes its place.",
+    "date.from": "The form of the date that comes in.",
+    "date.to": "The form it is written in.",
+    "deidentify.keep": "Paths that stay although the profile would remove them.",
+    "deidentify.key": "The secret that pseudonyms are made with, as ${secret:NAME}.",
+    "extract.missing": "What happens where the pattern does not match.",
+    "extract.to": "Bracket number to path.",
+    "extract_document.name": "The file's name; occurrence and type are added.",
+    "join.with": "The text between the parts.",
+    "latest_only.key": "What makes two reports the same one.",
+    "merge_patient.keep": "Where the surviving identifiers stand.",
+    "note.at": "Behind the notes that are there (last), or before them (first).",
+    "pad.to": "How many characters it has then.",
+    "pad.with": "The character it is filled with.",
+    "remember.value": "Name to path: what is remembered with the fact.",
+    "split.to": "Paths, one for each part.",
+    "timezone.from": "The zone the time is in, as Europe/Berlin.",
+    "timezone.to": "The zone it is written in.",
+    "use.with": "Values for the snippet's parameters.",
 }
 # parameters whose value is a list of steps
 _HOLD_STEPS: Final = frozenset({"do", "otherwise"})
@@ -163,10 +226,11 @@ def _branch() -> Schema:
 
 
 def _named_parameters(row: StepRow, required: tuple[str, ...], allowed: tuple[str, ...]) -> Schema:
-    listed = dict(re.findall(r"(\w+): (\w+(?: \w+)+)(?=,|$)", row.parameters))
+    listed = dict(re.findall(r"(\w+): ([\w-]+(?: [\w-]+)+)(?=[,;]|$)", row.parameters))
     properties: Schema = {}
     for name in allowed:
-        about: Schema = {"description": PARAMETERS.get(name, f"{row.verb}: {row.parameters}.")}
+        known = PARAMETERS.get(f"{row.verb}.{name}") or PARAMETERS.get(name)
+        about: Schema = {"description": known or f"{row.verb}: {row.parameters}."}
         if name in _HOLD_STEPS:
             about |= _STEPS
         elif name in listed:
