@@ -7,7 +7,17 @@ from ifengine.errors import EngineError
 from ifengine.hl7.identifiers import CX
 from ifengine.routes.config.cases import Case
 from ifengine.transforms.facts import fact_text
-from ifengine.transforms.identity import Identifier, PatientIdentity, learn, retire
+from ifengine.transforms.identity import (
+    Identifier,
+    PatientIdentity,
+    chain_of,
+    identifier_of,
+    is_retirement,
+    learn,
+    order_key,
+    read_link,
+    retire,
+)
 from ifengine.transforms.memory import Change, Document, Key, Remembered, Scratch, Space
 
 FACT_SECONDS = 90 * 86_400
@@ -29,6 +39,10 @@ class Recall:
     def look_up(self, space: Space, key: Key) -> Remembered | None:
         """Return what is remembered under a key, run out or not."""
         return self._kept.get((space, key))
+
+    def onward(self, identifier: Identifier) -> tuple[Identifier, ...]:
+        """Return those that took an identifier's place, one after the other."""
+        return chain_of(self.look_up, identifier).identifiers[1:]
 
     def scratch(self, message: int, now_us: int) -> Scratch:
         """Return what one message sees and leaves; ``now_us`` is its time of receipt."""
@@ -98,6 +112,17 @@ class Recall:
                 retire(memory, prior, survivor, _written(survivor))
                 learn(memory, survivor, {})
         self.write(memory.changes())
+
+
+def order_keys_of_merges(changes: Iterable[Change]) -> list[str]:
+    """Return the order keys of the patients whose identifiers were retired, or are so no more."""
+    concerned: list[str] = []
+    for change in changes:
+        if is_retirement(change):
+            concerned.append(order_key(identifier_of(change.key)))
+            if change.remembered is not None:
+                concerned.append(order_key(read_link(change.remembered).to))
+    return concerned
 
 
 def _identifier(text: str, identity: PatientIdentity) -> Identifier:

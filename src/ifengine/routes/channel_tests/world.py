@@ -5,16 +5,14 @@ hands messages from one to the next, in the order in which the engine would.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
 
 from ifengine.errors import EngineError
-from ifengine.hl7.ack import Verdict, due_answers
 from ifengine.hl7.batch import split_batch
 from ifengine.hl7.charset import CharsetPolicy
-from ifengine.hl7.header import Header, read_header
+from ifengine.hl7.header import read_header
 from ifengine.hl7.message import Message
 from ifengine.routes.channel import (
     UNMATCHED,
@@ -25,30 +23,20 @@ from ifengine.routes.channel import (
     PlanTrace,
     Waiting,
 )
-from ifengine.routes.channel_tests.recall import Recall
+from ifengine.routes.channel_tests.recall import Recall, order_keys_of_merges
 from ifengine.routes.channel_tests.receivers import Delivery, Receivers
+from ifengine.routes.channel_tests.sender import Answered, CameIn, Sender
 from ifengine.routes.config.cases import Case
 from ifengine.routes.config.models import ChannelConfig, SiteConfig
-from ifengine.routes.gates import HISTORICAL_MODES, TAG_ONLY, Gate, Gates, compared_bytes
+from ifengine.routes.gates import HISTORICAL_MODES, Gate, Gates
 from ifengine.routes.lanes import EntryState
 from ifengine.routes.parking import ParkedMessage, Parking
-from ifengine.store.base import Fate, GuardVerdict, InboxKind, NewInboxEntry
-from ifengine.store.guard import Claim, first_claim, judge, may_claim
+from ifengine.store.base import Fate, GuardVerdict, InboxKind
 from ifengine.transforms.base import CallNeededError, Reason
 from ifengine.transforms.memory import Call, Change, Key, Reply, Space
 
 START_US = 1_767_614_400_000_000  # 2026-01-05 12:00:00 UTC: the same in every test
 MOST_CALLS = 1000  # of other processes in one run: more is a loop
-
-
-class Answered(NamedTuple):
-    """What the sender got."""
-
-    code: str  # MSA-1
-    text: str
-
-    def __repr__(self) -> str:
-        return f"<Answered {self.code}>"
 
 
 @dataclass(slots=True)
@@ -58,19 +46,6 @@ class Seen:
     came_in: bool
     answers: list[tuple[Answered, ...]] = field(default_factory=list, repr=False)  # a message each
     deliveries: list[Delivery] = field(default_factory=list, repr=False)
-
-
-@dataclass(slots=True)
-class _Message:
-    """A message that came in."""
-
-    number: int
-    received_us: int
-    content: bytes = field(repr=False)
-    header: Header = field(repr=False)
-    reused: bool = False
-    run: int = 0
-    sender_waits: bool = False
 
 
 def no_workers(call: Call) -> Reply:
@@ -124,12 +99,11 @@ class World:
                 self._queues[name] = Receivers(destination, ordered=ordered)
             self._queues[name].add_destination(destination)
             self._queue_of[destination.name] = self._queues[name]
-        self._claims: dict[bytes, Claim] = {}
-        self._messages: dict[int, _Message] = {}
+        self._sender = Sender(config, self._listener)
+        self._messages: dict[int, CameIn] = {}
         self._parking = Parking()
         self._due: dict[int, int] = {}  # parked messages: until when
         self._again: deque[int] = deque()
-        self._first_answers: dict[int, Answered] = {}  # positive ones, passed through
         self._deliveries: dict[tuple[int, str, int], Delivery] = {}
         self._touched: dict[tuple[int, str, int], None] = {}
         self._answers: Mapping[str, str] = {}
@@ -209,37 +183,43 @@ class World:
     def _receive(self, content: bytes, fault: str) -> None:
         header = read_header(content)
         gate = self._gates.decide(header)
-        message = _Message(len(self._messages) + 1, self.now_us, content, header)
+        message = CameIn(len(self._messages) + 1, self.now_us, content, header)
         self._messages[message.number] = message
-        from_file = self._config.files_source is not None
-        if from_file and (fault or gate.kind is InboxKind.REJECTED):
+        if self._sender.is_a_folder and (fault or gate.kind is InboxKind.REJECTED):
             # nobody waits for an answer: what a listener refuses is a dead letter here
             self._all(message, "dead_letter", fault or gate.reason)
-            self._seen.answers.append(())
-            return
-        if gate.kind is not InboxKind.MESSAGE:
+        elif gate.kind is not InboxKind.MESSAGE:
             self._not_taken(message, gate)
-            return
-        if gate.channel is not None and gate.channel.name != self._config.name:
+        elif gate.channel is not None and gate.channel.name != self._config.name:
             self._all(message, "filtered", f"{gate.channel.name} takes this type")
-            self._answer(message, gate)
+        else:
+            self._seen.answers.append(self._take(message, gate))
             return
-        entry = self._judge(message)
+        self._seen.answers.append(self._sender.answer(message, gate, self.now_us))
+
+    def _take(self, message: CameIn, gate: Gate) -> tuple[Answered, ...]:
+        """Take up a message of this channel; return what the sender gets."""
+        sender = self._sender
+        entry = sender.judge(message)
         if entry.verdict is GuardVerdict.DUPLICATE:
             self._all(message, "dropped", "duplicate")
-            first = self._first_answers.get(entry.origin)
-            self._answer(message, gate, first)
-            return
+            return sender.again(message, gate, self.now_us, entry.origin)
         message.reused = entry.verdict is GuardVerdict.REUSED
-        message.sender_waits = self._config.ack is not None and not from_file
+        message.sender_waits = sender.waits
         decision = self._plan(message)
         self._catch_up()
-        if self._config.ack is None or from_file:
-            self._answer(message, gate)
-        else:
-            self._pass_through(message, gate, decision)
+        ack = self._config.ack
+        if ack is None or not sender.waits:
+            return sender.answer(message, gate, self.now_us)
+        delivery = self._deliveries.get((message.number, ack.source, 0))
+        answers = sender.passed_through(message, ack, decision, delivery)
+        if not any(answer.is_positive for answer in answers):
+            # what was not taken may come again and counts as new
+            sender.release(message.number)
+            self.recall.release(Space.DEDUPE, message.number)
+        return answers
 
-    def _not_taken(self, message: _Message, gate: Gate) -> None:
+    def _not_taken(self, message: CameIn, gate: Gate) -> None:
         match gate.kind:
             case InboxKind.UNROUTED:
                 self._all(message, "unrouted", gate.reason)
@@ -247,43 +227,14 @@ class World:
                 self._all(message, "rejected", gate.reason)
             case _:
                 pass  # an acknowledgment is kept, never answered and never routed
-        self._answer(message, gate)
-
-    def _judge(self, message: _Message) -> NewInboxEntry:
-        """Let the retransmission guard look (safety-rules.md 6)."""
-        header = message.header
-        ignore = self._listener is not None and self._listener.guard_ignore_msh7
-        parts = (header.sending_application, header.sending_facility, header.control_id)
-        key = repr(parts).encode() if header.control_id else None
-        entry = NewInboxEntry(
-            inbox_id=message.number,
-            received_us=message.received_us,
-            listener=1,
-            channel=1,
-            kind=InboxKind.MESSAGE,
-            size=len(message.content),
-            peer="",
-            sealed=b"",
-            guard_key=key,
-            digest=compared_bytes(header, message.content, ignore_msh7=ignore),
-            tag_only=header.message_code in TAG_ONLY,
-            guard_window_us=int(self._config.dedupe_window_seconds * 1e6),
-        )
-        if key is None or not may_claim(entry):
-            return entry
-        held = self._claims.get(key)
-        claim = first_claim(entry) if held is None else judge(entry, held)
-        if claim is not None:
-            self._claims[key] = claim
-        return entry
 
     # --- planning -----------------------------------------------------------------------------
 
-    def _plan(self, message: _Message) -> Decision:
+    def _plan(self, message: CameIn) -> Decision:
         parsed, keys, held = None, None, ""
         try:
             parsed = Message.parse(message.content, charset=self.charset)
-            keys = self._channel.order_keys(parsed)
+            keys = self._channel.order_keys(parsed, self.recall.onward)
             mode = parsed.header.processing_mode
             accepted = frozenset(mode.encode() for mode in self._config.accept_mode)
             if mode in HISTORICAL_MODES and mode not in accepted:
@@ -297,7 +248,7 @@ class World:
         self._apply(message, decision, keys, held)
         return decision
 
-    def _decide(self, parsed: Message, message: _Message) -> Decision:
+    def _decide(self, parsed: Message, message: CameIn) -> Decision:
         if message.reused and self._config.dedupe_on_reuse == "dead_letter":
             return self._all_dead("control id (MSH-10) reused with other content")
         parked = self._parking.get(message.number) if message.run else None
@@ -331,21 +282,21 @@ class World:
         )
 
     def _apply(
-        self, message: _Message, decision: Decision, keys: tuple[str, ...] | None, held: str
+        self, message: CameIn, decision: Decision, keys: tuple[str, ...] | None, held: str
     ) -> None:
         stays = decision.waiting is not None and message.run > 0
         for planned in () if stays else decision.plan:
             self._deliver(message, planned, keys, held)
         self._note_unmatched(message, decision)
         if decision.waiting is not None:
-            self._park(message.number, decision.waiting)
+            self._park(message.number, decision.waiting, keys or ())
         elif message.run:
             self._unpark(message.number)
         self._remember(decision.changes)
 
     def _deliver(
         self,
-        message: _Message,
+        message: CameIn,
         planned: PlannedDelivery,
         keys: tuple[str, ...] | None,
         held: str,
@@ -380,7 +331,7 @@ class World:
             delivery.reason = "behind an earlier message of its key"
         queue.put(delivery, keys, state)
 
-    def _note_unmatched(self, message: _Message, decision: Decision) -> None:
+    def _note_unmatched(self, message: CameIn, decision: Decision) -> None:
         """Say what became of a message that no destination accepted."""
         if any(p.destination == UNMATCHED for p in decision.plan):
             return
@@ -388,11 +339,11 @@ class World:
             reason = decision.plan[0].reason or Reason("", "")
             self._one(message, UNMATCHED, "filtered", reason.full or reason.safe)
 
-    def _all(self, message: _Message, state: str, reason: str) -> None:
+    def _all(self, message: CameIn, state: str, reason: str) -> None:
         for destination in self._channel.destinations:
             self._one(message, destination.name, state, reason)
 
-    def _one(self, message: _Message, destination: str, state: str, reason: str) -> None:
+    def _one(self, message: CameIn, destination: str, state: str, reason: str) -> None:
         place = (message.number, destination, 0)
         self._deliveries[place] = Delivery(
             message.number, destination, 0, message.received_us, message.content,
@@ -410,12 +361,22 @@ class World:
     def _waits_behind(self, number: int, key: Key) -> bool:
         return self._parking.waits_before(_tag(key), number)
 
-    def _park(self, number: int, waiting: Waiting) -> None:
+    def _park(self, number: int, waiting: Waiting, patients: tuple[str, ...]) -> None:
         keys = frozenset(_tag(key) for key in waiting.keys)
         before = self._parking.get(number)
         since_us = self.now_us if before is None else before.since_us
         due = max(waiting.until_us, self.now_us)
-        self._parking.park(ParkedMessage(number, keys, due / 1e6, since_us, waiting.until_us))
+        by_patient = self._config.order_by == "patient"
+        self._parking.park(
+            ParkedMessage(
+                number,
+                keys,
+                due / 1e6,
+                since_us,
+                waiting.until_us,
+                patients=_hashed(patients) if by_patient else frozenset(),
+            )
+        )
         self._due[number] = due
 
     def _unpark(self, number: int) -> None:
@@ -435,6 +396,9 @@ class World:
             if change.space is Space.FACT and change.remembered is not None
         ]
         self._start_over(self._parking.waiting_for(keys))
+        concerned = order_keys_of_merges(changes)
+        if concerned:
+            self._start_over(self._parking.of_patients(_hashed(concerned)))
 
     def _start_over(self, numbers: list[int]) -> None:
         for number in numbers:
@@ -443,62 +407,13 @@ class World:
                 parked.leaving = True
                 self._again.append(number)
 
-    # --- answers ------------------------------------------------------------------------------
-
-    def _answer(self, message: _Message, gate: Gate, given: Answered | None = None) -> None:
-        """Answer as intake does: once the message is stored, or with what was answered before."""
-        if self._config.files_source is not None or gate.verdict is None:
-            self._seen.answers.append(())
-            return
-        if given is not None:
-            self._seen.answers.append((given,))
-            return
-        due = due_answers(
-            message.header,
-            gate.verdict,
-            at_us=self.now_us,
-            control_id=b"IFE%d" % message.number,
-            error=gate.error,
-        )
-        text = gate.error.text if gate.error is not None else ""
-        self._seen.answers.append(tuple(Answered(answer.code.value, text) for answer in due))
-
-    def _pass_through(self, message: _Message, gate: Gate, decision: Decision) -> None:
-        """Answer with what became of it (safety-rules.md 1 and 2)."""
-        ack = self._config.ack
-        if ack is None:
-            return
-        if decision.refusal is not None:
-            reason = decision.refusal.reason
-            self._tell(message, decision.refusal.answer, reason.full or reason.safe)
-            return
-        delivery = self._deliveries.get((message.number, ack.source, 0))
-        state = "" if delivery is None else delivery.state
-        if delivery is not None and delivery.sender_waits:
-            if state == "sent":
-                self._tell(message, "AA", delivery.answer_text)
-            elif delivery.answer:
-                code = f"A{delivery.answer[-1]}"
-                self._tell(message, code, delivery.answer_text)
-            else:
-                self._tell(message, ack.on_timeout, "")
-        elif gate.verdict is Verdict.COMMITTED:
-            self._tell(message, ack.not_sent or "AR", "" if delivery is None else delivery.reason)
-
-    def _tell(self, message: _Message, code: str, text: str) -> None:
-        self._seen.answers.append(() if code == "none" else (Answered(code, text),))
-        if code == "AA":
-            self._first_answers[message.number] = Answered(code, text)
-            return
-        # what was not taken may come again under the same id
-        self.recall.release(Space.DEDUPE, message.number)
-        for key, claim in [*self._claims.items()]:
-            if claim.inbox_id == message.number:
-                del self._claims[key]
-
 
 def _tag(key: Key) -> bytes:
     return repr(key).encode("utf-8", "surrogatepass")
+
+
+def _hashed(patients: Iterable[str]) -> frozenset[bytes]:
+    return frozenset(patient.encode("utf-8", "surrogatepass") for patient in patients)
 
 
 def _listening(site: SiteConfig, config: ChannelConfig) -> list[ChannelConfig]:
