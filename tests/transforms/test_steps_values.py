@@ -371,6 +371,34 @@ def test_a_counter_that_outgrows_its_width_stops() -> None:
 
 # --- properties -------------------------------------------------------------------------------
 
+_WRITTEN = [written for written, *_ in (*CASES, *FAILING)]
+
+
+@given(st.sampled_from(_WRITTEN), st.sampled_from([ADT, ORU, REPORT]), st.binary(max_size=12))
+def test_no_value_verb_puts_a_value_into_a_reason_or_breaks_a_frame(
+    written: str, content: bytes, noise: bytes
+) -> None:
+    noise = noise.translate(None, b"\r\n|")
+    for value in (b"Fir", b"13.1", b"4WEST", b"first line", b"70^", b"about"):
+        content = content.replace(value, b"CANARY" + noise)
+    scope = scope_of(content)
+    try:
+        steps(written).run(scope)
+    except StepFailedError as error:
+        shown = f"{error} {error!r} {error.reason.safe} {error.reason.full} {error.__cause__}"
+        assert "CANARY" not in shown
+    again = Message.parse(scope.message.encode())
+    assert again.names() == scope.message.names()
+
+
+@given(st.text(st.sampled_from("aZ19é山^~&\\ \udcff"), min_size=1, max_size=12))
+def test_nothing_of_a_value_is_seen_behind_its_mask(noise: str) -> None:
+    content = utf8(ADT).replace(b"Fir ", noise.encode("utf-8", "surrogateescape"))
+    masked = run("- mask: PID-5", content)
+    assert set(masked.raw(2, 5)) <= set(b"*^~&")
+    assert all(masked.text(i, 5) == Message.parse(content).text(i, 5) for i in (0, 1, 3, 4))
+
+
 _IN_PLACE = {
     "truncate": "{{{path}: {n}}}",
     "pad": '{{in: {path}, to: {n}, with: "0"}}',
