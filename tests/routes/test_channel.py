@@ -9,6 +9,8 @@ from engine.support import Receiver, Site, adt
 from ifengine.hl7.message import Message
 from ifengine.routes.channel import UNMATCHED, Channel, MessageContext, Plan, PlanTrace
 from ifengine.store.base import Fate
+from ifengine.transforms.memory import Scratch
+from transforms.test_steps_memory import Known
 
 Make = Callable[..., Channel]
 CONTEXT = MessageContext("1", 1_767_607_200_000_000)
@@ -184,3 +186,37 @@ def test_a_planned_delivery_does_not_show_its_content(make: Make) -> None:
     assert delivery.content is not None
     assert b"CANARY" in delivery.content
     assert "CANARY" not in repr(delivery)
+
+
+def test_once_a_visit_was_sent_the_rest_of_it_follows(make: Make) -> None:
+    channel = make(PATIENT, ward="accept: PV1-2 = I\nfollow: {key: PV1-19.1, for: 30d}")
+    known = Known()
+    at_us = CONTEXT.now_us
+
+    def fate(patient_class: str, visit: str) -> Fate:
+        content = adt("M1", extra=f"PV1|1|{patient_class}{'|' * 17}{visit}\r")
+        memory = Scratch(1, at_us, known)
+        decided = channel.process(Message.parse(content), MessageContext("1", at_us, memory))
+        known.take(decided.changes)
+        return decided.plan[0].fate
+
+    assert fate("O", "V1") is Fate.FILTERED
+    assert fate("I", "V1") is Fate.QUEUED
+    assert fate("O", "V1") is Fate.QUEUED
+    assert fate("O", "V2") is Fate.FILTERED
+    assert fate("I", "") is Fate.QUEUED
+    assert fate("O", "") is Fate.FILTERED  # no visit, nothing to follow
+    at_us += 31 * 86_400 * 1_000_000
+    assert fate("O", "V1") is Fate.FILTERED
+
+
+def test_a_visit_whose_steps_failed_was_not_sent_and_is_not_followed(make: Make) -> None:
+    channel = make(
+        PATIENT,
+        ward="accept: PV1-2 = I\nfollow: {key: PV1-19.1, for: 30d}\n"
+        "steps: [{require: {PV1-3: no ward}}]",
+    )
+    content = adt("M1", extra=f"PV1|1|I{'|' * 17}V1\r")
+    decided = channel.process(Message.parse(content), CONTEXT)
+    assert decided.plan[0].fate is Fate.DEAD_LETTER
+    assert decided.changes == ()

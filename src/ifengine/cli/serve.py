@@ -87,8 +87,21 @@ def _checked(place: Place) -> tuple["SiteConfig", int]:
         raise CommandError(
             f"not started: {plural(len(refusing), 'error')} in the site", hint="ifengine check"
         )
+    _refuse_later(loaded.site)
     warnings = sum(problem.severity is Severity.WARNING for problem in loaded.problems)
     return loaded.site, warnings
+
+
+def _refuse_later(site: "SiteConfig") -> None:
+    """What this release cannot deliver must not be accepted: the message would go nowhere."""
+    for channel in site.channels:
+        for destination in channel.destinations:
+            if channel.enabled and destination.enabled and destination.fhir:
+                raise CommandError(
+                    f"not started: {channel.file}:{destination.line}: {destination.name} goes to a "
+                    "FHIR server, which this release does not deliver to",
+                    hint="enabled: no at the destination, or at the channel",
+                )
 
 
 def _open_key(site: "SiteConfig") -> None:

@@ -6,8 +6,13 @@ from dataclasses import dataclass, field, replace
 from ifengine.errors import EngineError
 from ifengine.hl7.ack import AckError
 from ifengine.hl7.identifiers import patient_identifiers
-from ifengine.hl7.message import Message
-from ifengine.routes.config.models import ChannelConfig, DestinationConfig, SiteConfig
+from ifengine.hl7.message import NULL, Message
+from ifengine.routes.config.models import (
+    ChannelConfig,
+    DestinationConfig,
+    FollowConfig,
+    SiteConfig,
+)
 from ifengine.routes.dedupe import DUPLICATE, Repeat, look
 from ifengine.store.base import Fate
 from ifengine.transforms.base import (
@@ -366,6 +371,11 @@ class Channel:
             refused = self._not_for(destination, message, channel_scope)
             if refused is not None:
                 return PlannedDelivery(name, Fate.FILTERED, reason=refused)
+            if destination.follow is not None:
+                visit = self._visit(destination.follow, name, channel_scope)
+                if visit[2]:
+                    until_us = context.now_us + destination.follow.lasts_us
+                    memory.put(Space.VISIT, visit, "", until_us=until_us)
             copy, scope = message, channel_scope
             if not destination.steps.is_empty:
                 copy = message.copy()
@@ -400,9 +410,16 @@ class Channel:
             event = header.trigger_event.decode("latin-1")
             if not any(pattern.admits(code, event) for pattern in destination.types):
                 return _rule(self.config, f"{name} types", destination.line)
-        if destination.accept is not None and not destination.accept.holds(scope):
-            return _rule(self.config, f"{name} accept", destination.accept_line)
-        return None
+        if destination.accept is None or destination.accept.holds(scope):
+            return None
+        follow = destination.follow
+        if follow is not None and scope.memory.get(Space.VISIT, self._visit(follow, name, scope)):
+            return None  # the rest of a visit that began here
+        return _rule(self.config, f"{name} accept", destination.accept_line)
+
+    def _visit(self, follow: FollowConfig, destination: str, scope: StepScope) -> Key:
+        value = follow.key.read(scope.message, scope) or ""
+        return (self.name, destination, "" if value == NULL else value.strip())
 
     def _unmatched(self, scope: StepScope) -> PlannedDelivery:
         values = [

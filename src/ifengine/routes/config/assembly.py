@@ -4,7 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ifengine.routes.config.channel_file import ChannelDraft, DestinationDraft
-from ifengine.routes.config.models import ChannelConfig, DestinationConfig, SiteConfig
+from ifengine.routes.config.models import (
+    ChannelConfig,
+    DestinationConfig,
+    FollowConfig,
+    SiteConfig,
+)
 from ifengine.routes.config.sections import Section
 from ifengine.routes.config.site_file import SiteDraft, resolve
 from ifengine.transforms.tables import Table
@@ -117,6 +122,12 @@ def _destination(draft: DestinationDraft) -> DestinationConfig:
             "ack_timeout": "ack_timeout_seconds",
         },
     )
+    follow = section.get("follow")
+    if follow is not None:
+        said["follow"] = FollowConfig(key=follow.get("key"), lasts_us=int(follow.get("for") * 1e6))
+    fhir = section.get("fhir")
+    if fhir is not None:
+        said["fhir"] = fhir.get("map")
     return DestinationConfig(
         name=draft.name,
         line=draft.position.line,

@@ -43,7 +43,7 @@ from ifengine.transforms.table_of_steps import BY_VERB, NOT_YET
 RESERVED: Final = ("unmatched", "ack", "ack-text")
 # tests are not run with them, `shared` counts where it is used, later keys say enough by E190
 _LEFT_ALONE: Final = frozenset(
-    {"tests", "shared"}
+    {"tests", "shared", "fhir"}
     | {row.name for row in (*CHANNEL, *DESTINATION) if row.status is Status.LATER}
 )
 _SECRETS: Final = {verb: row.secrets for verb, row in BY_VERB.items() if row.secrets}
@@ -310,11 +310,13 @@ def _known_after(name: str, channel: ChannelDraft, around: Surroundings) -> Know
 
 
 def _one_target(name: str, inner: Section, body: Entries, problems: Problems) -> None:
-    targets = [key for key in ("connection", "files") if inner.says(key)]
-    elsewhere = any(body.get(key) is not None for key in ("fhir", "mllp"))
-    if len(targets) == 2:
+    targets = [key for key in ("connection", "files", "fhir") if inner.says(key)]
+    elsewhere = body.get("mllp") is not None
+    if len(targets) > 1:
         problems.error(
-            "E102", inner.keys["files"].position, f'"{name}" has both connection and files'
+            "E102",
+            inner.keys[targets[1]].position,
+            f'"{name}" has both {targets[0]} and {targets[1]}',
         )
     elif not targets and not elsewhere and not _close_to_target(body):
         problems.error(

@@ -58,6 +58,41 @@ FILES: Final = (
     ),
 )
 
+FOLLOW: Final = (
+    Key(
+        name="key",
+        kind=PathKind(),
+        meaning="What names a visit; an empty one is not followed.",
+        example="PV1-19.1",
+        required=True,
+    ),
+    Key(
+        name="for",
+        kind=DURATION,
+        meaning="How long after it was last sent.",
+        example="90d",
+        required=True,
+    ),
+)
+
+FHIR: Final = (
+    Key(
+        name="url",
+        kind=TEXT,
+        meaning="Base of the server.",
+        example='"${env:FHIR_URL}"',
+        required=True,
+    ),
+    Key(name="map", kind=NAME, meaning="Which mapping.", example="lab-us-core", required=True),
+    Key(
+        name="bundle",
+        kind=OneOf(("transaction", "batch", "none")),
+        default="transaction",
+        meaning="How resources travel.",
+        example="transaction",
+    ),
+)
+
 DESTINATION: Final = (
     Key(name="about", kind=TEXT, meaning="What it is for.", example="The laboratory"),
     Key(
@@ -125,14 +160,24 @@ DESTINATION: Final = (
         example="hold",
     ),
     Key(name="ack_timeout", kind=DURATION, meaning="Wait for an answer.", example="20s"),
+    Key(
+        name="follow",
+        kind=SectionKind(FOLLOW, "a map of key and for"),
+        meaning="Once a visit was sent here, later messages of it are taken although `accept` fails.",
+        example="{key: PV1-19.1, for: 90d}",
+    ),
+    Key(
+        name="fhir",
+        kind=SectionKind(FHIR, "a map of url and map"),
+        meaning="A FHIR server. Tests count it as sent; serve refuses to start with it.",
+        example='{url: "${env:FHIR_URL}", map: lab-us-core, bundle: transaction}',
+    ),
     *later(
-        "fhir",
         "otherwise",
         "duplicate_answer",
         "acks",
         "application_ack",
         "control_id",
-        "follow",
         "snapshot",
         "because",
         "stop_after",

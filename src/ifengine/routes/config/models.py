@@ -130,6 +130,14 @@ class TypePattern:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FollowConfig:
+    """`follow:`: a visit that a destination got goes on to it (safety-rules.md 23)."""
+
+    key: Hl7Path
+    lasts_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DestinationConfig:
     """One named target of a channel."""
 
@@ -149,6 +157,8 @@ class DestinationConfig:
     order: Order
     lanes: int = 1
     settle: str = "batched"  # or strict
+    follow: FollowConfig | None = None
+    fhir: str = ""  # the name of a mapping: part of the language, delivered by a later release
     ack_timeout_seconds: float | None = None  # None: the connection's
 
 
