@@ -275,6 +275,22 @@ def test_a_missing_environment_value_is_a_warning_of_check_and_an_error_of_serve
     assert here("serve", "--check-only", "--site", str(site), LAB_HOST="127.0.0.1").code == 0
 
 
+def test_serve_refuses_what_it_could_not_deliver(site: Path) -> None:
+    fhir = "  fhir: {fhir: {url: 'http://127.0.0.1', map: lab-us-core}}\n"
+    channel = (site / "channels" / "adt.yaml").read_text()
+    channel = channel.replace("\nto:\n", f"\nto:\n{fhir}")
+    (site / "channels" / "adt.yaml").write_text(channel)
+    here("keys", "init", "--site", str(site))
+    assert here("check", "--site", str(site)).code == 0
+    refused = here("serve", "--check-only", "--site", str(site))
+    assert refused.code == 1
+    assert "FHIR" in refused.err
+    (site / "channels" / "adt.yaml").write_text(
+        channel.replace("{fhir: {url", "{enabled: no, fhir: {url")
+    )
+    assert here("serve", "--check-only", "--site", str(site)).code == 0
+
+
 def test_serve_check_only_starts_nothing(site: Path) -> None:
     here("keys", "init", "--site", str(site))
     done = here("serve", "--check-only", "--site", str(site))
