@@ -39,9 +39,18 @@ CHANNEL_TABLES: tuple[Table, ...] = (
     ("files", "In `files:` of a destination.", keys_channel.FILES),
     (
         "A test",
-        "Each entry of `tests:`. This release checks their shape and does not run them.",
+        "Each entry of `tests:`. A sequence holds steps with `given`, `after`, `answer`, `expect`.",
         keys_tests.TEST,
     ),
+    ("given", "A sample with changes, in `given:` of a test.", keys_tests.CHANGED),
+    (
+        "What is expected of a destination",
+        "In `expect: {DESTINATION: …}`, or a state alone. `ack`, `ack_text` and `unmatched` stand "
+        "beside the destinations.",
+        keys_tests.DETAILS,
+    ),
+    ("file", "In `file:` of what is expected.", keys_tests.FILE_DETAILS),
+    ("Tests beside a channel", "`channels/NAME_test.yaml`", keys_tests.BESIDE),
 )
 
 SITE_TABLES: tuple[Table, ...] = (

@@ -176,3 +176,15 @@ def test_coverage_lists_what_no_test_reached(site: Path) -> None:
     assert (
         "one: every destination, branch and lookup row was reached" in ran(site, "--coverage").out
     )
+
+
+def test_the_page_about_tests_shows_tests_that_pass(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    page = (root / "docs/guide/testing.md").read_text(encoding="utf-8")
+    channel = page.partition("```yaml channel\n")[2].partition("```")[0]
+    samples = (root / "channels/samples/adt_a01.hl7").read_text(encoding="utf-8")
+    write(tmp_path, channel, {"channels/samples/adt_a01.hl7": samples})
+    (tmp_path / "channels/one.yaml").rename(tmp_path / "channels/tested.yaml")
+    (tmp_path / "ifengine.yaml").write_bytes((root / "ifengine.yaml").read_bytes())
+    ended = ran(tmp_path)
+    assert ended.out.splitlines()[0].split() == ["tested", "4", "passed"]

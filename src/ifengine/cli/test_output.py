@@ -54,10 +54,16 @@ def difference_lines(differences: "Iterable[Difference]") -> Iterator[str]:
         first = name if name != shown else " " * len(name)
         shown = name
         place = f"{first}  {difference.place}"
-        yield f"      {place:<24} expected {difference.expected:<16} got {difference.got}"
+        wanted, got = _visible(difference.expected), _visible(difference.got)
+        yield f"      {place:<24} expected {wanted:<16} got {got}"
         indent = " " * (len(name) + 8)
         for note in difference.notes:
             yield f"{indent}{note}"
+
+
+def _visible(value: str) -> str:
+    """Quote where the eye would miss blanks."""
+    return f'"{value}"' if value != value.strip() else value
 
 
 def report_as_json(reports: "Sequence[ChannelReport]", seconds: float) -> dict[str, Any]:

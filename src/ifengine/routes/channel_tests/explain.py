@@ -35,7 +35,7 @@ def explain(found: Iterable[Difference], traces: Mapping[int, PlanTrace], channe
             for name, record in named:
                 if record.number in (theirs if name else meant):
                     lines.append(f"after {_label(name, record)}: {_did(record)}")
-        difference.notes += lines
+        difference.notes += dict.fromkeys(lines)
 
 
 Place = tuple[str, int]  # segment and field; field 0 is the whole segment
