@@ -17,10 +17,12 @@ from ifengine.admin.service import Service
 from ifengine.clock import Clock, SystemClock
 from ifengine.engine.building import Built, build, connect, register_names
 from ifengine.engine.gauges import Gauges
+from ifengine.engine.keeping import keeper
 from ifengine.engine.runtime import EngineRuntime
 from ifengine.engine.watch import Watch
 from ifengine.errors import EngineError, StorageFailedError
 from ifengine.routes.config.models import SiteConfig
+from ifengine.routes.documents import DocumentStore
 from ifengine.routes.identity import Retired
 from ifengine.routes.intake import IntakeLoad
 from ifengine.routes.memory import Memories
@@ -161,6 +163,9 @@ class Engine:
             await read(parts.retired.load)
             load = IntakeLoad(lambda paused: self._pause_intake("backlog", paused))
             built = build(self._settings.site, parts, load)
+            if self._settings.site.documents:
+                documents = DocumentStore(self._settings.site.documents, ring)
+                parts.keep_documents = keeper(parts, documents)
             connect(parts, built)
             self._built = built
             watch = Watch(self._settings, parts, store, built, self._pause_intake)

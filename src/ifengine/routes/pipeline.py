@@ -304,6 +304,8 @@ class Pipeline:
             try:
                 await self._parts.keep_documents(decision.documents)
             except EngineError as error:
+                if self._parts.stopping:
+                    return  # it is planned after the next start
                 kept = self._all_dead(str(error))
             self._go_on()
             self._write(received, kept, keys, held)
