@@ -27,6 +27,7 @@ MOST_LINES = 500
 MOST_FUNCTION_LINES = 60
 # module -> why it is longer than the others
 LONG_MODULES = {
+    "store/base.py": "the contract of a store in one place: every row, every promise",
     "routes/delivery.py": "one outbox at work: every way an attempt can end meets the same counters",
 }
 # function -> why it is longer than the others
@@ -221,6 +222,7 @@ TESTED_BY = {
     "hl7/condition_*.py": "hl7/test_condition.py",
     "hl7/lines.py": "hl7/test_message.py",
     "hl7/path_nodes.py": "hl7/test_path.py",
+    "hl7/structures.py": "hl7/test_dictionary.py",
     "hl7/tables.py": "hl7/test_ack.py",
     "mllp/*.py": "mllp/test_listener.py",
     "routes/channel.py": "engine/test_delivery.py",
@@ -243,6 +245,7 @@ TESTED_BY = {
     "transforms/steps/deidentify_message.py": "transforms/test_steps_deidentify.py",
     "transforms/steps/extract_document.py": "transforms/test_steps_documents.py",
     "transforms/steps/*.py": "transforms/test_steps.py",
+    "transforms/validation*.py": "transforms/test_steps_validate.py",
     "transforms/table_of_steps.py": "transforms/test_steps.py",
     "transforms/*.py": "transforms/test_compile.py",
 }  # fmt: skip

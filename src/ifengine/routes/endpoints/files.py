@@ -46,7 +46,9 @@ def write_once(directory: Path, name: str, content: bytes) -> bool:
             try:
                 os.link(temporary, name, src_dir_fd=root, dst_dir_fd=root, follow_symlinks=False)
             except FileExistsError:
-                return _same(root, name, content)
+                same = _same(root, name, content)
+                os.fsync(root)  # whoever wrote it may have crashed before the folder was synced
+                return same
         finally:
             os.unlink(temporary, dir_fd=root)
         os.fsync(root)
