@@ -172,12 +172,13 @@ async def test_a_dead_merge_holds_both_patients_and_nobody_else(site: Site, lab:
     assert lab.ids == ["M1", "OTHER", "M1", "KEEP", "PRIOR"]
 
 
-async def test_what_was_queued_under_the_old_number_goes_before_what_comes_under_the_new(
-    site: Site, ward: Receiver
+@pytest.mark.parametrize("patient", ["A", "B"])
+async def test_what_is_stuck_under_either_number_holds_what_comes_under_the_old_one(
+    site: Site, ward: Receiver, patient: str
 ) -> None:
     ward.answer = lambda content: ack(content, "AE" if b"|R1|" in content else "AA")
     async with running(site) as engine, sender(site) as his:
-        await his.send(oru("R1", "B"))
+        await his.send(oru("R1", patient))
         await at(engine, "R1", "ward", "dead_letter")
         await his.send(a40("M1", "A", "B"))
         await his.send(oru("R2", "B"))  # goes out as A, and waits for what was there as B
