@@ -64,7 +64,8 @@ def write(directory: Path, channel: str, files: Mapping[str, str] | None = None)
 def loaded(directory: Path) -> Loaded:
     """Load it; errors are shown by the assertion."""
     found = load_site(directory, environ={})
-    assert [p for p in found.problems if p.severity is Severity.ERROR] == []
+    errors = [str(p) for p in found.problems if p.severity is Severity.ERROR]
+    assert errors == [], "\n".join(errors)
     return found
 
 
