@@ -160,8 +160,32 @@ def test_weak_lists_what_no_test_would_miss(site: Path) -> None:
     assert ended.code == 0
     lines = ended.out.splitlines()
     assert lines[2] == "1 of 2 steps and branches could be deleted and no test would notice:"
-    assert lines[3].split() == ["one", "line", "9", "clear:", "PID-19", "(the", "samples", "already", "say", "so)"]
+    assert lines[3].split() == [
+        "one",
+        "line",
+        "9",
+        "clear:",
+        "PID-19",
+        "(the",
+        "samples",
+        "already",
+        "say",
+        "so)",
+    ]
     assert lines[4] == "0 of 0 conditions and values could be changed and no test would notice"
+
+
+def test_json_tells_what_is_weak_and_what_was_not_reached(site: Path) -> None:
+    write(site, HEAD + STEPS + TO_LAB + "  ward: {connection: out-2, accept: PV1-2 = O}\n" + GOOD)
+    said = ran(site, "-o", "json", "--weak", "--coverage").json()
+    assert [(one["line"], one["kind"], one["verb"]) for one in said["weak"]] == [
+        (9, "step", "clear"),
+        (12, "condition", "accept"),
+    ]
+    assert said["unreached"] == [
+        {"channel": "one", "kind": "destination", "what": "ward", "line": 12}
+    ]
+    assert "weak" not in ran(site, "-o", "json").json()
 
 
 def test_coverage_lists_what_no_test_reached(site: Path) -> None:

@@ -24,6 +24,8 @@ from ifengine.cli.test_output import (
 from ifengine.clock import SystemClock
 
 if TYPE_CHECKING:
+    from ifengine.routes.channel_tests.coverage import Coverage
+    from ifengine.routes.channel_tests.weak import Weakness
     from ifengine.routes.config.cases import Case
     from ifengine.routes.config.loading import Loaded
     from ifengine.routes.config.models import ChannelConfig, SiteConfig
@@ -76,13 +78,22 @@ def test_channels(
     if output == "text" or report_file is not None:
         for line in report_lines(reports, seconds):
             print_line(line)
-    if output == "json":
-        print_json(report_as_json(reports, seconds))
-    elif output == "junit":
-        _give(junit(reports, seconds), report_file)
     failed = any(not report.ok for report in reports)
-    if not failed and (weak or coverage) and output == "text":
-        _print_gaps(loaded, site, configs, weak=weak, coverage=coverage)
+    # what tests do not notice can be told once they pass
+    tested = [] if failed else [config for config in configs if config.tests]
+    weaknesses = _weaknesses(loaded, site, tested) if weak else []
+    covered = _covered(site, tested) if coverage else []
+    match output:
+        case "json":
+            print_json(report_as_json(reports, seconds, weaknesses, covered))
+        case "junit":
+            _give(junit(reports, seconds), report_file)
+        case _:
+            for line in [
+                *(weak_lines(weaknesses, loaded.lines) if weaknesses else ()),
+                *coverage_lines(covered),
+            ]:
+                print_line(line)
     return ExitCode.PROBLEMS if failed else ExitCode.DONE
 
 
@@ -180,26 +191,21 @@ def _give(text: str, file: Path | None) -> None:
 # --- what the tests do not see --------------------------------------------------------------------
 
 
-def _print_gaps(
-    loaded: "Loaded",
-    site: "SiteConfig",
-    configs: "Iterable[ChannelConfig]",
-    *,
-    weak: bool,
-    coverage: bool,
-) -> None:
-    from ifengine.routes.channel_tests.coverage import coverage_of
+def _weaknesses(
+    loaded: "Loaded", site: "SiteConfig", configs: "Iterable[ChannelConfig]"
+) -> "list[Weakness]":
     from ifengine.routes.channel_tests.weak import weak_places
 
     around = loaded.around
-    tested = [config for config in configs if config.tests]
-    if weak and around is not None:
-        found = [
-            weak_places(loaded.written[c.name], around, site, c, _files(site, c)) for c in tested
-        ]
-        for line in weak_lines(found, loaded.lines):
-            print_line(line)
-    if coverage:
-        covered = [coverage_of(site, config, _files(site, config)) for config in tested]
-        for line in coverage_lines(covered):
-            print_line(line)
+    if around is None:
+        return []
+    return [
+        weak_places(loaded.written[config.name], around, site, config, _files(site, config))
+        for config in configs
+    ]
+
+
+def _covered(site: "SiteConfig", configs: "Iterable[ChannelConfig]") -> "list[Coverage]":
+    from ifengine.routes.channel_tests.coverage import coverage_of
+
+    return [coverage_of(site, config, _files(site, config)) for config in configs]

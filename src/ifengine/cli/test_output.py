@@ -66,8 +66,40 @@ def _visible(value: str) -> str:
     return f'"{value}"' if value != value.strip() else value
 
 
-def report_as_json(reports: "Sequence[ChannelReport]", seconds: float) -> dict[str, Any]:
-    """Return the shape of ``test -o json``."""
+def report_as_json(
+    reports: "Sequence[ChannelReport]",
+    seconds: float,
+    weak: "Sequence[Weakness]" = (),
+    coverage: "Sequence[Coverage]" = (),
+) -> dict[str, Any]:
+    """Return the shape of ``test -o json``; ``weak`` and ``unreached`` where they were asked for."""
+    said = _reports_as_json(reports, seconds)
+    if weak:
+        said["weak"] = [
+            {
+                "channel": weakness.channel,
+                "destination": survivor.mutant.place.owner or None,
+                "file": survivor.mutant.place.position.file,
+                "line": survivor.mutant.place.position.line,
+                "kind": survivor.mutant.kind,
+                "verb": survivor.mutant.place.verb,
+                "change": survivor.mutant.change,
+                "hint": survivor.hint,
+            }
+            for weakness in weak
+            for survivor in weakness.survivors
+        ]
+    if coverage:
+        said["unreached"] = [
+            {"channel": one.channel, "kind": kind, "what": place.what, "line": place.line or None}
+            for one in coverage
+            for kind, places in one.parts()
+            for place in places
+        ]
+    return said
+
+
+def _reports_as_json(reports: "Sequence[ChannelReport]", seconds: float) -> dict[str, Any]:
     return {
         "ok": all(report.ok for report in reports),
         "seconds": round(seconds, 3),
@@ -212,11 +244,7 @@ def _row(weakness: "Weakness", survivor: "Survivor", text: str) -> str:
 def coverage_lines(found: "Sequence[Coverage]") -> Iterator[str]:
     """Yield what no test reached, a heading a channel."""
     for coverage in found:
-        parts = (
-            ("destination", coverage.destinations),
-            ("branch", coverage.branches),
-            ("row", coverage.rows),
-        )
+        parts = coverage.parts()
         if not any(unreached for _, unreached in parts):
             yield f"{coverage.channel}: every destination, branch and lookup row was reached"
             continue

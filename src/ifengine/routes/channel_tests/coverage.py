@@ -33,6 +33,14 @@ class Coverage:
     branches: tuple[Unreached, ...]
     rows: tuple[Unreached, ...]
 
+    def parts(self) -> tuple[tuple[str, tuple[Unreached, ...]], ...]:
+        """Return all of it with the kind of each."""
+        return (
+            ("destination", self.destinations),
+            ("branch", self.branches),
+            ("row", self.rows),
+        )
+
 
 class _Noting(dict[tuple[str, ...], V]):
     """Rows of a table that note which keys were found."""

@@ -106,8 +106,9 @@ def _state(expected: Expected, others: Sequence[Delivery]) -> Difference:
     found = _at(expected, "state", expected.state, got, first)
     for delivery in others:
         where = f" at {delivery.step}" if delivery.step else ""
-        if delivery.reason:
-            found.notes.append(f"{delivery.state}{where}: {delivery.reason}")
+        note = f"{delivery.state}{where}: {delivery.reason}"
+        if delivery.reason and note not in found.notes:
+            found.notes.append(note)
     return found
 
 
