@@ -13,6 +13,7 @@ from ifengine.routes.config import (
     keys_channel,
     keys_common,
     keys_connection,
+    keys_profile,
     keys_site,
     keys_tests,
 )
@@ -50,6 +51,9 @@ CHANNEL_TABLES: tuple[Table, ...] = (
         keys_tests.DETAILS,
     ),
     ("file", "In `file:` of what is expected.", keys_tests.FILE_DETAILS),
+    ("A profile", "`channels/profiles/NAME.yaml`, for `validate`.", keys_profile.PROFILE),
+    ("rules", "Each entry of `rules:` of a profile.", keys_profile.RULES),
+    ("A rule of a profile", "Each entry of `fields:`.", keys_profile.RULE),
     ("Tests beside a channel", "`channels/NAME_test.yaml`", keys_tests.BESIDE),
 )
 

@@ -32,6 +32,8 @@ HEAD = """\
 # T: number name|values, after a ~ where the list is not complete. ? * + as in a pattern.
 """
 ANY_SEGMENT = "ANYHL7SEGMENT"
+# chapters 16 and 17: groups of which hl7apy says that only one of their segments can stand there
+NOT_CHOICES = ("EHC_", "QBP_E", "RSP_E", "SDR_")
 REQUIRED = 2  # hl7-dictionary: 1 is optional
 NO_VALUES = frozenset({"not present", "<null>"})  # how some tables speak of an empty field
 # one or two words; anything else is a remark, a range or a pattern, and the table is not complete
@@ -155,7 +157,8 @@ def parts(module: ModuleType, shape: Any, prefix: str) -> Iterator[str]:
         if not inner[1]:  # a group whose content the query defines
             yield "*ANY*"
             continue
-        opened, closed = "<>" if inner[0] == "choice" else "()"
+        choice = inner[0] == "choice" and not name.startswith(NOT_CHOICES)
+        opened, closed = "<>" if choice else "()"
         yield name.removeprefix(prefix) + opened
         yield from parts(module, inner, prefix)
         yield closed + sign

@@ -5,7 +5,7 @@ bytes it came in. Positions of segments count from 0 in the message; fields, rep
 and subcomponents count from 1 as in the standard.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Self
 
@@ -258,6 +258,13 @@ class MessageView:
             fields = self._fields(i)
         value = fields[f] if f < len(fields) else b""
         return i if value and self.delimiters.repetition_code not in value else -1
+
+    def fields(self, i: int) -> Sequence[bytes]:
+        """Return the encoded fields of a segment at once: field n at n, the name at 0.
+
+        For looking at many of them; the delimiters are ASCII in it whatever the character set is.
+        """
+        return self._fields(i)
 
     def raw(
         self, i: int, f: int, r: int | None = None, c: int | None = None, s: int | None = None

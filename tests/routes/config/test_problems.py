@@ -54,6 +54,11 @@ def two(body: str, *, source: str = "in", first: str = PLAIN) -> dict[str, str]:
 
 
 CASES: list[tuple[str, str, dict[str, str]]] = [
+    (
+        "E321",
+        "PID has 40 fields",
+        {"channels/profiles/lab.yaml": "ifengine: 1\nrules:\n  - fields: {¦PID-90: {required: yes}}\n"},
+    ),
     ("E001", "indented with a tab", channel("to:\n¦\tlab: {connection: out}\n")),
     ("E001", "a colon and a blank inside", channel("about: one¦: two\n" + ORU + REST)),
     ("E001", "cannot begin with @", channel("about: ¦@home\n" + ORU + REST)),

@@ -74,6 +74,9 @@ CODES: Final[Mapping[str, str]] = {
     "W331": "A de-identified copy keeps what may identify a person.",
     "E332": "The key of a profile stands in the channel, or is too short to be a secret.",
     "W312": "A value gets another unit and its reference range keeps the old one.",
+    # profiles
+    "E320": "`validate` names a profile that is not there.",
+    "E321": "A profile has a rule for a place that no version of HL7 has.",
     # tables
     "E401": "A table's first row names its columns: two at least, each once.",
     "W401": "A table has no rows.",
