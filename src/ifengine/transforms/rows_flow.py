@@ -7,6 +7,7 @@ from ifengine.transforms.steps import (
     fail_message,
     for_each_segment,
     require_fields,
+    validate_message,
 )
 
 FLOW: tuple[StepRow, ...] = (
@@ -16,6 +17,14 @@ FLOW: tuple[StepRow, ...] = (
         "{PATH: text}",
         "stop with this reason if empty",
         "require: {PV1-2: no patient class}",
+    ),
+    StepRow(
+        "validate",
+        validate_message.build,
+        "structure, version, level, on_fail, profile",
+        "compare with the standard and a profile of the site: lenient, standard or strict",
+        "validate: {structure: ORM_O01, level: standard, on_fail: nak}",
+        failing="validate: {level: strickt}",
     ),
     StepRow(
         "choose",
