@@ -188,7 +188,7 @@ def test_a_field_is_described_with_its_type_use_length_and_table() -> None:
         "PID-8 Administrative Sex, HL7 2.5.1",
         "type: IS",
         "use: optional",
-        "length: 1 characters at the most",
+        "length: 1 at the most, in characters",
         "table: 0001 Administrative Sex: A F M N O U",
     ]
 

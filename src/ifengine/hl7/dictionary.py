@@ -204,7 +204,7 @@ def _details(part: FieldDef, version: str) -> list[str]:
     by = "another field says the type" if part.data_type == VARIES else f"{part.data_type}{title}"
     lines = [f"type: {by}", f"use: {_use(part)}"]
     if part.length:
-        lines.append(f"length: {part.length} characters at the most")
+        lines.append(f"length: {part.length} at the most, in characters")
     if part.table:
         listed = table(version, part.table)
         values = "" if listed is None else ": " + _some(sorted(listed.values), listed.complete)
