@@ -158,16 +158,7 @@ class Engine:
             )
             await self._first_commit(parts)
             looking = store.reader()  # for the loop's own thread: what steps remember
-            parts.memories = Memories(ring, looking)
-            parts.retired = Retired(parts.memories, self._settings.site.identity)
-            await read(parts.retired.load)
-            load = IntakeLoad(lambda paused: self._pause_intake("backlog", paused))
-            built = build(self._settings.site, parts, load)
-            if self._settings.site.documents:
-                documents = DocumentStore(self._settings.site.documents, ring)
-                parts.keep_documents = keeper(parts, documents)
-            connect(parts, built)
-            self._built = built
+            built = self._built = await self._build(parts, looking)
             watch = Watch(self._settings, parts, store, built, self._pause_intake)
             gauges = Gauges(self._settings, parts, built, watch)
             runtime = EngineRuntime(
@@ -188,6 +179,20 @@ class Engine:
                 raise
             finally:
                 looking.close()
+
+    async def _build(self, parts: Parts, looking: Reader) -> Built:
+        """Make the parts of the site, over what its steps remember."""
+        site = self._settings.site
+        parts.memories = Memories(parts.ring, looking)
+        parts.retired = Retired(parts.memories, site.identity)
+        await parts.read(parts.retired.load)
+        load = IntakeLoad(lambda paused: self._pause_intake("backlog", paused))
+        built = build(site, parts, load)
+        if site.documents:
+            documents = DocumentStore(site.documents, parts.ring)
+            parts.keep_documents = keeper(parts, documents)
+        connect(parts, built)
+        return built
 
     async def _first_commit(self, parts: Parts) -> None:
         """Keys, names, the configuration's version and the mark that this run has begun."""
