@@ -1,15 +1,16 @@
 """What no test reached: destinations, branches and steps with a condition, rows of tables. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from ifengine.routes.channel import Channel
 from ifengine.routes.channel_tests.run import Bench, traced_worlds
-from ifengine.routes.channel_tests.world import World
+from ifengine.routes.channel_tests.world import World, no_workers
 from ifengine.routes.config.models import ChannelConfig, SiteConfig
 from ifengine.routes.config.tests_beside import TestFiles
 from ifengine.transforms.base import CompiledStep, Steps
+from ifengine.transforms.memory import Call, Reply
 from ifengine.transforms.tables import Table
 
 V = TypeVar("V")
@@ -56,13 +57,20 @@ class _Noting(dict[tuple[str, ...], V]):
         return super().get(key, default)
 
 
-def coverage_of(site: SiteConfig, config: ChannelConfig, files: TestFiles) -> Coverage:
+def coverage_of(
+    site: SiteConfig,
+    config: ChannelConfig,
+    files: TestFiles,
+    *,
+    call: Callable[[Call], Reply] = no_workers,
+) -> Coverage:
     """Run the tests of a channel and say what they did not reach.
 
     Args:
         site: loaded without errors.
         config: the channel.
         files: the samples and golden files that its tests name.
+        call: does the work of ``python:`` steps.
     """
     found: dict[str, set[tuple[str, ...]]] = {name: set() for name in site.tables}
     watched = replace(
@@ -76,7 +84,7 @@ def coverage_of(site: SiteConfig, config: ChannelConfig, files: TestFiles) -> Co
             for name, table in site.tables.items()
         },
     )
-    bench = Bench(watched, Channel(config, watched), files)
+    bench = Bench(watched, Channel(config, watched), files, call)
     worlds = traced_worlds(bench, config.tests)
     sent = {name for world in worlds for name in world.reached}
     ran = _numbers_that_ran(worlds)

@@ -1,17 +1,18 @@
 """What no test would miss: each mutant of a channel that passes all its tests. Pure."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ifengine.routes.channel import Channel
 from ifengine.routes.channel_tests.mutants import BRANCH, CONDITION, STEP, Mutant, mutants_of
 from ifengine.routes.channel_tests.run import Bench, passes, traced_worlds
-from ifengine.routes.channel_tests.world import World
+from ifengine.routes.channel_tests.world import World, no_workers
 from ifengine.routes.config.assembly import build_channel
 from ifengine.routes.config.channel_file import Surroundings, read_channel
 from ifengine.routes.config.models import ChannelConfig, SiteConfig
 from ifengine.routes.config.tests_beside import TestFiles
+from ifengine.transforms.memory import Call, Reply
 from ifengine.transforms.source import Entries, Problems
 from ifengine.transforms.trace import Record
 
@@ -48,6 +49,8 @@ def weak_places(
     site: SiteConfig,
     config: ChannelConfig,
     files: TestFiles,
+    *,
+    call: Callable[[Call], Reply] = no_workers,
 ) -> Weakness:
     """Run the tests of a channel on each of its mutants.
 
@@ -57,8 +60,9 @@ def weak_places(
         site: loaded without errors.
         config: the channel, whose tests pass.
         files: the samples and golden files that its tests name.
+        call: does the work of ``python:`` steps.
     """
-    bench = Bench(site, Channel(config, site), files)
+    bench = Bench(site, Channel(config, site), files, call)
     worlds = traced_worlds(bench, config.tests)
     steps = changes = 0
     survivors: list[Survivor] = []
@@ -72,7 +76,7 @@ def weak_places(
             steps += 1
         else:
             changes += 1
-        if passes(Bench(site, Channel(other, site), files), config.tests):
+        if passes(Bench(site, Channel(other, site), files, call), config.tests):
             survivors.append(Survivor(mutant, _hint(mutant, worlds)))
     return Weakness(config.name, config.file, steps, changes, tuple(survivors))
 
