@@ -96,7 +96,8 @@ async def test_channels_are_listed_with_their_queues(world: World) -> None:
         "unplanned": 1,
         "waiting": 4,  # the one not yet through the steps waits too
         "oldest": "2026-01-05T10:00:00.000Z",
-        "parked": 0,
+        "parked": 2,
+        "parked_since": "2026-01-05T10:00:00.000Z",
         "held": 1,
         "dead": 2,
     }

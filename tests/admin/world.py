@@ -91,6 +91,7 @@ class World:
     discards: list[Sequence[DeadLetterRef]] = field(default_factory=list)
     report: Callable[[Sequence[DeadLetterRef]], ReplayReport] | None = None
     outboxes: tuple[OutboxStatus, ...] = ()
+    let_gone: list[tuple[tuple[int, ...], bool]] = field(default_factory=list)
     thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))  # reads
 
     def __post_init__(self) -> None:
@@ -146,6 +147,8 @@ class World:
                 received_last_hour=5,
                 unplanned=1,
                 outboxes=self.outboxes,
+                parked=2,
+                parked_since_us=START_US,
             )
         ]
 
@@ -204,6 +207,10 @@ class World:
                 )  # fmt: skip
         self.write(batch)
         return done
+
+    def let_go(self, inbox_ids: Sequence[int], *, expire: bool) -> Sequence[int]:
+        self.let_gone.append((tuple(inbox_ids), expire))
+        return inbox_ids
 
     def metrics_text(self) -> bytes:
         return self.metrics

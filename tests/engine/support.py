@@ -113,7 +113,7 @@ environment: test
 store: {{path: var/store, reserve: 1MiB}}
 listen: {{admin: "unix:var/admin.sock", metrics: "127.0.0.1:{metrics}"}}
 identity: {{patient: {{path: PID-3, type: MR, authority: [RIVER]}}}}
-connections:
+{facts}connections:
   in: {{listen: mllp, host: 127.0.0.1, port: {port}, plaintext: test{listen}}}
 {senders}
 """
@@ -137,6 +137,7 @@ class Site:
     head: str = "order_by: patient"
     options: dict[str, str] = field(default_factory=dict)  # by destination: YAML lines
     listen: str = ""  # more keys of the listening connection
+    facts: str = ""  # a line of the site file: facts that channels share
     port: int = field(default_factory=free_port)
     metrics: int = field(default_factory=free_port)
     channels: dict[str, str] = field(default_factory=dict)  # more channel files, whole
@@ -149,7 +150,11 @@ class Site:
         self.folder.mkdir(exist_ok=True)
         (self.folder / "channels").mkdir(exist_ok=True)
         site = SITE.format(
-            metrics=self.metrics, port=self.port, senders=senders, listen=self.listen
+            metrics=self.metrics,
+            port=self.port,
+            senders=senders,
+            listen=self.listen,
+            facts=self.facts,
         )
         (self.folder / "ifengine.yaml").write_text(site)
         to = ""

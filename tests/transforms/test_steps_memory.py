@@ -126,7 +126,9 @@ def test_a_message_goes_on_once_all_its_groups_are_known() -> None:
     first, second = left(before)
     with pytest.raises(ParkedError) as parked:
         steps("- " + WAIT + "}").run(scope(ORU, Known(first)))
-    assert parked.value.keys == (second.key,)
+    assert parked.value.reason.full == "waiting for order P2"
+    # of all its keys: a later message of a key that is known stays behind this one
+    assert parked.value.keys == (first.key, second.key)
     steps("- " + WAIT + "}").run(scope(ORU, Known(first, second)))
 
 
@@ -136,7 +138,16 @@ def test_a_message_stays_behind_an_earlier_one_that_waits_for_the_same() -> None
     at = scope(ORU, Known(*left(before)), waits_behind=lambda key: key[2] == "P2")
     with pytest.raises(ParkedError) as parked:
         steps("- " + WAIT + "}").run(at)
-    assert parked.value.keys == (("lab", "order", "P2"),)
+    assert parked.value.reason.full == "waiting for order P2"
+    at = scope(ORU, Known(*left(before)), waits_behind=lambda key: True, waited_out=True)
+    steps("- " + WAIT + ", then: dead_letter}\n- set: {MSH-8: '${waited_out}'}").run(at)
+    assert at.message.raw(0, 8) == b""  # its time is over, and nothing is missing
+
+
+def test_a_message_that_a_person_lets_go_waits_no_more_whatever_then_says() -> None:
+    at = scope(ORU, released=True)
+    steps("- " + WAIT + ", then: dead_letter}\n- set: {MSH-8: '${waited_out}'}").run(at)
+    assert at.message.raw(0, 8) == b"yes"
 
 
 def test_without_a_key_a_message_does_not_wait_and_says_so() -> None:

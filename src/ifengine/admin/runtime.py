@@ -42,6 +42,8 @@ class ChannelStatus:
     received_last_hour: int
     unplanned: int  # received, not yet through the steps
     outboxes: tuple[OutboxStatus, ...]
+    parked: int = 0  # wait for a fact, in no queue
+    parked_since_us: int = 0  # the oldest of them, 0: none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +132,13 @@ class Runtime(Protocol):
         self, letters: Sequence[DeadLetterRef], *, actor: str, reason: str
     ) -> Sequence[DeadLetterRef]:
         """Settle dead letters as discarded and release their keys; returns those that were."""
+        ...
+
+    def let_go(self, inbox_ids: Sequence[int], *, expire: bool) -> Sequence[int]:
+        """Let parked messages go on; returns those that were parked. The caller audits it first.
+
+        ``expire``: as if their time were over; else whatever `then` of the step says.
+        """
         ...
 
     def metrics_text(self) -> bytes: ...

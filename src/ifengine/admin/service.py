@@ -9,7 +9,8 @@ status             --                                                {site, envi
                                                                      live, ready, in_the_way, listeners: [...]}
 channels.list      --                                                [{name, state, note, last_received,
                                                                      received_last_hour, unplanned, waiting, oldest,
-                                                                     parked, held, dead, destinations: [...]}]
+                                                                     parked, parked_since, held, dead,
+                                                                     destinations: [...]}]
 channels.pause     name, reason                                      {name, state}
 channels.resume    name                                              {name, state}
 messages.list      channel, dest, state (text or list), since_us,    [{id, received_at, channel, type, control_id,
@@ -33,6 +34,12 @@ dlq.replay         one of ids, letters, group, or filters (channel,  {dry_run, a
                    dest, since_us, until_us, type, all), limit;      gone, filtered, failed_again, identity, merged,
                    as, dry_run, allow_older, reason                  config_version, letters, sample: [...]}
 dlq.discard        the same selection; dry_run, reason               {dry_run, asked, discarded, gone, letters, sample}
+parked.list        channel, fact, limit                              [{id, channel, type, fact, since, until, reason,
+                                                                     step, config_version}], next to end first
+parked.show        id, phi, reason                                   a list entry of messages and {waits: [{channel,
+                                                                     fact, since, until, step, detail}]}
+parked.release     ids, reason                                       {going, gone}
+parked.expire      ids, reason                                       {going, gone}
 patients.show      number, phi, reason                               [{identifier, retired, survivor, chain,
                                                                      merged_into_it, frozen, known}]
 patients.list      frozen, phi, reason                               [{identifier, why, by, at}]
@@ -60,6 +67,7 @@ from ifengine.admin import (
     doctor,
     keys,
     messages,
+    parked,
     patients,
     replays,
 )
@@ -93,6 +101,10 @@ VERBS: Mapping[str, Verb] = {
     "dlq.show": _verb(dead_letters.show, "id", "dest", "phi", "reason"),
     "dlq.replay": _verb(replays.replay, *replays.REPLAY),
     "dlq.discard": _verb(replays.discard, *replays.DISCARD),
+    "parked.list": _verb(parked.listing, *parked.LISTING),
+    "parked.show": _verb(parked.show, "id", "phi", "reason"),
+    "parked.release": _verb(parked.release, *parked.ACTING),
+    "parked.expire": _verb(parked.expire, *parked.ACTING),
     "patients.show": _verb(patients.show, "number", "phi", "reason"),
     "patients.list": _verb(patients.listing, "frozen", "phi", "reason"),
     "patients.resolve": _verb(patients.resolve, "number", "reason"),

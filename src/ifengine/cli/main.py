@@ -55,6 +55,9 @@ COMMANDS: tuple[CommandRow, ...] = (
     CommandRow("messages", "ifengine.cli.messages", "messages", "list, show and trace messages"),
     CommandRow("dlq", "ifengine.cli.dlq", "dlq", "list, show, replay and discard dead letters"),
     CommandRow(
+        "parked", "ifengine.cli.parked", "parked", "list messages that wait for a fact, let them go"
+    ),
+    CommandRow(
         "patients", "ifengine.cli.patients", "patients", "show who became whom, and decide about it"
     ),
     CommandRow("audit", "ifengine.cli.audit", "audit", "verify the record of who did what"),

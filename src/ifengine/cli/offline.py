@@ -145,6 +145,10 @@ class _Stopped:
         """Refuse: it takes an engine."""
         raise _needs_engine()
 
+    def let_go(self, inbox_ids: Sequence[int], *, expire: bool) -> Sequence[int]:
+        """Refuse: only an engine lets messages go on."""
+        raise _needs_engine()
+
     async def replay(
         self,
         letters: Sequence[DeadLetterRef],

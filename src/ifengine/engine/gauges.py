@@ -97,6 +97,8 @@ class Gauges:
             state = "paused" if pipeline.paused else "running"
             for known in CHANNEL_STATES:
                 metrics.channel_state.labels(name, known).set(known == state)
+            for fact, count in pipeline.parking.by_fact().items():
+                metrics.parked_messages.labels(name, fact).set(count)
             intake = self._built.intakes[number]
             metrics.last_received_timestamp_seconds.labels(name).set(
                 intake.last_received_us / MICROSECONDS

@@ -94,6 +94,8 @@ class EngineRuntime:
                     last_received_us=intake.last_received_us,
                     received_last_hour=intake.recent.total(self.clock.monotonic()),
                     unplanned=pipeline.unplanned,
+                    parked=len(pipeline.parking),
+                    parked_since_us=pipeline.parking.oldest_us(),
                     outboxes=tuple(self._outboxes_of(number)),
                 )
             )
@@ -237,6 +239,13 @@ class EngineRuntime:
                 sealed = bytes.fromhex(stored)
                 note = self.ring.open(BlobKind.CONFIG, pipeline.number, 0, sealed)
                 self.set_paused(pipeline, note.decode())
+
+    def let_go(self, inbox_ids: Sequence[int], *, expire: bool) -> Sequence[int]:
+        """Let parked messages go on; returns those that were parked."""
+        going: set[int] = set()
+        for pipeline in self._built.pipelines.values():
+            going.update(pipeline.let_go(inbox_ids, expire=expire))
+        return sorted(going)
 
     async def replay(
         self,

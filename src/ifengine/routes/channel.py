@@ -60,6 +60,7 @@ class MessageContext:
     replies: Mapping[int, Reply] = field(default_factory=dict, repr=False)
     sender_waits: bool = False
     waited_out: bool = False
+    released: bool = False  # by a person: it waits for nothing more
     waits_behind: Callable[[Key], bool] = field(default=_nobody_waits, repr=False)
 
 
@@ -352,6 +353,7 @@ class Channel:
             destination=destination,
             sender_waits=context.sender_waits,
             waited_out=context.waited_out,
+            released=context.released,
             waits_behind=context.waits_behind,
             replies=context.replies,
         )

@@ -5,7 +5,8 @@ that wait for one key leave in the order in which they came (safety-rules.md 9).
 """
 
 import heapq
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 
@@ -18,7 +19,9 @@ class ParkedMessage:
     due: float  # monotonic seconds
     since_us: int
     until_us: int
+    fact: str = ""  # what it waits for, as the channel names it
     waited_out: bool = False
+    released: bool = False  # a person let it go
     leaving: bool = False  # on its way back into the steps
     # keyed hashes of the patients it speaks of; empty: not known, it may be any
     patients: frozenset[bytes] = frozenset()
@@ -31,6 +34,7 @@ class Parking:
     _messages: dict[int, ParkedMessage] = field(default_factory=dict)
     _by_key: dict[bytes, set[int]] = field(default_factory=dict)
     _due: list[tuple[float, int]] = field(default_factory=list)
+    _by_fact: Counter[str] = field(default_factory=Counter)
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -42,14 +46,19 @@ class Parking:
         """Return one parked message."""
         return self._messages.get(inbox_id)
 
+    def by_fact(self) -> Mapping[str, int]:
+        """Return how many wait for each fact; a fact that was waited for once stays, with 0."""
+        return self._by_fact
+
     def oldest_us(self) -> int:
         """Return since when the oldest waits, 0 when none does."""
         return min((message.since_us for message in self._messages.values()), default=0)
 
     def park(self, message: ParkedMessage) -> None:
         """Add a message, or let it wait for other keys than before."""
-        self._forget_keys(message.inbox_id)
+        self.leave(message.inbox_id)
         self._messages[message.inbox_id] = message
+        self._by_fact[message.fact] += 1
         for key in message.keys:
             self._by_key.setdefault(key, set()).add(message.inbox_id)
         heapq.heappush(self._due, (message.due, message.inbox_id))
@@ -57,7 +66,9 @@ class Parking:
     def leave(self, inbox_id: int) -> None:
         """A message is parked no more."""
         self._forget_keys(inbox_id)
-        self._messages.pop(inbox_id, None)
+        message = self._messages.pop(inbox_id, None)
+        if message is not None:
+            self._by_fact[message.fact] -= 1
 
     def _forget_keys(self, inbox_id: int) -> None:
         message = self._messages.get(inbox_id)
@@ -91,12 +102,21 @@ class Parking:
         return sorted(i for i, message in self._messages.items() if not message.leaving)
 
     def time_is_over(self, now: float) -> list[int]:
-        """Return the messages whose time ended, marked so, in the order of their times."""
+        """Return the messages whose time ended, marked so, in the order of their times.
+
+        One that is leaving is marked, and not returned: it must not start over twice.
+        """
         found = []
         while self._due and self._due[0][0] <= now:
             due, inbox_id = heapq.heappop(self._due)
             message = self._messages.get(inbox_id)
             if message is not None and message.due == due and not message.waited_out:
                 message.waited_out = True
-                found.append(inbox_id)
+                if not message.leaving:
+                    found.append(inbox_id)
         return found
+
+
+def fact_of(reason: str) -> str:
+    """Return the fact that a message waits for, of the safe form of its reason."""
+    return reason.removeprefix("waiting for ")

@@ -20,7 +20,7 @@ from ifengine.routes.channel import (
 from ifengine.routes.delivery import Outbox
 from ifengine.routes.gates import HISTORICAL_MODES
 from ifengine.routes.lanes import Entry, EntryState
-from ifengine.routes.parking import ParkedMessage, Parking
+from ifengine.routes.parking import ParkedMessage, Parking, fact_of
 from ifengine.routes.parts import Parts
 from ifengine.routes.planning import Fed, Planned, PlanWriter
 from ifengine.routes.received import Received, opened
@@ -85,7 +85,9 @@ class Pipeline:
         self._modes = frozenset(mode.encode() for mode in channel.config.accept_mode)
         self._step_seconds = parts.metrics.step_duration_seconds.labels(channel.name)
         self.parking = Parking()
-        self._again: deque[Received] = deque()  # parked messages that start over
+        self._returning: deque[int] = deque()  # parked messages that start over
+        self._again: deque[Received] = deque()  # those of them that are read
+        self._fetching = False
         self._replies: dict[int, Reply] = {}  # to calls of the message that is being planned
         self._calling = False
         # told what became of each message of a channel whose sender waits; set by the intake
@@ -190,6 +192,7 @@ class Pipeline:
         else:
             if queue or again:
                 self._soon()
+        self._fetch_returning()
         has_room = len(queue) < MEMORY_WINDOW // 4 and self._bytes < MEMORY_BYTES // 2
         if self._through < self._head and has_room and not self._refilling:
             self._refilling = True
@@ -260,6 +263,7 @@ class Pipeline:
                 self._replies,
                 sender_waits=self.decided is not None and not received.run,
                 waited_out=parked is not None and parked.waited_out,
+                released=parked is not None and parked.released,
                 waits_behind=partial(self._waits_behind, inbox_id) if len(self.parking) else _never,
             ),
         )
@@ -329,7 +333,14 @@ class Pipeline:
             hashed = row.keys
             keys = frozenset(hashed[at : at + KEY_BYTES] for at in range(0, len(hashed), KEY_BYTES))
             self.parking.park(
-                ParkedMessage(row.inbox_id, keys, now + left, row.since_us, row.until_us)
+                ParkedMessage(
+                    row.inbox_id,
+                    keys,
+                    now + left,
+                    row.since_us,
+                    row.until_us,
+                    fact=fact_of(row.reason),
+                )
             )
         self._start_over(self.parking.all_waiting())
 
@@ -358,17 +369,38 @@ class Pipeline:
         if len(self.parking):
             self._start_over(self.parking.time_is_over(now))
 
-    def start_over(self, inbox_ids: Iterable[int]) -> None:
-        """Let parked messages start over now: a merge concerns them, or a person asked for it."""
-        self._start_over([i for i in inbox_ids if i in self.parking])
+    def let_go(self, inbox_ids: Iterable[int], *, expire: bool) -> list[int]:
+        """Let parked messages go on now, as a person asked; return those that are parked here.
 
-    def _start_over(self, inbox_ids: list[int]) -> None:
+        ``expire``: as if their time were over. Else they go whatever `then` of the step says.
+        """
+        found = []
         for inbox_id in inbox_ids:
             parked = self.parking.get(inbox_id)
             if parked is not None:
+                parked.waited_out = True
+                parked.released = parked.released or not expire
+                found.append(inbox_id)
+        self._start_over(found)
+        return found
+
+    def _start_over(self, inbox_ids: Iterable[int]) -> None:
+        """Bring messages back to the steps. One that is on its way there sees all there is by then."""
+        starting: list[int] = []
+        for inbox_id in inbox_ids:
+            parked = self.parking.get(inbox_id)
+            if parked is not None and not parked.leaving:
                 parked.leaving = True
-        if inbox_ids:
-            self._parts.spawn(self._fetch_parked(inbox_ids))
+                starting.append(inbox_id)
+        self._returning.extend(starting)
+        self._fetch_returning()
+
+    def _fetch_returning(self) -> None:
+        """Read the next of those that start over, a page at a time: there may be very many."""
+        if self._returning and not self._again and not self._fetching:
+            self._fetching = True
+            page = [self._returning.popleft() for _ in range(min(PAGE, len(self._returning)))]
+            self._parts.spawn(self._fetch_parked(page))
 
     async def _fetch_parked(self, inbox_ids: list[int]) -> None:
         ring = self._parts.ring
@@ -382,7 +414,10 @@ class Pipeline:
                     found.append(opened(ring, row)._replace(run=max(1, run)))
             return found
 
-        self._again.extend(await self._parts.read(look))
+        try:
+            self._again.extend(await self._parts.read(look))
+        finally:
+            self._fetching = False
         self._soon()
 
     def _park(
@@ -408,6 +443,7 @@ class Pipeline:
                 due,
                 since_us,
                 waiting.until_us,
+                fact=fact_of(waiting.reason.safe),
                 patients=frozenset(patients or ()) if by_patient else frozenset(),
             )
         )

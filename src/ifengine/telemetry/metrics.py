@@ -73,6 +73,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     _family("queue_blocked", "gauge", _LANE, "1 when an ordered queue is held by its head."),
     _family("dead_letters", "gauge", "channel destination reason", "Open dead letters."),
+    _family("parked_messages", "gauge", "channel fact", "Messages that wait for a fact."),
     _family(
         "dead_lettered_total",
         "counter",
@@ -207,6 +208,7 @@ class Metrics:
     queue_oldest_timestamp_seconds: Labelled[Gauge]
     queue_blocked: Labelled[Gauge]
     dead_letters: Labelled[Gauge]
+    parked_messages: Labelled[Gauge]
     dead_lettered_total: Labelled[Counter]
     duplicates_total: Labelled[Counter]
     transform_errors_total: Labelled[Counter]

@@ -170,6 +170,7 @@ class StepScope:
     destination: str = ""  # "": the channel's own steps
     sender_waits: bool = False  # `ack: delivered`: a refusal still reaches the sender
     waited_out: bool = False  # the time of `wait_for` is over
+    released: bool = False  # a person let it go: it waits for nothing
     # whether an earlier message waits for this key of Space.FACT: then this one waits behind it
     waits_behind: Callable[[Key], bool] = field(default=lambda key: False, repr=False)
     documents: list[Document] = field(default_factory=list, repr=False)
@@ -256,6 +257,7 @@ class Uses:
     waits: bool = False  # may park the message
     merges: bool = False  # changes who is one patient
     resolves: bool = False  # asks who is one patient
+    calls: tuple[tuple[str, str], ...] = ()  # file and function of ``python``
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,9 @@ def _action(
     def act(scope: StepScope) -> None:
         if never is not None and never.holds(scope):
             return
+        awaited: list[Key] = []
         missing: dict[Key, str] = {}
+        waits: dict[Key, str] = {}  # what is missing, and what an earlier message waits for
 
         def one(inner: StepScope) -> None:
             value = keyed.value(inner)
@@ -72,17 +74,24 @@ def _action(
                 inner.variables[UNSOLICITED] = "yes"
                 return
             key = fact_key(inner, fact, value, shared=shared)
-            if inner.waits_behind(key) or inner.memory.get(Space.FACT, key) is None:
-                missing[key] = keyed.shown(inner)
+            awaited.append(key)
+            if inner.memory.get(Space.FACT, key) is None:
+                missing[key] = waits[key] = keyed.shown(inner)
+            elif inner.waits_behind(key):
+                waits[key] = keyed.shown(inner)
 
         keyed.each(scope, one)
-        if not missing:
+        if not waits:
             return
-        listed = ", ".join(missing.values())
-        if not (scope.waited_out or scope.memory.is_replay):
+        listed = ", ".join(waits.values())
+        if not (scope.waited_out or scope.released or scope.memory.is_replay):
             reason = Reason(f"waiting for {fact}", f"waiting for {fact} {listed}")
-            raise ParkedError(tuple(missing), int(seconds * 1e6), reason)
-        if then == "dead_letter":
+            # all of them: later messages of a key that is there already stay behind this one
+            raise ParkedError(tuple(dict.fromkeys(awaited)), int(seconds * 1e6), reason)
+        if not missing:
+            return  # it waited for others only: nothing is missing
+        listed = ", ".join(missing.values())
+        if then == "dead_letter" and not scope.released:
             raise ReasonError(f"no {fact} within {shown}", f"no {fact} {listed} within {shown}")
         scope.variables[WAITED_OUT] = "yes"
 
