@@ -134,6 +134,21 @@ class MllpListener:
         """Frames handed over and not answered, over all connections."""
         return sum(connection.pending for connection in self._connections)
 
+    def update(self, options: ListenerOptions) -> None:
+        """Take other options of the same address: limits now, certificates with the next connection.
+
+        Raises:
+            ValueError: the address is another; that takes another listener.
+        """
+        if (options.host, options.port) != (self.options.host, self.options.port):
+            raise ValueError("another address")
+        self.options = options
+        self.max_content_bytes = options.max_content_bytes
+        self.tolerate = options.tolerate
+        self.idle_timeout_seconds = options.idle_timeout_seconds
+        self.frame_timeout_seconds = options.frame_timeout_seconds
+        self.frame_total_seconds = options.frame_total_seconds
+
     async def start(self) -> None:
         """Bind, and accept from now on.
 

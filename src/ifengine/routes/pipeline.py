@@ -15,12 +15,12 @@ from ifengine.routes.channel import (
     Plan,
     PlannedDelivery,
     Refusal,
-    Waiting,
 )
 from ifengine.routes.delivery import Outbox
 from ifengine.routes.gates import HISTORICAL_MODES
 from ifengine.routes.lanes import Entry, EntryState
-from ifengine.routes.parking import ParkedMessage, Parking, fact_of
+from ifengine.routes.parked_messages import ParkedMessages
+from ifengine.routes.parking import Parking
 from ifengine.routes.parts import Parts
 from ifengine.routes.planning import Fed, Planned, PlanWriter
 from ifengine.routes.received import Received, opened
@@ -32,7 +32,7 @@ from ifengine.store.base import (
     Reader,
 )
 from ifengine.transforms.base import CallNeededError, Reason
-from ifengine.transforms.memory import Call, Key, Reply, Space
+from ifengine.transforms.memory import Call, Key, Reply
 
 MEMORY_WINDOW = 2000  # messages with content that wait for their steps
 MEMORY_BYTES = 16 * 1024 * 1024
@@ -40,8 +40,7 @@ PAGE = 250
 SLICE = 32  # messages planned before the loop may turn to the sockets again
 MOST_UNCOMMITTED = 1024  # plans whose commit has not returned
 
-KEY_BYTES = 16  # of the keyed hash of what a parked message waits for
-LONGEST_PARKING_SECONDS = 400 * 86_400.0  # a wall clock that jumped must not park for ever
+STAND_STILL_SECONDS = 0.01
 
 
 @dataclass(slots=True)
@@ -84,12 +83,11 @@ class Pipeline:
         self._refilling = False
         self._modes = frozenset(mode.encode() for mode in channel.config.accept_mode)
         self._step_seconds = parts.metrics.step_duration_seconds.labels(channel.name)
-        self.parking = Parking()
-        self._returning: deque[int] = deque()  # parked messages that start over
-        self._again: deque[Received] = deque()  # those of them that are read
-        self._fetching = False
+        by_patient = channel.config.order_by == "patient"
+        self._parked = ParkedMessages(parts, writer, self._soon, by_patient=by_patient)
         self._replies: dict[int, Reply] = {}  # to calls of the message that is being planned
         self._calling = False
+        self._standing = 0  # how many want it to plan nothing for a moment
         # told what became of each message of a channel whose sender waits; set by the intake
         self.decided: Callable[[int, Plan, Refusal | None, list[Fed]], None] | None = None
         # what must be planned elsewhere before a message here (safety-rules.md 12)
@@ -116,7 +114,7 @@ class Pipeline:
             return cursor, count
 
         self._through, self.unplanned = await self._parts.read(look)
-        await self._recover_parked()
+        await self._parked.recover()
         self._head = head
         if self.unplanned:
             await self._refill()
@@ -175,9 +173,9 @@ class Pipeline:
     def _run(self) -> None:
         self._scheduled = False
         parts = self._parts
-        if parts.stopping or self.paused or self._calling:
+        if parts.stopping or self.paused or self._calling or self._standing:
             return
-        queue, again = self._queue, self._again
+        queue, again = self._queue, self._parked.again
         for _ in range(SLICE):
             if self._uncommitted >= MOST_UNCOMMITTED or self._calling:
                 break
@@ -192,7 +190,7 @@ class Pipeline:
         else:
             if queue or again:
                 self._soon()
-        self._fetch_returning()
+        self._parked.fetch()
         has_room = len(queue) < MEMORY_WINDOW // 4 and self._bytes < MEMORY_BYTES // 2
         if self._through < self._head and has_room and not self._refilling:
             self._refilling = True
@@ -264,7 +262,9 @@ class Pipeline:
                 sender_waits=self.decided is not None and not received.run,
                 waited_out=parked is not None and parked.waited_out,
                 released=parked is not None and parked.released,
-                waits_behind=partial(self._waits_behind, inbox_id) if len(self.parking) else _never,
+                waits_behind=partial(self._parked.is_ahead, inbox_id)
+                if len(self.parking)
+                else _never,
             ),
         )
 
@@ -276,17 +276,48 @@ class Pipeline:
             )
         )
 
+    # --- other rules --------------------------------------------------------------------------
+
+    def switch(
+        self,
+        channel: Channel,
+        writer: PlanWriter,
+        charset: CharsetPolicy,
+        charsets: Mapping[int, CharsetPolicy],
+    ) -> None:
+        """Process by other rules from the next message on; what was decided stays as it is."""
+        self.channel = channel
+        self.writer = writer
+        self.charset = charset
+        self._charsets = charsets
+        self._modes = frozenset(mode.encode() for mode in channel.config.accept_mode)
+
+    async def stand_still(self) -> None:
+        """Plan nothing until ``go``; returns when all that was planned is on stable storage."""
+        self._standing += 1
+        parts = self._parts
+        while (self._calling or self._uncommitted) and not parts.stopping:
+            await parts.clock.sleep(STAND_STILL_SECONDS)
+        await parts.group.durable()
+
+    def go(self) -> None:
+        """Go on after ``stand_still``."""
+        self._standing -= 1
+        self._soon()
+
     # --- work of others ------------------------------------------------------------------------
 
     def _call(self, received: Received, call: Call) -> None:
         """Let another process work; what comes after this message waits."""
         self._calling = True
         self._current = received.inbox_id
-        self._parts.spawn(self._wait_for_reply(received, call))
+        self._parts.spawn(self._wait_for_reply(received, call, self.channel))
 
-    async def _wait_for_reply(self, received: Received, call: Call) -> None:
+    async def _wait_for_reply(self, received: Received, call: Call, asking: Channel) -> None:
         reply = await self._parts.call(call)
-        self._replies = {**self._replies, call.number: reply}
+        # under other rules the run starts over: a message is never processed by two of them
+        known = {**self._replies, call.number: reply}
+        self._replies = known if asking is self.channel else {}
         self._go_on()
         if not self._parts.stopping:
             self._plan(received)
@@ -302,6 +333,7 @@ class Pipeline:
         """Put documents on stable storage before the plan that speaks of them."""
         self._calling = True
         self._current = received.inbox_id
+        writer = self.writer  # of the rules that decided
 
         async def keep() -> None:
             kept = decision
@@ -312,7 +344,7 @@ class Pipeline:
                     return  # it is planned after the next start
                 kept = self._all_dead(str(error))
             self._go_on()
-            self._write(received, kept, keys, held)
+            self._write(received, kept, keys, held, writer)
             self._soon()
 
         self._parts.spawn(keep())
@@ -323,40 +355,22 @@ class Pipeline:
 
     # --- parking -------------------------------------------------------------------------------
 
-    async def _recover_parked(self) -> None:
-        """Take up what was parked: time goes on over a stop, and what was waited for may be there."""
-        number, parts = self.number, self._parts
-        rows = await parts.read(lambda reader: reader.parked(number))
-        now, now_us = parts.clock.monotonic(), parts.clock.now_us()
-        for row in rows:
-            left = min(max(0.0, (row.until_us - now_us) / 1e6), LONGEST_PARKING_SECONDS)
-            hashed = row.keys
-            keys = frozenset(hashed[at : at + KEY_BYTES] for at in range(0, len(hashed), KEY_BYTES))
-            self.parking.park(
-                ParkedMessage(
-                    row.inbox_id,
-                    keys,
-                    now + left,
-                    row.since_us,
-                    row.until_us,
-                    fact=fact_of(row.reason),
-                )
-            )
-        self._start_over(self.parking.all_waiting())
-
-    def _waits_behind(self, inbox_id: int, key: Key) -> bool:
-        memories = self._parts.memories
-        if memories is None:
-            return False
-        return self.parking.waits_before(memories.tag(Space.FACT, key), inbox_id)
+    @property
+    def parking(self) -> Parking:
+        """Return the messages that wait for a fact."""
+        return self._parked.parking
 
     def remembered(self, keys: Iterable[bytes]) -> None:
         """Something was remembered, by any channel: what waits for it starts over."""
-        self._start_over(self.parking.waiting_for(keys))
+        self._parked.start_over(self.parking.waiting_for(keys))
 
     def merged(self, patients: frozenset[bytes]) -> None:
         """A merge concerns these patients: what is parked of them starts over."""
-        self._start_over(self.parking.of_patients(patients))
+        self._parked.start_over(self.parking.of_patients(patients))
+
+    def let_go(self, inbox_ids: Iterable[int], *, expire: bool) -> list[int]:
+        """Let parked messages go on now, as a person asked; return those that are parked here."""
+        return self._parked.let_go(inbox_ids, expire=expire)
 
     def wake(self) -> None:
         """Go on, where something waits for a plan elsewhere."""
@@ -367,96 +381,7 @@ class Pipeline:
         """Let what waited long enough start over; called about ten times a second."""
         self.wake()  # a channel that was waited for may have been paused
         if len(self.parking):
-            self._start_over(self.parking.time_is_over(now))
-
-    def let_go(self, inbox_ids: Iterable[int], *, expire: bool) -> list[int]:
-        """Let parked messages go on now, as a person asked; return those that are parked here.
-
-        ``expire``: as if their time were over. Else they go whatever `then` of the step says.
-        """
-        found = []
-        for inbox_id in inbox_ids:
-            parked = self.parking.get(inbox_id)
-            if parked is not None:
-                parked.waited_out = True
-                parked.released = parked.released or not expire
-                found.append(inbox_id)
-        self._start_over(found)
-        return found
-
-    def _start_over(self, inbox_ids: Iterable[int]) -> None:
-        """Bring messages back to the steps. One that is on its way there sees all there is by then."""
-        starting: list[int] = []
-        for inbox_id in inbox_ids:
-            parked = self.parking.get(inbox_id)
-            if parked is not None and not parked.leaving:
-                parked.leaving = True
-                starting.append(inbox_id)
-        self._returning.extend(starting)
-        self._fetch_returning()
-
-    def _fetch_returning(self) -> None:
-        """Read the next of those that start over, a page at a time: there may be very many."""
-        if self._returning and not self._again and not self._fetching:
-            self._fetching = True
-            page = [self._returning.popleft() for _ in range(min(PAGE, len(self._returning)))]
-            self._parts.spawn(self._fetch_parked(page))
-
-    async def _fetch_parked(self, inbox_ids: list[int]) -> None:
-        ring = self._parts.ring
-
-        def look(reader: Reader) -> list[Received]:
-            found = []
-            for inbox_id in inbox_ids:
-                row = reader.inbox(inbox_id)
-                if row is not None:
-                    run = len(reader.plans(inbox_id))
-                    found.append(opened(ring, row)._replace(run=max(1, run)))
-            return found
-
-        try:
-            self._again.extend(await self._parts.read(look))
-        finally:
-            self._fetching = False
-        self._soon()
-
-    def _park(
-        self,
-        batch: Batch,
-        received: Received,
-        waiting: Waiting,
-        patients: tuple[bytes, ...] | None,
-    ) -> None:
-        parts, memories = self._parts, self._parts.memories
-        if memories is None:
-            return
-        keys = frozenset(memories.tag(Space.FACT, key) for key in waiting.keys)
-        before = self.parking.get(received.inbox_id)
-        left = (waiting.until_us - parts.clock.now_us()) / 1e6
-        due = parts.clock.monotonic() + min(max(0.0, left), LONGEST_PARKING_SECONDS)
-        since_us = parts.clock.now_us() if before is None else before.since_us
-        by_patient = self.channel.config.order_by == "patient"
-        self.parking.park(
-            ParkedMessage(
-                received.inbox_id,
-                keys,
-                due,
-                since_us,
-                waiting.until_us,
-                fact=fact_of(waiting.reason.safe),
-                patients=frozenset(patients or ()) if by_patient else frozenset(),
-            )
-        )
-        batch.parked.append(self.writer.parked(received.inbox_id, waiting, since_us, keys))
-
-    def _unpark(self, batch: Batch, inbox_id: int) -> None:
-        parked = self.parking.get(inbox_id)
-        if parked is None:
-            return
-        self.parking.leave(inbox_id)
-        batch.parked.append((self.number, inbox_id))
-        # those that came later and stayed behind it
-        self._start_over(self.parking.waiting_for(parked.keys))
+            self._parked.start_over(self.parking.time_is_over(now))
 
     # --- writing -----------------------------------------------------------------------------
 
@@ -466,8 +391,10 @@ class Pipeline:
         decision: Decision,
         keys: tuple[bytes, ...] | None,
         held: str,
+        writer: PlanWriter | None = None,
     ) -> None:
         """Add a decision to the open batch: plan, what was remembered, what is parked."""
+        writer = writer or self.writer
         parts = self._parts
         group = parts.group
         batch = group.batch
@@ -485,16 +412,16 @@ class Pipeline:
             run=received.run,
         )
         stays = decision.waiting is not None and received.run > 0
-        fed = [] if stays else self.writer.write(batch, planned)
+        fed = [] if stays else writer.write(batch, planned)
         opened.fed.extend(fed)
         if received.run == 0:
             opened.plans += 1
             self._uncommitted += 1
             batch.cursors[CursorKind.CHANNEL, self.number] = received.inbox_id
         if decision.waiting is not None:
-            self._park(batch, received, decision.waiting, keys)
+            self._parked.park(batch, received.inbox_id, decision.waiting, keys)
         elif received.run:
-            self._unpark(batch, received.inbox_id)
+            self._parked.leave(batch, received.inbox_id)
         if decision.changes and parts.memories is not None:
             parts.memories.write(batch, decision.changes)
             parts.remembered(decision.changes)

@@ -58,6 +58,7 @@ class PlanWriter:
         self.channel = channel
         self.number = number
         self.targets = targets
+        self.version = parts.config_version  # of the rules whose plans it writes
         self._parts = parts
         self._settled = {
             (name, fate): parts.metrics.messages_settled_total.labels(
@@ -100,7 +101,7 @@ class PlanWriter:
                 planned.inbox_id,
                 planned.run,
                 self.number,
-                parts.config_version,
+                self.version,
                 now_us,
                 tuple(fates),
             )
@@ -145,7 +146,7 @@ class PlanWriter:
                 b"".join(keys or ()),
                 now_us,
                 origin_seq,
-                parts.config_version,
+                self.version,
                 delivery.part,
             )
         )
@@ -170,7 +171,7 @@ class PlanWriter:
             keys=keys,
             at_us=now_us,
             received_us=planned.received_us,
-            config_version=parts.config_version,
+            config_version=self.version,
         )
         return entry, state
 
@@ -190,7 +191,7 @@ class PlanWriter:
             waiting.reason.safe,
             waiting.step,
             detail,
-            self._parts.config_version,
+            self.version,
         )
 
     def _count_failure(self, delivery: PlannedDelivery) -> None:
@@ -221,6 +222,6 @@ class PlanWriter:
             reason,
             "",
             detail,
-            self._parts.config_version,
+            self.version,
             False,
         )
