@@ -304,9 +304,18 @@ def files_of(block: Block) -> dict[str, str]:
             return {"channels/page.yaml": CHANNEL + body}
 
 
+# what the examples of steps look up, beside the tables of the site
+TABLES = {
+    "lab_to_loinc": "code,system,unit,to,text,to_system\nGLU,L,mg/dL,2345-7,Glucose,LN\n",
+    "units": "from,to,factor,offset\ng/L,mg/L,1000,\n",
+}
+
+
 def problems_of(files: dict[str, str], folder: Path) -> Sequence[Problem]:
     shutil.copytree(ROOT / "channels", folder / "channels")
     shutil.copy(ROOT / "ifengine.yaml", folder)
+    for name, rows in TABLES.items():
+        (folder / "channels" / "tables" / f"{name}.csv").write_text(rows, encoding="utf-8")
     if any(name.startswith("channels/") for name in files):
         (folder / "channels" / "adt-fanout.yaml").unlink()
     for name, text in files.items():

@@ -29,13 +29,6 @@ MISTAKES = [
         'put "- " before trim',
     ),
     ("- {when: PID-8 = M}", "  ^", "E106", "no verb", ""),
-    (
-        "- version: 2.3",
-        "  ^",
-        "E190",
-        '"version" is part of the language but not in this release',
-        "",
-    ),
     ("- trim", "  ^", "E104", "a verb with what it works on", "- trim: …"),
     (
         "- {trim: PID-5, on_update: yes}",

@@ -52,7 +52,27 @@ def _table(name: str, text: str) -> Table:
 TABLES: Mapping[str, Table] = {
     "ward": _table("ward", "from,to,floor\n4WEST,W4,4\nICU,IC1,1\n"),
     "sex": _table("sex", "# codes\nfrom,to\n1,F\n2,M\n"),
-    "loinc": _table("loinc", "code,unit,to\nGLU,mg/dL,2345-7\nGLU,*,14749-6\n*,kg,29463-7\n"),
+    "loinc": _table(
+        "loinc", "code,unit,to\nGLU,mg/dL,2345-7\nGLU,*,14749-6\n*,kg,29463-7\nGLU,kg,1\n"
+    ),
+    "lab_to_loinc": _table(
+        "lab_to_loinc",
+        "code,system,unit,to,text,to_system\nCHOL,L,mmol/L,14647-2,Cholesterol,LN\n"
+        "GLU,L,mg/dL,2345-7,Glucose [Mass/volume],LN\nK,L,*,2823-3,Potassium,LN\n",
+    ),
+    "codes": _table("codes", "from,to,text,to_system\nGlu,2345-7,Glucose,LN\nHb,718-7,,LN\n"),
+    "units": _table(
+        "units",
+        "from,to,factor,offset\ng/L,mg/L,1000,\nmg/dL,mg/L,10,\n[degF],Cel,5/9,-17.77777778\n",
+    ),
+    "molar": _table(
+        "molar", "code,from,to,factor\nGLU,mg/dL,mmol/L,0.0555\nCHOL,mg/dL,mmol/L,0.02586\n"
+    ),
+    "wards_by_day": _table(
+        "wards_by_day",
+        "from,to,valid_from,valid_to\n4W,old,,20251231\n4W,new,20260101,20260131\n"
+        "4W,newest,20260201,\nICU,IC1,,\n",
+    ),
 }
 
 

@@ -223,7 +223,7 @@ class Context:
         for path in made.paths():
             self.warn_unsaid(path, text)
         for name in made.tables():
-            self.table(name, text, keys=1)
+            self.table(name, text, keys=1, timed=False)
         self.check_variables(made.variables(), text)
         return made
 
@@ -255,8 +255,14 @@ class Context:
                 place = text.at(max(text.value.find(name), 0))
                 self.error("E302", place, f'there is no variable "{name}" here', hint)
 
-    def table(self, name: str, text: Text, *, keys: int | None = None) -> Table | None:
-        """Return a table by name; ``keys`` is how many key columns it must have."""
+    def table(
+        self, name: str, text: Text, *, keys: int | None = None, timed: bool | None = None
+    ) -> Table | None:
+        """Return a table by name.
+
+        ``keys`` is how many key columns it must have; ``timed`` whether the step says for which
+        time (``at:``), None where only its names are asked for.
+        """
         table = self.known.tables.get(name)
         at = text.at(max(text.value.find(name), 0))
         if table is None:
@@ -266,6 +272,11 @@ class Context:
         elif keys is not None and len(table.keys) != keys:
             listed = ", ".join(table.keys)
             self.error("E308", at, f'table "{name}" has {len(table.keys)} key columns', listed)
+            return None
+        elif timed is not None and bool(table.timed) != timed:
+            what = "has no valid_from or valid_to" if timed else "holds for a time only"
+            hint = "leave out at:" if timed else "a lookup with at: PATH asks it for a time"
+            self.error("E308", at, f'table "{name}" {what}', hint)
             return None
         return table
 

@@ -38,10 +38,12 @@ from ifengine.transforms.source import (
     Text,
 )
 from ifengine.transforms.tables import Table, read_csv
+from ifengine.transforms.tables_fhir import read_concept_map
 from ifengine.transforms.validation_profile import Profile
 
 SITE_FILE: Final = "ifengine.yaml"
 MAX_TABLE_BYTES: Final = 16 * 1024 * 1024
+_TABLE_FORMS: Final = ((".csv", read_csv), (".json", read_concept_map))
 _WORD: Final = re.compile(r"[A-Za-z0-9_.-]+")
 
 
@@ -238,13 +240,18 @@ def _channel_files(directory: Path) -> list[str]:
 def _load_tables(files: _Files, problems: Problems) -> tuple[dict[str, Table], dict[str, Position]]:
     tables: dict[str, Table] = {}
     places: dict[str, Position] = {}
-    for name in _names(files.directory, "channels/tables", ".csv"):
-        text = files.text(name, MAX_TABLE_BYTES, problems)
-        if text is None:
-            continue
-        stem = Path(name).stem
-        tables[stem] = read_csv(stem, text, name, problems)
-        places[stem] = Position(name, 1, 1)
+    for ending, read in _TABLE_FORMS:
+        for name in _names(files.directory, "channels/tables", ending):
+            text = files.text(name, MAX_TABLE_BYTES, problems)
+            if text is None:
+                continue
+            stem, place = Path(name).stem, Position(name, 1, 1)
+            if stem in tables:
+                message = f'there are two tables "{stem}"'
+                problems.error("E002", place, message, f"the other is {places[stem].file}")
+                continue
+            tables[stem] = read(stem, text, name, problems)
+            places[stem] = place
     return tables, places
 
 

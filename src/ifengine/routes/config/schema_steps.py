@@ -91,6 +91,7 @@ PARAMETERS: Final[Mapping[str, str]] = {
     "table": "The table's name: channels/tables/NAME.csv or NAME.json.",
     "text": "The text.",
     "then": "What happens then.",
+    "time": "The time for which a table with validity is asked.",
     "timeout": "How long it may take: 500ms.",
     "times": "The factor it is multiplied by.",
     "to": "Where the result is written.",

@@ -12,7 +12,7 @@ from ifengine.transforms.template import Template
 from ifengine.transforms.writing import filled, targets, write_text
 
 _EXAMPLE = "lookup: {table: ward, from: PV1-3.1, missing: dead_letter}"
-_OPTIONAL = ("from", "keys", "to", "column", "missing", "empty", "null")
+_OPTIONAL = ("from", "keys", "to", "column", "at", "missing", "empty", "null")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class _Lookup:
     keep: bool
     empty: Template | None
     null: Template | None
+    at: Path | None  # the time for which a table with validity is asked
 
     def answer(self, scope: StepScope, values: tuple[str, ...]) -> str | None:
         """Return the text to write, None to leave the target as it is.
@@ -36,7 +37,8 @@ class _Lookup:
             return None if self.empty is None else self.empty.render(scope)
         if NULL in values:
             return None if self.null is None else self.null.render(scope)
-        found = scope.tables[self.table].lookup(values)
+        table, at = scope.tables[self.table], self.at
+        found = table.lookup(values) if at is None else table.lookup(values, at.leaf(scope))
         if found is not None:
             return found[self.column]
         if self.missing is not None:
@@ -48,13 +50,14 @@ class _Lookup:
 
 
 def build(value: Node, context: Context) -> Built | None:
-    """Read ``{table, from or keys, to, column, missing, empty, null}``."""
+    """Read ``{table, from or keys, to, column, at, missing, empty, null}``."""
     given = context.parameters(value, required=("table",), optional=_OPTIONAL, example=_EXAMPLE)
     if given is None:
         return None
     sources = _sources(given, context)
     target = _target(given, sources, context)
-    table = _table(given["table"], sources, context)
+    at = read_time(given, context)
+    table = read_table(given, sources, context)
     column = None if table is None else _column(table, given.get("column"), context)
     missing = _missing(given, context)
     if not sources or target is None or table is None or column is None or missing is None:
@@ -67,10 +70,12 @@ def build(value: Node, context: Context) -> Built | None:
         keep,
         _template(given.get("empty"), "empty", context),
         _template(given.get("null"), "null", context),
+        at,
     )
     order = {name: number for number, name in enumerate(table.keys)}
     reads = [path for _, path in sorted(sources, key=lambda pair: order.get(pair[0], 0))]
-    uses = Uses(reads=tuple(reads), writes=(target,), tables=(table.name,))
+    read = tuple(reads) if at is None else (*reads, at)
+    uses = Uses(reads=read, writes=(target,), tables=(table.name,))
     if "to" not in given or reads == [target]:
         return Built(_in_place(target, lookup), uses, table.name)
     return Built(_elsewhere(reads, target, lookup), uses, table.name)
@@ -85,7 +90,7 @@ def _in_place(path: Path, lookup: _Lookup) -> Action:
             value = message.text(i, f, r, c, s)
             if not value.isalnum():
                 # parts, or text that looks so: the message can tell
-                i, f, r, c, s = _first_leaf(message, NodeRef(i, f, r, c, s))
+                i, f, r, c, s = first_leaf(message, NodeRef(i, f, r, c, s))
                 value = message.text(i, f, r, c, s)
             text = lookup.answer(scope, (value,))
             if text is not None and text != value:
@@ -99,7 +104,8 @@ def _empty_nodes(scope: StepScope, path: Path, lookup: _Lookup) -> list[NodeRef]
     return [] if lookup.empty is None else targets(scope, path)
 
 
-def _first_leaf(message: Message, node: NodeRef) -> NodeRef:
+def first_leaf(message: Message, node: NodeRef) -> NodeRef:
+    """Return the first leaf of a node: itself where it has no parts."""
     given = message.delimiters
     raw = message.raw(*node)
     i, f, r, c, s = node
@@ -121,22 +127,33 @@ def _elsewhere(reads: list[Path], target: Path, lookup: _Lookup) -> Action:
     return act
 
 
+def read_time(given: dict[str, Node], context: Context) -> Path | None:
+    """Return the path of the time for which a table with validity is asked."""
+    text = context.text(given["at"], "at") if "at" in given else None
+    return None if text is None else context.reads(text)
+
+
+def read_keys(node: Node, context: Context) -> list[tuple[str, Path]]:
+    """Return the paths that give the keys, with the names of their columns."""
+    if not isinstance(node, Entries):
+        context.error("E104", node.position, "keys names columns", "keys: {code: OBX-3.1}")
+        return []
+    read = [
+        (name.value, context.reads(text))
+        for name, value in node
+        if (text := context.text(value, "path")) is not None
+    ]
+    return [(name, path) for name, path in read if path is not None]
+
+
 def _sources(given: dict[str, Node], context: Context) -> list[tuple[str, Path]]:
     """Return the paths that give the keys, with the name of their column (empty for ``from``)."""
     one, several = given.get("from"), given.get("keys")
     if (one is None) == (several is None):
         context.error("E102", context.at, "lookup needs one of from and keys", _EXAMPLE)
         return []
-    if isinstance(several, Entries):
-        read = [
-            (name.value, context.reads(text))
-            for name, node in several
-            if (text := context.text(node, "path")) is not None
-        ]
-        return [(name, path) for name, path in read if path is not None]
     if several is not None:
-        context.error("E104", several.position, "keys names columns", "keys: {code: OBX-3.1}")
-        return []
+        return read_keys(several, context)
     text = context.text(one, "from") if one is not None else None
     if text is None:
         return []
@@ -157,14 +174,17 @@ def _target(
     return sources[0][1] if sources else None
 
 
-def _table(node: Node, sources: list[tuple[str, Path]], context: Context) -> Table | None:
-    text = context.text(node, "table")
+def read_table(
+    given: dict[str, Node], sources: list[tuple[str, Path]], context: Context
+) -> Table | None:
+    """Return the table, whose key columns must be those that the sources give."""
+    text, timed = context.text(given["table"], "table"), "at" in given
     if text is None:
         return None
     names = [name for name, _ in sources]
     if not names or names == [""]:
-        return context.table(text.value, text, keys=1)
-    table = context.table(text.value, text)
+        return context.table(text.value, text, keys=1, timed=timed)
+    table = context.table(text.value, text, timed=timed)
     if table is not None and sorted(names) != sorted(table.keys):
         message = f'these are not the keys of table "{table.name}"'
         context.error("E308", text.position, message, ", ".join(table.keys))
