@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ifengine.errors import EngineError
 from ifengine.routes.delivery_rows import attempt_row, behind_row, sent_row, stuck_row
-from ifengine.routes.destination import Destination, DestinationMetrics
+from ifengine.routes.destination import Destination, DestinationMetrics, drained
 from ifengine.routes.endpoints.base import Lane, Parcel
 from ifengine.routes.lanes import Entry, EntryState, Schedule
 from ifengine.routes.outbox_loading import (
@@ -36,6 +36,7 @@ from ifengine.store.base import (
 MEMORY_WINDOW = 1000  # deliveries with content in memory; beyond it the store is read again
 MEMORY_BYTES = 16 * 1024 * 1024
 PAGE = 250
+REBUILD_STEP_SECONDS = 0.01
 LONGEST_WAIT_SECONDS = 300.0  # a wall clock that jumped must not put a retry off for years
 
 _EXCEPTION_STATE = {
@@ -80,6 +81,7 @@ class Outbox:
         self._refilling = False
         self._stored_head = 0  # the last seq known to be on stable storage
         self._ahead: set[int] = set()  # replays that entered before what is still in the store
+        self._unclean = parts.unclean  # what it finds in the store may have been sent already
         self._suspect_through = 0  # seqs that may have been sent before a crash
         self._metrics = {
             d.number: DestinationMetrics(parts, d.channel, d.name) for d in destinations.values()
@@ -112,7 +114,7 @@ class Outbox:
         schedule = self.schedule
         self.head = self._stored_head = head
         schedule.through = schedule.durable_low = self._cursor_given = cursor
-        if self._parts.unclean:
+        if self._unclean:
             # without a clean stop, whatever lay in the settle window may have been sent
             self._suspect_through = min(head, cursor + schedule.window)
         for unsettled in counts:
@@ -123,7 +125,7 @@ class Outbox:
             if loaded.entry.seq > cursor:
                 self._ahead.add(loaded.entry.seq)
             self._enter(loaded)
-        if self._parts.unclean:
+        if self._unclean:
             # what had an exception and was free to go may have gone
             frozen = schedule.frozen()
             for entry in schedule.entries():
@@ -135,7 +137,7 @@ class Outbox:
         """Add one delivery found in the store."""
         entry, state = loaded.entry, loaded.state
         behind = self.schedule.add(entry, state)
-        if self._parts.unclean and state not in (EntryState.DEAD, EntryState.HELD):
+        if self._unclean and state not in (EntryState.DEAD, EntryState.HELD):
             suspect = entry.seq <= self._suspect_through
             entry.possible_duplicate = entry.possible_duplicate or suspect
         if entry.state in (EntryState.RETRYING, EntryState.IN_DOUBT):
@@ -254,7 +256,7 @@ class Outbox:
 
     def _begin(self, lane: Lane, entry: Entry, content: bytes) -> None:
         entry.started = self._parts.clock.monotonic()
-        destination = self.destinations[entry.destination]
+        destination = self.destination_of(entry)
         if destination.is_files:
             name, _, content = content.partition(b"\0")
             parcel = Parcel(content, name.decode("utf-8", "replace"))
@@ -268,7 +270,7 @@ class Outbox:
         """Write down how an attempt ended, and let the lane go on."""
         entry = self._carrying.pop(id(lane))
         self._idle.append(lane)
-        destination = self.destinations[entry.destination]
+        destination = self.destination_of(entry)
         metrics = self._metrics[entry.destination]
         took = self._parts.clock.monotonic() - entry.started
         metrics.attempt(attempt.label, took)
@@ -465,6 +467,59 @@ class Outbox:
         """Go on after a pause, or after `on_nak: stop`."""
         self.paused = self.stopped = False
         self.pump()
+
+    # --- other rules ---------------------------------------------------------------------------------
+
+    def destination_of(self, entry: Entry) -> Destination:
+        """Return where a delivery goes; one that is configured no more is drained by usual rules."""
+        found = self.destinations.get(entry.destination)
+        if found is None:
+            found = drained(self._parts, entry.channel, entry.destination)
+            self._add_destination(found)
+        return found
+
+    def take_destinations(self, wanted: Iterable[Destination]) -> None:
+        """Send by other rules from now on; those that are not named any more are drained."""
+        for destination in wanted:
+            before = self.destinations.get(destination.number)
+            if before is not None:
+                destination.take_counts(before)
+            self._add_destination(destination)
+
+    def _add_destination(self, destination: Destination) -> None:
+        self.destinations = {**self.destinations, destination.number: destination}
+        if destination.number not in self._metrics:
+            self._metrics[destination.number] = DestinationMetrics(
+                self._parts, destination.channel, destination.name
+            )
+
+    async def rebuild(self, schedule: Schedule, destinations: Iterable[Destination]) -> None:
+        """Begin anew from the store, with another order or another way out.
+
+        Nothing may feed it meanwhile. Attempts under way are let end; lanes are to be added after.
+        """
+        parts, was_paused = self._parts, self.paused
+        self.paused = True
+        while (self._carrying or self._refilling) and not parts.stopping:
+            await parts.clock.sleep(REBUILD_STEP_SECONDS)
+        await parts.group.durable()
+        await self.close()
+        self._lanes, self._idle, self._carrying = [], [], {}
+        self.schedule, self._retries, self._bytes = schedule, [], 0
+        self._ahead, self._settled_since, self._unclean = set(), 0, False
+        self._unreachable_tries, self._not_before, self.up, self.stopped = 0, 0.0, None, False
+        self.destinations = {d.number: d for d in destinations}
+        for destination in self.destinations.values():
+            self._add_destination(destination)
+        await self.recover()
+        self.paused = was_paused
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits here and nothing is dead: it may be taken away."""
+        return not (self._carrying or len(self.schedule) or self.head > self.schedule.through) and (
+            not any(d.waiting or d.dead for d in self.destinations.values())
+        )
 
     # --- stop ------------------------------------------------------------------------------------------
 

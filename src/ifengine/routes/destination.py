@@ -5,9 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ifengine.routes.channel import UNMATCHED
+from ifengine.routes.config.models import DEFAULT_ON_NAK, RetryConfig
 from ifengine.routes.lanes import EntryState
 from ifengine.routes.parts import Parts
 from ifengine.routes.retry import Policy
+
+DRAINED_ACK_TIMEOUT_SECONDS = 30.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -31,6 +34,11 @@ class Destination:
         """Whether nothing is here and nothing need be: the place for what nobody accepts, empty."""
         return self.name == UNMATCHED and not (self.waiting or self.dead)
 
+    def take_counts(self, before: "Destination") -> None:
+        """Go on counting where another object for the same destination stopped."""
+        self.waiting, self.dead, self.held = before.waiting, before.dead, before.held
+        self.dead_by_reason = before.dead_by_reason
+
     def count(self, state: EntryState, by: int, label: str = "steps") -> None:
         """Count deliveries that enter or leave in a state; ``label`` is a dead letter's reason."""
         if state is EntryState.DEAD:
@@ -40,6 +48,22 @@ class Destination:
         self.waiting += by
         if state is EntryState.HELD:
             self.held += by
+
+
+def drained(parts: Parts, channel_number: int, number: int) -> Destination:
+    """Return a destination that the configuration does not have any more, but the store has.
+
+    What was accepted for it still goes out, by the built-in rules.
+    """
+    channel, _, name = parts.names.name(number).partition(".")
+    return Destination(
+        channel=channel,
+        name=name or str(number),
+        number=number,
+        channel_number=channel_number,
+        policy=Policy(RetryConfig(), DEFAULT_ON_NAK, "resend"),
+        ack_timeout_seconds=DRAINED_ACK_TIMEOUT_SECONDS,
+    )
 
 
 class DestinationMetrics:

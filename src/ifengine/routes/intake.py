@@ -96,6 +96,13 @@ class ChannelIntake:
         self.last = metrics.last_received_timestamp_seconds.labels(name)
         self._acks: dict[str, Callable[[], None]] = {}
 
+    def switch(self, channel: Channel) -> None:
+        """Go by another configuration of the same channel."""
+        self.channel = channel
+        self.window_us = int(channel.config.dedupe_window_seconds * 1e6)
+        self._types = frozenset(f"{t.code}^{t.event}" for t in channel.config.types)
+        self._received = {}
+
     def count_received(self, header: Header, size: int, at_us: int, now: float) -> None:
         """Count a frame that came for this channel."""
         key = (header.message_code, header.trigger_event)
@@ -146,6 +153,13 @@ class Intake:
         self._rejected = metrics.rejected_total
         self._unrouted = metrics.unrouted_total.labels(connection.name)
         self._faults = metrics.framing_faults_total
+
+    def switch(self, connection: ListenConnection, channels: Sequence[ChannelIntake]) -> None:
+        """Decide by another configuration from the next frame on; what came is handed on as it was."""
+        self.connection = connection
+        self._channels = channels
+        self._gates = Gates(connection, [intake.channel.config for intake in channels])
+        self._by_name = {intake.channel.name: intake for intake in channels}
 
     # --- what the listener reports ----------------------------------------------------------
 
