@@ -197,6 +197,7 @@ TESTED_BY = {
     "admin/search.py": "admin/test_messages.py",
     "admin/replays.py": "admin/test_dead_letters.py",
     "admin/parked.py": "engine/test_parking.py",
+    "routes/parked_messages.py": "engine/test_parking.py",
     "admin/*.py": "admin/test_server.py",
     "routes/received.py": "routes/test_pipeline.py",
     "cli/check.py": "cli/test_site_commands.py",

@@ -126,7 +126,7 @@ class Life:
             quiet = 0
             while quiet < 2:  # what was decided last is on disk too
                 await self.parts.group.durable()
-                busy = any(p.unplanned or p._again for p in self.built.pipelines.values())
+                busy = any(p.unplanned or p._parked.again for p in self.built.pipelines.values())
                 quiet = 0 if busy or self.tasks else quiet + 1
                 await asyncio.sleep(0)
         assert self.failures == []

@@ -1,0 +1,153 @@
+"""One channel's parked messages at work: recovered, let go, read again, written down."""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from ifengine.routes.channel import Waiting
+from ifengine.routes.parking import ParkedMessage, Parking, fact_of
+from ifengine.routes.parts import Parts
+from ifengine.routes.planning import PlanWriter
+from ifengine.routes.received import Received, opened
+from ifengine.store.base import Batch, Reader
+from ifengine.transforms.memory import Key, Space
+
+PAGE = 250  # read at once of those that start over
+KEY_BYTES = 16  # of the keyed hash of what a message waits for
+LONGEST_PARKING_SECONDS = 400 * 86_400.0  # a wall clock that jumped must not park for ever
+
+
+class ParkedMessages:
+    """Parks messages, and brings them back to the start of their channel.
+
+    ``again`` holds those that are read and wait for their steps; ``soon`` is told of them.
+    """
+
+    def __init__(
+        self, parts: Parts, writer: PlanWriter, soon: Callable[[], None], *, by_patient: bool
+    ) -> None:
+        self.parking = Parking()
+        self.again: deque[Received] = deque()
+        self._parts = parts
+        self._writer = writer
+        self._soon = soon
+        self._by_patient = by_patient
+        self._returning: deque[int] = deque()  # to be read
+        self._fetching = False
+
+    async def recover(self) -> None:
+        """Take up what was parked: time went on over the stop, and the facts may be there."""
+        number, parts = self._writer.number, self._parts
+        rows = await parts.read(lambda reader: reader.parked(number))
+        now, now_us = parts.clock.monotonic(), parts.clock.now_us()
+        for row in rows:
+            left = min(max(0.0, (row.until_us - now_us) / 1e6), LONGEST_PARKING_SECONDS)
+            hashed = row.keys
+            keys = frozenset(hashed[at : at + KEY_BYTES] for at in range(0, len(hashed), KEY_BYTES))
+            self.parking.park(
+                ParkedMessage(
+                    row.inbox_id,
+                    keys,
+                    now + left,
+                    row.since_us,
+                    row.until_us,
+                    fact=fact_of(row.reason),
+                )
+            )
+        self.start_over(self.parking.all_waiting())
+
+    def is_ahead(self, inbox_id: int, key: Key) -> bool:
+        """Return whether a message before this one waits for a key."""
+        memories = self._parts.memories
+        if memories is None:
+            return False
+        return self.parking.waits_before(memories.tag(Space.FACT, key), inbox_id)
+
+    # --- coming back ----------------------------------------------------------------------------
+
+    def let_go(self, inbox_ids: Iterable[int], *, expire: bool) -> list[int]:
+        """Let messages go on now; return those that are parked here.
+
+        ``expire``: as if their time were over. Else they go whatever `then` of the step says.
+        """
+        found = []
+        for inbox_id in inbox_ids:
+            parked = self.parking.get(inbox_id)
+            if parked is not None:
+                parked.waited_out = True
+                parked.released = parked.released or not expire
+                found.append(inbox_id)
+        self.start_over(found)
+        return found
+
+    def start_over(self, inbox_ids: Iterable[int]) -> None:
+        """Bring messages back to the steps. One that is on its way there sees all there is by then."""
+        for inbox_id in inbox_ids:
+            parked = self.parking.get(inbox_id)
+            if parked is not None and not parked.leaving:
+                parked.leaving = True
+                self._returning.append(inbox_id)
+        self.fetch()
+
+    def fetch(self) -> None:
+        """Read the next of those that start over, a page at a time: there may be very many."""
+        if self._returning and not self.again and not self._fetching:
+            self._fetching = True
+            page = [self._returning.popleft() for _ in range(min(PAGE, len(self._returning)))]
+            self._parts.spawn(self._fetch(page))
+
+    async def _fetch(self, inbox_ids: list[int]) -> None:
+        ring = self._parts.ring
+
+        def look(reader: Reader) -> list[Received]:
+            found = []
+            for inbox_id in inbox_ids:
+                row = reader.inbox(inbox_id)
+                if row is not None:
+                    run = len(reader.plans(inbox_id))
+                    found.append(opened(ring, row)._replace(run=max(1, run)))
+            return found
+
+        try:
+            self.again.extend(await self._parts.read(look))
+        finally:
+            self._fetching = False
+        self._soon()
+
+    # --- writing --------------------------------------------------------------------------------
+
+    def park(
+        self,
+        batch: Batch,
+        inbox_id: int,
+        waiting: Waiting,
+        patients: tuple[bytes, ...] | None,
+    ) -> None:
+        """Park a message, or let it wait for other keys than before."""
+        parts, memories = self._parts, self._parts.memories
+        if memories is None:
+            return
+        keys = frozenset(memories.tag(Space.FACT, key) for key in waiting.keys)
+        before = self.parking.get(inbox_id)
+        left = (waiting.until_us - parts.clock.now_us()) / 1e6
+        due = parts.clock.monotonic() + min(max(0.0, left), LONGEST_PARKING_SECONDS)
+        since_us = parts.clock.now_us() if before is None else before.since_us
+        self.parking.park(
+            ParkedMessage(
+                inbox_id,
+                keys,
+                due,
+                since_us,
+                waiting.until_us,
+                fact=fact_of(waiting.reason.safe),
+                patients=frozenset(patients or ()) if self._by_patient else frozenset(),
+            )
+        )
+        batch.parked.append(self._writer.parked(inbox_id, waiting, since_us, keys))
+
+    def leave(self, batch: Batch, inbox_id: int) -> None:
+        """A message is parked no more: those that came later and stayed behind it start over."""
+        parked = self.parking.get(inbox_id)
+        if parked is not None:
+            self.parking.leave(inbox_id)
+            batch.parked.append((self._writer.number, inbox_id))
+            self.start_over(self.parking.waiting_for(parked.keys))
