@@ -1,17 +1,19 @@
 """Steps that know what values mean: codes by table and time, units, dates, zones, versions of HL7."""
 
+import re
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ifengine.hl7 import dictionary
-from ifengine.hl7.message import Message
+from ifengine.hl7.message import Message, MessageError
 from ifengine.transforms.base import StepFailedError
 from ifengine.transforms.version_rules import DIFFERENCES
 from ifengine.transforms.version_types import TYPES, Versions, plan_between
-from transforms.written import ADT, compiled, field, run
+from transforms.written import ADT, compiled, field, run, scope_of, steps
 
 
 def lab(*segments: str, version: str = "2.5.1") -> bytes:
@@ -233,7 +235,9 @@ def test_the_text_and_the_alternate_of_the_old_unit_go() -> None:
     assert converted("5", unit="g/L^gram per liter^UCUM^g^G^L")[1] == "mg/L^^UCUM^^^"
 
 
-@pytest.mark.parametrize("value", ["neg", "1:5^2", "<>^1", "^1^-^2^3", "1,500", "^1^:^2", "^1^/^2", "1e5", "5.2 g"])
+@pytest.mark.parametrize(
+    "value", ["neg", "1:5^2", "<>^1", "^1^-^2^3", "1,500", "^1^:^2", "^1^/^2", "1e5", "5.2 g"]
+)
 def test_what_is_no_number_stops_the_message_or_stays_as_a_whole(value: str) -> None:
     content = lab("OBR|1", f"OBX|1|NM|GLU||7.5~{value}|g/L|3.9-5.6")
     step = "unit: {value: [OBX-5, OBX-7], unit: OBX-6, to: mg/L, table: units"
@@ -601,3 +605,50 @@ def test_any_version_can_be_asked_for_and_asking_twice_changes_nothing(
     assert once.header.version == target.encode()
     assert run(f"- version: '{target}'", once.encode()).encode() == once.encode()
     assert once.names() == Message.parse(content).names()
+
+
+CORPUS = Path(__file__).parents[2] / ".." / "shared" / "corpus"
+
+
+def test_messages_of_strangers_keep_their_segments_and_are_the_same_the_second_time() -> None:
+    if not CORPUS.is_dir():
+        pytest.skip("../shared/corpus is not there")
+    made = [steps(f"- version: '{target}'") for target in ("2.1", "2.3", "2.5.1", "2.7")]
+    seen = refused = 0
+    for content in _strangers():
+        for version in made:
+            scope = scope_of(content)
+            errors = scope.message.names().count("ERR")
+            try:
+                version.run(scope)
+            except StepFailedError:
+                refused += 1
+                continue
+            again = scope_of(scope.message.encode())
+            version.run(again)
+            assert again.message.encode() == scope.message.encode()
+            assert errors or again.message.names() == Message.parse(content).names()
+            seen += 1
+    assert seen > 1000
+    assert refused < seen / 20
+
+
+def _strangers() -> list[bytes]:
+    """Return the messages of the corpus, each ended by CR."""
+    found: list[bytes] = []
+    for file in sorted(CORPUS.rglob("*.hl7")):
+        lines = re.split(rb"\r\n|\r|\n", file.read_bytes())
+        for line in lines:
+            if line.startswith(b"MSH|") and len(line) > 8:
+                found.append(line + b"\r")
+            elif found and line[:3].isalnum() and line[3:4] == b"|":
+                found[-1] += line + b"\r"
+    return [content for content in found if _is_message(content)]
+
+
+def _is_message(content: bytes) -> bool:
+    try:
+        Message.parse(content)
+    except MessageError:
+        return False
+    return True

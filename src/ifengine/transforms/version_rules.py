@@ -129,7 +129,11 @@ def change_values(scope: StepScope, versions: Versions) -> None:
     """Change every field whose type differs, and the values whose type OBX-2 says."""
     message = scope.message
     for i, name in enumerate(message.names()):
-        for plan in plans_for(versions, name):
+        plans = plans_for(versions, name)
+        last = message.field_count(i) if plans else 0
+        for plan in plans:
+            if plan.field > last:
+                break
             raw = message.raw(i, plan.field)
             if raw and not (raw.isalnum() and len(raw) not in plan.lengths):
                 _change(message, i, plan)

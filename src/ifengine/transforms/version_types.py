@@ -165,14 +165,14 @@ def plan_between(field: int, old: str, new: str, versions: Versions) -> Plan:
 
 @lru_cache(maxsize=8192)
 def plans_for(versions: Versions, segment: str) -> tuple[Plan, ...]:
-    """Return the fields of a segment that may change."""
+    """Return the fields of a segment that may change, in their order."""
     there = dictionary.segment(versions.source, segment)
     here = dictionary.segment(versions.target, segment)
     if there is None or here is None:
         return ()
     found = [
         plan_between(number, field.data_type, here.fields[number].data_type, versions)
-        for number, field in there.fields.items()
+        for number, field in sorted(there.fields.items())
         if number in here.fields
     ]
     return tuple(plan for plan in found if plan.changes)
