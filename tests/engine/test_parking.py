@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.support import Receiver, Running, Site, adt, metric, running, sender, until
+from engine.support import Receiver, Running, Site, ack, adt, metric, running, sender, until
 from ifengine.admin.client import CallError
 from ifengine.routes.pipeline import Pipeline
 
@@ -381,3 +381,49 @@ class Ahead:
 
     def now_us(self) -> int:
         return int(self.real.now_us()) + 400 * 86_400 * 1_000_000
+
+
+# --- facts that count once delivered ----------------------------------------------------------------
+
+ONCE_DELIVERED = ORDERS.replace("key: ORC-2.1", "key: ORC-2.1, once: delivered")
+
+
+async def test_a_fact_that_counts_once_delivered_counts_when_its_message_was_taken(
+    site: Site, ward: Receiver, lab: Receiver
+) -> None:
+    site.head = ONCE_DELIVERED
+    await lab.stop()
+    async with running(site) as engine, sender(site) as his:
+        await his.send(orm("O1", "P1"))
+        await his.send(oru("R1", "P1"))
+        await at(engine, "R1", "parked")
+        assert (await engine.states())["O1"]["lab"] == "queued"
+    async with running(site) as engine:  # what is waited for survives a restart
+        for _ in range(3):
+            await engine.ask("status")
+        assert (await engine.states())["R1"] == {"ward": "parked"}
+        await lab.start()
+        await at(engine, "R1", "sent")
+        assert lab.ids == ["O1"]
+        assert field(ward.received[0], 8) == b""
+    async with running(site) as engine, sender(site) as his:
+        await his.send(oru("R2", "P1"))  # and so does the fact
+        await at(engine, "R2", "sent")
+
+
+async def test_a_fact_of_a_message_that_was_refused_counts_when_a_person_has_it_delivered(
+    site: Site, ward: Receiver, lab: Receiver
+) -> None:
+    site.head = ONCE_DELIVERED
+    lab.answer = lambda content: ack(content, "AE" if not allowed else "AA")
+    allowed: list[bool] = []
+    async with running(site) as engine, sender(site) as his:
+        await his.send(orm("O1", "P1"))
+        await at(engine, "O1", "dead_letter", "lab")
+        await his.send(oru("R1", "P1"))
+        await at(engine, "R1", "parked")
+        allowed.append(True)
+        number = await id_of(engine, "O1")
+        await engine.ask("dlq.replay", **{"ids": [number], "as": "reprocess", "reason": "fixed"})
+        await at(engine, "R1", "sent")
+        assert ward.ids == ["R1"]

@@ -121,6 +121,8 @@ def connect(parts: Parts, built: Built) -> None:
             for change in changes
             if change.space is Space.FACT and change.remembered is not None
         ]
+        if parts.awaited is not None:
+            parts.awaited.noted(changes)
         if tags:
             for pipeline in built.pipelines.values():
                 pipeline.remembered(tags)

@@ -21,6 +21,7 @@ from ifengine.engine.keeping import keeper
 from ifengine.engine.runtime import EngineRuntime
 from ifengine.engine.watch import Watch
 from ifengine.errors import EngineError, StorageFailedError
+from ifengine.routes.awaited import AwaitedFacts
 from ifengine.routes.config.models import SiteConfig
 from ifengine.routes.documents import DocumentStore
 from ifengine.routes.identity import Retired
@@ -184,6 +185,8 @@ class Engine:
         """Make the parts of the site, over what its steps remember."""
         site = self._settings.site
         parts.memories = Memories(parts.ring, looking)
+        parts.awaited = AwaitedFacts(parts.memories)
+        await parts.read(parts.awaited.load)
         parts.retired = Retired(parts.memories, site.identity)
         await parts.read(parts.retired.load)
         load = IntakeLoad(lambda paused: self._pause_intake("backlog", paused))

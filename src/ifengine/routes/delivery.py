@@ -335,6 +335,8 @@ class Outbox:
         batch.outcomes.append(row)
         if entry.exceptional:
             batch.exceptions.append((self.number, entry.seq))
+        if parts.awaited:
+            parts.remembered(parts.awaited.delivered(batch, entry.inbox_id, now_us))
         self.schedule.settle(entry)
         self._settled_since += 1
         destination.waiting -= 1

@@ -30,7 +30,7 @@ class ParkedMessages:
         self._parts = parts
         self._writer = writer
         self._soon = soon
-        self._by_patient = by_patient
+        self.by_patient = by_patient
         self._returning: deque[int] = deque()  # to be read
         self._fetching = False
 
@@ -139,7 +139,7 @@ class ParkedMessages:
                 since_us,
                 waiting.until_us,
                 fact=fact_of(waiting.reason.safe),
-                patients=frozenset(patients or ()) if self._by_patient else frozenset(),
+                patients=frozenset(patients or ()) if self.by_patient else frozenset(),
             )
         )
         batch.parked.append(self._writer.parked(inbox_id, waiting, since_us, keys))

@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from ifengine.clock import Clock
 from ifengine.errors import EngineError
+from ifengine.routes.awaited import AwaitedFacts
 from ifengine.routes.identity import Retired
 from ifengine.routes.memory import Memories
 from ifengine.store.base import Reader
@@ -70,6 +71,7 @@ class Parts:
     spawn: Callable[[Coroutine[Any, Any, None]], object]  # a task owned by the engine's TaskGroup
     dice: Callable[[], float]  # uniform in [0, 1), for jitter
     memories: Memories | None = None  # None: nothing is remembered (parts of an engine in tests)
+    awaited: AwaitedFacts | None = None  # facts of messages that nobody took yet
     retired: Retired | None = None  # patients' identifiers, with the crosswalk
     call: Callable[[Call], Awaitable[Reply]] = _nobody_answers
     keep_documents: Callable[[Sequence[Document]], Awaitable[None]] = _nowhere_to_keep

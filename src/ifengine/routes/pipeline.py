@@ -288,6 +288,7 @@ class Pipeline:
         """Process by other rules from the next message on; what was decided stays as it is."""
         self.channel = channel
         self.writer = writer
+        self._parked.by_patient = channel.config.order_by == "patient"
         self.charset = charset
         self._charsets = charsets
         self._modes = frozenset(mode.encode() for mode in channel.config.accept_mode)

@@ -7,7 +7,7 @@ A fact that the site declares is shared by all channels; any other belongs to it
 import json
 
 from ifengine.transforms.base import StepScope
-from ifengine.transforms.memory import Key, Remembered, Space
+from ifengine.transforms.memory import Change, Key, Remembered, Space
 
 DEFAULT_SECONDS = 90 * 86_400.0
 
@@ -35,4 +35,16 @@ def when_delivered(scope: StepScope, key: Key, text: str, until_us: int) -> None
     awaited: list[list[object]] = json.loads(before.value) if before is not None else []
     awaited = [entry for entry in awaited if entry[0] != list(key)]
     awaited.append([list(key), text, until_us])
-    scope.memory.put(Space.AWAITED, place, json.dumps(awaited, ensure_ascii=False))
+    # as long as the longest of them: a message that nobody takes leaves nothing for ever
+    last_us = max(until_us, 0 if before is None else before.until_us)
+    text = json.dumps(awaited, ensure_ascii=False)
+    scope.memory.put(Space.AWAITED, place, text, until_us=last_us)
+
+
+def facts_of_delivered(awaited: Remembered, place: Key, now_us: int) -> tuple[Change, ...]:
+    """Return what is remembered once a message was delivered; ``awaited`` stood under ``place``."""
+    changes = [Change(Space.AWAITED, place, None)]
+    for key, text, until_us in json.loads(awaited.value):
+        kept = Remembered(text, awaited.message, now_us, until_us)
+        changes.append(Change(Space.FACT, tuple(key), kept))
+    return tuple(changes)

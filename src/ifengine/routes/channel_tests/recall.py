@@ -1,12 +1,11 @@
 """What a test remembers from one message to the next, in memory. Pure."""
 
-import json
 from collections.abc import Iterable
 
 from ifengine.errors import EngineError
 from ifengine.hl7.identifiers import CX
 from ifengine.routes.config.cases import Case
-from ifengine.transforms.facts import fact_text
+from ifengine.transforms.facts import fact_text, facts_of_delivered
 from ifengine.transforms.identity import (
     Identifier,
     PatientIdentity,
@@ -67,13 +66,7 @@ class Recall:
         """Return what counts from now on, because this message was delivered."""
         place = (str(message),)
         awaited = self._kept.get((Space.AWAITED, place))
-        if awaited is None:
-            return ()
-        changes = [Change(Space.AWAITED, place, None)]
-        for key, text, until_us in json.loads(awaited.value):
-            kept = Remembered(text, message, now_us, until_us)
-            changes.append(Change(Space.FACT, tuple(key), kept))
-        return tuple(changes)
+        return () if awaited is None else facts_of_delivered(awaited, place, now_us)
 
     def keep(self, documents: Iterable[Document]) -> None:
         """Take documents; what is there with other bytes is never replaced.
