@@ -38,7 +38,7 @@ KINDS = {
     "console", "yaml channel", "yaml site", "yaml connections", "yaml destination", "yaml steps",
     "yaml excerpt", "sh make", "sh deploy", "text",
 }  # fmt: skip
-PORTS = (2575, 6661, 6662, 9464)
+PORTS = (2575, 2576, 2577, 2578, *range(6661, 6669), 9464)
 FENCE = re.compile(r"^```(.*)\n((?:.*\n)*?)```$", re.MULTILINE)
 SECONDS = 20.0
 
@@ -306,7 +306,6 @@ def files_of(block: Block) -> dict[str, str]:
 
 # what the examples of steps look up, beside the tables of the site
 TABLES = {
-    "lab_to_loinc": "code,system,unit,to,text,to_system\nGLU,L,mg/dL,2345-7,Glucose,LN\n",
     "units": "from,to,factor,offset\ng/L,mg/L,1000,\n",
 }
 
@@ -316,8 +315,12 @@ def problems_of(files: dict[str, str], folder: Path) -> Sequence[Problem]:
     shutil.copy(ROOT / "ifengine.yaml", folder)
     for name, rows in TABLES.items():
         (folder / "channels" / "tables" / f"{name}.csv").write_text(rows, encoding="utf-8")
-    if any(name.startswith("channels/") for name in files):
-        (folder / "channels" / "adt-fanout.yaml").unlink()
+    # a page's channel stands alone, a page's site has the first channel
+    kept = "" if any(name.startswith("channels/") for name in files) else "adt-fanout.yaml"
+    if "ifengine.yaml" in files or not kept:
+        for channel in (folder / "channels").glob("*.yaml"):
+            if channel.name != kept:
+                channel.unlink()
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
     loaded = load_site(folder, environ={})

@@ -165,8 +165,20 @@ tests: [{name: it, given: "MSH|^~\\\\&|"}]
 def test_the_example_site_has_nothing_wrong_with_it() -> None:
     loaded = load_site(REPOSITORY, environ={})
     assert loaded.problems == ()
-    (channel,) = loaded.site.channels
-    assert [d.name for d in channel.destinations] == ["lab", "pharmacy"]
+    told = {
+        channel.name: [d.name for d in channel.destinations] for channel in loaded.site.channels
+    }
+    assert told == {
+        "adt-fanout": ["lab", "pharmacy"],
+        "identity-and-waiting": ["registry", "ehr"],
+        "lab-results": ["ehr", "fhir"],
+        "radiology-orders": ["ris"],
+        "regional-batch": ["north", "south", "research"],
+    }
+    off = [
+        d.name for channel in loaded.site.channels for d in channel.destinations if not d.enabled
+    ]
+    assert off == ["fhir"]
     assert loaded.site.listeners["epic-adt"].port == 2575
 
 
