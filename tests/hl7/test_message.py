@@ -2,7 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ifengine.errors import FieldError
@@ -162,6 +162,7 @@ def test_any_bytes_survive_an_edit_of_their_own_segment(junk: bytes) -> None:
         assert message.encode().endswith(b"\rPID|1||" + junk + b"|x^" + junk + b"^Y|new\r")
 
 
+@example(junk=b"\x1b$", name=b"~ISO IR87")  # an escape to two-byte characters that never ends
 @given(
     junk=st.binary(), name=st.sampled_from([b"BIG-5", b"GB 18030-2000", b"~ISO IR87", b"SHIFT_JIS"])
 )
@@ -172,6 +173,11 @@ def test_any_bytes_survive_an_edit_where_characters_have_several_bytes(
     message = small(b"PID|1||" + lines + b" |x", msh18=name)
     message.set_text(0, 5, None, None, None, "NEW")
     assert message.encode().endswith(b"||||||" + name + b"\rPID|1||" + lines + b" |x\r")
+
+
+def test_a_hexadecimal_escape_that_is_no_character_of_its_set_is_read_as_it_stands() -> None:
+    message = small(b"PID|1||\\X1B24B35CA5\\", msh18=b"~ISO IR87")
+    assert message.text(1, 3).encode("ascii", "surrogateescape") == b"\x1b\x24\xb3\x5c\xa5"
 
 
 @given(junk=st.binary().map(lambda raw: raw.translate(None, b"|^~\\&\r\n\x0b\x1c")))

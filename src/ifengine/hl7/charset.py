@@ -59,7 +59,12 @@ class Codec:
 
     def decode(self, raw: bytes) -> str:
         """Return text; bytes that are not of this set become lone surrogates."""
-        return raw.decode(self.name, OPAQUE_BYTES)
+        try:
+            return raw.decode(self.name, OPAQUE_BYTES)
+        except UnicodeDecodeError:
+            # Behind an ISO 2022 escape two ASCII bytes make a character, and an ASCII byte that
+            # makes none cannot be a lone surrogate: the whole is read as it stands.
+            return raw.decode("ascii", OPAQUE_BYTES)
 
     def encode(self, text: str) -> bytes:
         """Return bytes; lone surrogates of ``decode`` become the bytes they came from.
