@@ -218,25 +218,37 @@ class Look:
         self, reader: Reader, plans: Iterable[PlanRow]
     ) -> tuple[DestinationRecord, ...]:
         """Return the newest decision about each destination, in the order first planned."""
-        newest: dict[int, tuple[PlanRow, PlannedFate]] = {}
+        newest: dict[int, tuple[PlanRow, list[PlannedFate]]] = {}
         for plan in plans:
+            fates: dict[int, list[PlannedFate]] = {}
             for planned in plan.fates:
-                newest[planned.destination] = (plan, planned)
-        found = []
-        for plan, planned in newest.values():
-            if planned.fate is Fate.QUEUED:
-                state = delivery_state(reader, self.held, planned.outbox, planned.seq)
-            else:
-                state = DeliveryState(planned.fate, 0, planned.reason, "", False, 0, None)
-            found.append(
-                DestinationRecord(
-                    name=destination_name(self._names, plan.channel, planned.destination),
-                    planned=planned,
-                    run=plan.run,
-                    state=state,
-                )
+                fates.setdefault(planned.destination, []).append(planned)
+            for destination, parts in fates.items():
+                known = newest.get(destination)
+                # a replay of one part speaks of that part alone: the plan that made all leads to it
+                if known is None or len(parts) >= len(known[1]):
+                    newest[destination] = (plan, parts)
+        return tuple(
+            min(
+                (self._destination(reader, plan, planned) for planned in parts),
+                key=lambda record: record.state.fate,  # the least settled of its parts
             )
-        return tuple(found)
+            for plan, parts in newest.values()
+        )
+
+    def _destination(
+        self, reader: Reader, plan: PlanRow, planned: PlannedFate
+    ) -> DestinationRecord:
+        if planned.fate is Fate.QUEUED:
+            state = delivery_state(reader, self.held, planned.outbox, planned.seq)
+        else:
+            state = DeliveryState(planned.fate, 0, planned.reason, "", False, 0, None)
+        return DestinationRecord(
+            name=destination_name(self._names, plan.channel, planned.destination),
+            planned=planned,
+            run=plan.run,
+            state=state,
+        )
 
 
 def destination_name(names: Names, channel: int, destination: int) -> str:

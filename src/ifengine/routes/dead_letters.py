@@ -33,6 +33,7 @@ from ifengine.store.base import (
 from ifengine.store.sealing import BlobKind
 from ifengine.transforms.base import CallNeededError, Reason
 from ifengine.transforms.memory import Reply
+from ifengine.transforms.steps.latest_only import LATE
 
 # A18, A24, A30, A34 to A37, A39 to A47, A49 to A51: who a person is (safety-rules.md 13)
 IDENTITY_EVENTS = frozenset(
@@ -103,7 +104,8 @@ class DeadLetters:
             for item in sorted(found.letters, key=lambda f: (f.letter.outbox, f.delivery.place)):
                 kind = self._refusal(item, found, how=how, bulk=bulk, allow_older=allow_older)
                 if kind is None:
-                    decision = await self._decide(item, how, dry_run=dry_run)
+                    released = not bulk and _is_held_as_late(item)
+                    decision = await self._decide(item, how, dry_run=dry_run, released=released)
                     kind = self._kind(decision)
                     if not dry_run:
                         self._carry_out(batch, item, decision, settled)
@@ -148,7 +150,8 @@ class DeadLetters:
         header = read_header(item.content)
         if bulk and header.message_code == b"ADT" and header.trigger_event in IDENTITY_EVENTS:
             return "unordered"
-        if how == "stored" and self._names_a_retired_patient(item):
+        as_stored = how == "stored" or item.delivery.part > 0
+        if as_stored and self._names_a_retired_patient(item):
             return "merged"
         if allow_older:
             return None
@@ -190,14 +193,16 @@ class DeadLetters:
 
     # --- deciding -----------------------------------------------------------------------------
 
-    async def _decide(self, item: FoundLetter, how: str, *, dry_run: bool) -> list[PlannedDelivery]:
+    async def _decide(
+        self, item: FoundLetter, how: str, *, dry_run: bool, released: bool
+    ) -> list[PlannedDelivery]:
         """Return what the letter becomes: its destination's new delivery, or several if unmatched."""
         pipeline = self._pipelines.get(item.delivery.channel)
         name = self._destination_name(item)
         if pipeline is None or name not in pipeline.writer.targets:
             gone = Reason("the channel has no such destination any more", "")
             return [PlannedDelivery(name, Fate.DEAD_LETTER, reason=gone, step="replay")]
-        if how == "stored":
+        if how == "stored" or item.delivery.part:  # of a message, only this part was held
             if item.stored is None:
                 failed = Reason("nothing was ready to send: its steps had failed", "")
                 return [PlannedDelivery(name, Fate.DEAD_LETTER, reason=failed, step="stored")]
@@ -208,11 +213,17 @@ class DeadLetters:
             same = content == item.content
             return [
                 PlannedDelivery(
-                    name, Fate.QUEUED, content=None if same else content, file_name=file_name
+                    name,
+                    Fate.QUEUED,
+                    content=None if same else content,
+                    file_name=file_name,
+                    part=item.delivery.part,
                 )
             ]
         try:
-            plan = await self._process_again(item, pipeline, name, dry_run=dry_run)
+            plan = await self._process_again(
+                item, pipeline, name, dry_run=dry_run, released=released
+            )
         except EngineError as error:
             failed = Reason(str(error), "")
             return [PlannedDelivery(name, Fate.DEAD_LETTER, reason=failed, step="channel")]
@@ -224,7 +235,13 @@ class DeadLetters:
         return [d for d in plan if d.destination == name]
 
     async def _process_again(
-        self, item: FoundLetter, pipeline: Pipeline, name: str, *, dry_run: bool
+        self,
+        item: FoundLetter,
+        pipeline: Pipeline,
+        name: str,
+        *,
+        dry_run: bool,
+        released: bool,
     ) -> Plan:
         """Run a channel over a message again: what it would remember is not (safety-rules.md 27).
 
@@ -236,7 +253,9 @@ class DeadLetters:
             memory = None
             if parts.memories is not None:
                 memory = parts.memories.scratch(inbox_id, item.received_us, is_replay=True)
-            context = MessageContext(str(inbox_id), item.received_us, memory, replies)
+            context = MessageContext(
+                str(inbox_id), item.received_us, memory, replies, released=released
+            )
             message = Message.parse(item.content, charset=pipeline.charset)
             try:
                 decision = pipeline.channel.process(message, context, only=name)
@@ -438,3 +457,9 @@ class DeadLetters:
             outbox.relabelled(destination, before, after)
         for outbox, entry, state in settled.fed:
             outbox.feed([(entry, state)])
+
+
+def _is_held_as_late(item: FoundLetter) -> bool:
+    """Whether `latest_only` held a whole message: replayed alone, a person decided that it goes."""
+    held = item.exception.state is ExceptionState.HELD
+    return held and item.exception.reason == LATE.safe

@@ -106,7 +106,7 @@ def _action(rule: _Rule) -> Action:
                 late.append(at)
 
         rule.keyed.each(scope, one)
-        if not late or rule.stale == "pass":
+        if not late or rule.stale == "pass" or scope.released:
             return
         if scope.memory.is_replay:
             raise HeldError(LATE)
