@@ -11,7 +11,10 @@ from ifengine.hl7 import groups
 from ifengine.hl7.condition import Condition, parse_condition
 from ifengine.hl7.path import Path, parse_path
 from ifengine.transforms.base import Action, Steps, Uses
+from ifengine.transforms.fact_placeholder import FactValue
 from ifengine.transforms.identity import PatientIdentity
+from ifengine.transforms.known_paths import check_place
+from ifengine.transforms.site_files import PythonFile, Snippet
 from ifengine.transforms.source import Entries, Items, Node, Position, Problems, Text
 from ifengine.transforms.tables import Table
 from ifengine.transforms.template import Template, parse_template
@@ -39,12 +42,19 @@ class Known:
     facts: Mapping[str, float] = field(
         default_factory=dict
     )  # shared by the site: seconds they last
+    # those that this channel remembers, with the names of what they carry; None: do not check
+    own_facts: Mapping[str, frozenset[str]] | None = None
+    # segments that the channel's types can have; None where nobody knows
+    segments: frozenset[str] | None = None
     destination: str = ""  # whose steps these are; "": the channel's own
     documents: frozenset[str] | None = None  # stores for documents; None: do not check
     # what `${secret:NAME}` stands for; a stand-in where a channel is only looked at
     secret: Callable[[Text], str] = field(default=_stand_in, repr=False)
     identity: PatientIdentity | None = None  # None: the site has no definition of a patient
     profiles: Mapping[str, Profile] = field(default_factory=dict)  # of `validate`
+    python_files: Mapping[str, PythonFile] = field(default_factory=dict)  # by path below channels
+    allows_python: bool = True
+    snippets: Mapping[str, Snippet] = field(default_factory=dict)  # by path below channels
 
 
 class Built(NamedTuple):
@@ -69,6 +79,7 @@ class Context:
     depth: int = 1
     options: Mapping[str, Node] = field(default_factory=dict)  # keys beside the verb
     variables: set[str] = field(default_factory=set)  # made by `let` so far
+    snippets: tuple[str, ...] = ()  # of the `use` around, from the outside in
     compile_list: "Callable[[Node, Context, str], Steps]"
 
     def error(self, code: str, at: Position, message: str, hint: str = "") -> None:
@@ -216,16 +227,34 @@ class Context:
     def template(self, text: Text) -> Template | None:
         """Return text with placeholders; plain ``null`` means empty."""
         try:
-            made = parse_template("" if text.is_null else text.value)
+            made = parse_template("" if text.is_null else text.value, facts=self.known.facts)
         except NotationError as error:
             self.notation(text, error)
             return None
         for path in made.paths():
             self.warn_unsaid(path, text)
+            self._check_place(path, text)
         for name in made.tables():
             self.table(name, text, keys=1, timed=False)
         self.check_variables(made.variables(), text)
+        for fact in made.facts():
+            self._check_fact(fact, text)
         return made
+
+    def _check_fact(self, read: FactValue, text: Text) -> None:
+        """Report a fact that nobody remembers, or a value that it does not carry."""
+        own = self.known.own_facts
+        if own is None or (read.is_shared and read.fact not in own):
+            return  # another channel remembers it
+        place = text.at(max(text.value.find(f"fact.{read.fact}"), 0))
+        if read.fact not in own:
+            near = difflib.get_close_matches(read.fact, [*own, *self.known.facts], 1)
+            hint = f'did you mean "{near[0]}"?' if near else f"remember: {{fact: {read.fact}, …}}"
+            message = f'no step of this channel remembers "{read.fact}"'
+            self.error("E333", place, f"{message}, and the site shares none of this name", hint)
+        elif not read.is_shared and read.value not in own[read.fact]:
+            kept = ", ".join(name or "one text" for name in sorted(own[read.fact])) or "nothing"
+            self.error("E333", place, f'"{read.fact}" carries no such value', f"it carries {kept}")
 
     def condition(self, text: Text, *, relative: bool = False) -> Condition | None:
         """Return a condition."""
@@ -238,6 +267,8 @@ class Context:
             self.problems.warning("W213", text.at(warning.offset), warning.message, warning.hint)
         for path in made.unsaid_paths():
             self.warn_unsaid(path, text)
+        for path in made.paths():
+            self._check_place(path, text)
         for name in made.table_names():
             self.table(name, text)
         self.check_variables(made.variables(), text)
@@ -296,6 +327,10 @@ class Context:
             self.problems.warning("W303", text.at(0), f"{name} is no segment of HL7", hint)
         return path
 
+    def _check_place(self, path: Path, text: Text, *, is_read: bool = True) -> None:
+        at = text.at(max(text.value.find(path.text), 0))
+        check_place(path, at, self.known.segments, self.problems, is_read=is_read)
+
     def field(self, text: Text, *, written: bool) -> Path | None:
         """Return a path to a field, which may be written."""
         path = self.path(text)
@@ -310,6 +345,7 @@ class Context:
         if written and path.segment == "MSH" and path.field <= 2:
             self.error("E306", text.at(0), "the delimiters of a message cannot be changed")
             return None
+        self._check_place(path, text, is_read=not written)
         return path
 
     def reads(self, text: Text) -> Path | None:

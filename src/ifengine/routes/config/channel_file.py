@@ -19,6 +19,7 @@ from ifengine.routes.config.kinds import (
     PathKind,
     nearest,
 )
+from ifengine.routes.config.message_types import segments_of_types
 from ifengine.routes.config.models import (
     DEFAULT_ON_NAK,
     FilesSource,
@@ -36,6 +37,8 @@ from ifengine.routes.config.tests_shape import read_tests
 from ifengine.routes.dedupe import DedupeConfig
 from ifengine.transforms.base import Steps
 from ifengine.transforms.compile import Known, compile_steps
+from ifengine.transforms.facts_written import facts_of
+from ifengine.transforms.known_paths import check_place
 from ifengine.transforms.source import Entries, Items, Node, Position, Problems, Text
 from ifengine.transforms.table_of_steps import BY_VERB, NOT_YET
 
@@ -90,6 +93,11 @@ class ChannelDraft:
     destinations: list[DestinationDraft] = field(default_factory=list)
     cases: tuple[Case, ...] = ()
 
+    @property
+    def knows_types(self) -> bool:
+        """Whether all that `types` says could be read: else nobody knows what may come."""
+        return types_read(self.section, self.types)
+
 
 @dataclass(slots=True, kw_only=True)
 class Surroundings:
@@ -121,6 +129,12 @@ def read_channel(
         enabled = around.enabled[stem][0]
     types = tuple(pattern for pattern, _ in section.get("types", ()))
     sources = read_sources(section, around.directory, problems)
+    segments = segments_of_types(types) if types_read(section, types) else None
+    if segments is not None:
+        segments |= _segments_added(section)
+    own = facts_of((node, *(snippet.steps for snippet in around.known.snippets.values())))
+    known = replace(around.known, segments=segments, own_facts=own)
+    around = replace(around, known=known)
     draft = ChannelDraft(
         name=stem,
         file=file,
@@ -137,11 +151,39 @@ def read_channel(
         dedupe=read_dedupe(section, types, around.known, problems),
     )
     draft.destinations = _destinations(section, draft, around, problems)
-    if "tests" in section.nodes:
+    # a key that stands twice hides what is under its second one: tests may well speak of that
+    doubled = any(p.code == "E002" and p.position.file == file for p in problems.found)
+    if "tests" in section.nodes and not doubled:
         draft.cases = read_tests(
             section.nodes["tests"], destination_names(draft), around.samples, problems
         )
     return draft
+
+
+def types_read(section: Section, types: tuple[TypePattern, ...]) -> bool:
+    """Return whether every type that a channel or destination names could be read."""
+    node = section.nodes.get("types")
+    if node is None:
+        return not section.tries("types")
+    return len(types) == (len(node.items) if isinstance(node, Items) else 1)
+
+
+def _segments_added(section: Section) -> frozenset[str]:
+    """Return the names of the segments that some `add_segment` of a channel makes."""
+    found: set[str] = set()
+    todo = [section.nodes[key] for key in ("steps", "to") if key in section.nodes]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, Items):
+            todo.extend(node.items)
+        elif isinstance(node, Entries):
+            for key, value in node:
+                made = value.get("name") if isinstance(value, Entries) else None
+                if key.value == "add_segment" and isinstance(made, Text):
+                    found.add(made.value)
+                elif not isinstance(value, Text):
+                    todo.append(value)
+    return frozenset(found)
 
 
 def destination_names(draft: ChannelDraft) -> frozenset[str]:
@@ -168,6 +210,9 @@ def _condition(section: Section, known: Known, problems: Problems) -> Condition 
                 f'"{path.segment}" repeats; this reads the first',
                 f"say which: {path.segment}[1]-…, any {path.text} = …",
             )
+    for path in condition.paths():
+        at = node.at(max(node.value.find(path.text), 0))
+        check_place(path, at, known.segments, problems)
     for table in condition.table_names():
         if table not in known.tables:
             at = node.at(max(node.value.rfind(table), 0))

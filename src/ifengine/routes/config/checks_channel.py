@@ -40,7 +40,7 @@ def check_channel(
     """
     _check_order(channel, site, problems)
     _check_identity_events(channel, together, problems)
-    if not channel.section.says("tests"):
+    if not channel.section.tries("tests"):
         problems.warning("W201", channel.position, f'"{channel.name}" has no tests')
     _check_filters(channel.section.nodes.get("steps"), channel.types, problems)
     for destination in channel.destinations:
@@ -57,7 +57,7 @@ def _check_order(channel: ChannelDraft, site: SiteDraft, problems: Problems) -> 
             "identity: {patient: {path: PID-3, type: MR, authority: [NAME]}} in ifengine.yaml",
         )
     silent = [d for d in channel.destinations if not d.section.says("order")]
-    if not section.says("order_by") and silent:
+    if not section.tries("order_by") and silent:
         problems.warning(
             "W202",
             channel.position,
@@ -70,7 +70,7 @@ def _check_identity_events(
     channel: ChannelDraft, together: Sequence[ChannelDraft], problems: Problems
 ) -> None:
     """Identity events are never lost by omission (safety-rules.md 13 and 16)."""
-    if not channel.enabled:
+    if not channel.enabled or not channel.knows_types:
         return
     handled = set(_mentioned_events(channel))
     admitted = admitted_identity_events(channel.types)
@@ -83,7 +83,9 @@ def _check_identity_events(
             f"identity events pass here and no branch names them: {_listed(open_events)}",
             "a receiver must merge by itself; or choose by MSH-9.2, or fail them",
         )
-    if not names_adt_events(channel.types) or channel.section.says("ignore_types"):
+    if not names_adt_events(channel.types) or channel.section.tries("ignore_types"):
+        return
+    if not all(other.knows_types for other in together):
         return
     taken = {event for other in together for event in admitted_identity_events(other.types)}
     lost = [event for event in IDENTITY_EVENTS if event not in taken]
@@ -131,7 +133,11 @@ def _check_destination(
     channel: ChannelDraft, destination: DestinationDraft, problems: Problems
 ) -> None:
     section = destination.section
-    if destination.types and overlap(destination.types, channel.types) is None:
+    if (
+        destination.types
+        and channel.knows_types
+        and overlap(destination.types, channel.types) is None
+    ):
         problems.warning(
             "W214",
             section.at("types"),
@@ -144,7 +150,7 @@ def _check_destination(
     _check_merges(channel, destination, problems)
     if destination.connection is None:
         return
-    if not section.says("on_in_doubt") and has_once_only(effective):
+    if not section.tries("on_in_doubt") and channel.knows_types and has_once_only(effective):
         named = [shown(p) for p in effective if has_once_only((p,))] or ["orders and charges"]
         problems.warning(
             "W208",
@@ -174,7 +180,7 @@ def _check_lanes(channel: ChannelDraft, destination: DestinationDraft, problems:
         problems.error(
             "E206", section.at("lanes"), "order: strict has one lane: its head holds all others"
         )
-    if channel.section.says("order_by"):
+    if channel.section.tries("order_by"):
         return
     if order is Order.HOLD_KEY:
         problems.error(
@@ -203,7 +209,7 @@ def _check_merges(channel: ChannelDraft, destination: DestinationDraft, problems
     section = destination.section
     place = section.at("order") if section.says("order") else destination.position
     problems.error(
-        "E241",
+        "E242",
         place,
         f'a merge that is dead at "{destination.name}" would hold nothing back there',
         "order: hold_key, with order_by: patient on the channel",

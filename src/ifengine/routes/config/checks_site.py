@@ -69,7 +69,8 @@ def _check_overlaps(channels: Sequence[ChannelDraft], problems: Problems) -> Non
     for later, channel in enumerate(channels):
         for other in channels[:later]:
             shared = [name for name in channel.sources if name in other.sources]
-            both = overlap(channel.types, other.types) if shared else None
+            known = shared and channel.knows_types and other.knows_types
+            both = overlap(channel.types, other.types) if known else None
             if both is not None:
                 key = "types" if channel.section.says("types") else "from"
                 problems.error(
@@ -160,6 +161,8 @@ def _check_ports(site: SiteDraft, problems: Problems) -> None:
 
 def _check_unused(site: SiteDraft, channels: Sequence[ChannelDraft], problems: Problems) -> None:
     used = {name for channel in channels if channel.enabled for name in channel.sources}
+    if used - set(site.places) or any(not _says_source(channel) for channel in channels):
+        return  # a name that is wrong was meant for one of them
     for name in site.listeners:
         if name not in used:
             problems.warning(
@@ -168,6 +171,10 @@ def _check_unused(site: SiteDraft, channels: Sequence[ChannelDraft], problems: P
                 f'no enabled channel receives from "{name}"',
                 "its messages would all be unrouted",
             )
+
+
+def _says_source(channel: ChannelDraft) -> bool:
+    return bool(channel.sources) or channel.files_source is not None
 
 
 def _check_enabled(site: SiteDraft, channels: Sequence[ChannelDraft], problems: Problems) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ifengine.routes.config.models import TypePattern
+from ifengine.transforms.known_paths import segments_of
 
 # Merges, moves, links, changes of identifiers. Source: safety-rules.md 13; HL7 v2.9.1, 3.6.2
 IDENTITY_EVENTS: Final = tuple(
@@ -102,3 +103,14 @@ def required_segments(pattern: TypePattern) -> Sequence[str]:
     if pattern.code == "ADT" and pattern.event not in _WITHOUT_VISIT:
         return _ADMISSION
     return _BY_CODE.get(pattern.code, ("MSH",))
+
+
+def segments_of_types(types: Sequence[TypePattern]) -> frozenset[str] | None:
+    """Return every segment that messages of these types can have; None where that is not known."""
+    found: frozenset[str] = frozenset()
+    for pattern in types:
+        own = None if pattern.code == "*" else segments_of(pattern.code, pattern.event)
+        if own is None:
+            return None
+        found |= own
+    return found or None

@@ -56,6 +56,7 @@ class Section:
     values: dict[str, Any] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
     keys: dict[str, Text] = field(default_factory=dict)
+    meant: set[str] = field(default_factory=set)  # keys that a misspelt one probably is
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a key's value; the default where it is absent or was bad."""
@@ -64,6 +65,10 @@ class Section:
     def says(self, name: str) -> bool:
         """Whether the key is written, well or badly."""
         return name in self.keys
+
+    def tries(self, name: str) -> bool:
+        """Whether the key is written, or one that is probably this one misspelt."""
+        return name in self.keys or name in self.meant
 
     def at(self, name: str) -> Position:
         """Return where the key's value stands; the section's own place where it is absent."""
@@ -127,13 +132,12 @@ def read_section(rows: Sequence[Key], node: Entries, problems: Problems) -> Sect
     section = Section(node.position)
     known = {row.name: row for row in rows}
     spelled = [row.name for row in rows if row.status is not Status.LATER]
-    meant: set[str] = set()
     for key, value in node:
         row = known.get(key.value)
         if row is None:
             hint = nearest(key.value, spelled)
             # the key that was meant is not also reported missing
-            meant.update(name for name in spelled if f'"{name}"' in hint)
+            section.meant.update(name for name in spelled if f'"{name}"' in hint)
             problems.error("E101", key.position, f'"{shorten(key.value)}" is not known here', hint)
         elif row.status is Status.LATER:
             problems.error("E190", key.position, not_yet(key.value))
@@ -146,7 +150,7 @@ def read_section(rows: Sequence[Key], node: Entries, problems: Problems) -> Sect
             if read is not BAD:
                 section.values[key.value] = read
     for row in rows:
-        if row.required and row.name not in section.keys and row.name not in meant:
+        if row.required and not section.tries(row.name):
             problems.error(
                 "E102",
                 node.position,
