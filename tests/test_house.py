@@ -198,6 +198,7 @@ TESTED_BY = {
     "admin/replays.py": "admin/test_dead_letters.py",
     "admin/parked.py": "engine/test_parking.py",
     "routes/parked_messages.py": "engine/test_parking.py",
+    "transforms/facts_written.py": "transforms/test_fact_placeholder.py",
     "admin/*.py": "admin/test_server.py",
     "routes/received.py": "routes/test_pipeline.py",
     "cli/check.py": "cli/test_site_commands.py",

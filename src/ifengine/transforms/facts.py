@@ -6,10 +6,17 @@ A fact that the site declares is shared by all channels; any other belongs to it
 
 import json
 
+from ifengine.hl7.message import NULL
 from ifengine.transforms.base import StepScope
 from ifengine.transforms.memory import Change, Key, Remembered, Space
 
 DEFAULT_SECONDS = 90 * 86_400.0
+SEPARATOR = "\x1f"  # between the parts of a key; no value of a message holds it unescaped
+
+
+def plain_key(value: str | None) -> str:
+    """Return one part of a key; empty and null are no part."""
+    return "" if value is None or value == NULL else value.strip()
 
 
 def fact_key(scope: StepScope, name: str, value: str, *, shared: bool) -> Key:

@@ -7,15 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from ifengine.hl7 import groups
-from ifengine.hl7.message import NULL
 from ifengine.hl7.path import Path
 from ifengine.transforms.base import StepScope, Uses
+from ifengine.transforms.facts import SEPARATOR, plain_key
 from ifengine.transforms.looping import loop, read_loop
 from ifengine.transforms.reading import Context
 from ifengine.transforms.source import Node, Text
 
 _BETWEEN_SEGMENTS = "\x1d"
-SEPARATOR = "\x1f"  # between the parts of a key; no value of a message holds it unescaped
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +39,8 @@ class Keyed:
     def _part(self, path: Path, scope: StepScope) -> str:
         """Return one part: of a segment that stands under the group's own, all that are there."""
         if self.per is None or not groups.stands_under(path.segment, self.per.segment):
-            return _plain(path.read(scope.message, scope))
-        return _BETWEEN_SEGMENTS.join(map(_plain, path.values(scope.message, scope)))
+            return plain_key(path.read(scope.message, scope))
+        return _BETWEEN_SEGMENTS.join(map(plain_key, path.values(scope.message, scope)))
 
     def shown(self, scope: StepScope) -> str:
         """Return this group's key for a person: content, to be sealed."""
@@ -53,10 +52,6 @@ class Keyed:
         """What is read."""
         reads = self.paths if self.per is None else (self.per, *self.paths)
         return Uses(reads=reads)
-
-
-def _plain(value: str | None) -> str:
-    return "" if value is None or value == NULL else value.strip()
 
 
 def read_keyed(given: Mapping[str, Node], context: Context) -> tuple[Keyed | None, Context]:

@@ -6,7 +6,7 @@ them in the site file.
 
 import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
 from ifengine.clock import as_datetime
@@ -16,6 +16,7 @@ from ifengine.hl7.message import NULL
 from ifengine.hl7.path import Path, parse_path
 from ifengine.hl7.times import now_text
 from ifengine.transforms.base import ReasonError, StepScope
+from ifengine.transforms.fact_placeholder import BEGINS, FactValue, parse_fact
 from ifengine.transforms.filters import FILTERS, ON_EMPTY, Filter
 
 _NAME = re.compile(r"[a-z_][a-z0-9_-]*")
@@ -30,7 +31,7 @@ _SITE_ONLY = ("env:", "secret:", "file:")
 class Placeholder:
     """One ``${…}``: a path or a name, then filters."""
 
-    source: Path | str
+    source: Path | FactValue | str
     filters: tuple[tuple[str, Filter], ...] = field(repr=False)
     tables: tuple[str, ...] = ()
     # one of them reads a path as a condition does: `number_of(OBX-5)`, `age(PID-7)`
@@ -44,6 +45,8 @@ class Placeholder:
                 text = source.encoded(scope)
             else:
                 text = source.read(scope.message, scope) or ""
+        elif isinstance(source, FactValue):
+            text = source.read(scope)
         else:
             text = self._named(source, scope)
         for name, apply in self.filters:
@@ -92,7 +95,17 @@ class Template:
 
     def paths(self) -> tuple[Path, ...]:
         """Return every path that is read."""
-        return tuple(p.source for p in self._placeholders() if isinstance(p.source, Path))
+        found: list[Path] = []
+        for source in (placeholder.source for placeholder in self._placeholders()):
+            if isinstance(source, Path):
+                found.append(source)
+            elif isinstance(source, FactValue):
+                found += source.paths
+        return tuple(found)
+
+    def facts(self) -> tuple[FactValue, ...]:
+        """Return the values of facts that are read."""
+        return tuple(p.source for p in self._placeholders() if isinstance(p.source, FactValue))
 
     def variables(self) -> tuple[str, ...]:
         """Return the names of variables that are read, without the built-in ones."""
@@ -124,8 +137,10 @@ def _renderer(parts: tuple[str | Placeholder, ...]) -> Callable[[StepScope], str
     return render
 
 
-def parse_template(text: str) -> Template:
+def parse_template(text: str, *, facts: Container[str] | None = None) -> Template:
     """Read text with placeholders; ``$${`` is a literal ``${``.
+
+    ``facts`` are those that the site shares; None: no fact can be read here.
 
     Raises:
         NotationError: a placeholder is not right; the offset is inside the text.
@@ -146,22 +161,24 @@ def parse_template(text: str) -> Template:
         if plain:
             parts.append(plain)
             plain = ""
-        placeholder, at = _placeholder(text, start)
+        placeholder, at = _placeholder(text, start, facts)
         parts.append(placeholder)
     if plain or not parts:
         parts.append(plain)
     return Template(text, tuple(parts))
 
 
-def _placeholder(text: str, start: int) -> tuple[Placeholder, int]:
+def _placeholder(text: str, start: int, facts: Container[str] | None) -> tuple[Placeholder, int]:
     end = _closing(text, start)
     pieces = _split(text, start + 2, end)
     filters: list[tuple[str, Filter]] = []
     tables: list[str] = []
     called = _FUNCTION.fullmatch(pieces[0][0])
     if called is not None:
-        source: Path | str = _argument(called, pieces[0][1])
+        source: Path | FactValue | str = _argument(called, pieces[0][1])
         filters.append((called[1], FILTERS[called[1]][1]()))
+    elif BEGINS.match(pieces[0][0]):
+        source = parse_fact(*pieces[0], facts)
     else:
         source = _source(*pieces[0])
     for piece, at in pieces[1:]:
@@ -221,7 +238,7 @@ def _source(name: str, at: int) -> Path | str:
             raise NotationError(
                 f"${{{kind}…}} is filled in ifengine.yaml, not in a channel",
                 at,
-                "use vars or a path",
+                "use ${vars.NAME} or a path",
             )
     if name in _BUILT_IN:
         return name

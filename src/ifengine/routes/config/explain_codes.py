@@ -81,6 +81,7 @@ CODES: Final[Mapping[str, str]] = {
     "W311": "Steps nested more than three deep are hard to follow.",
     "E331": "Safe harbor is told to keep what identifies a person.",
     "W331": "A de-identified copy keeps what may identify a person.",
+    "E333": "A placeholder reads a fact that nobody remembers, or a value it does not carry.",
     "E332": "The key of a profile stands in the channel, or is too short to be a secret.",
     "W312": "A value gets another unit and its reference range keeps the old one.",
     # profiles
