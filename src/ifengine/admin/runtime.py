@@ -79,6 +79,18 @@ class ReplayReport:
     merged: tuple[DeadLetterRef, ...] = ()  # its patient was merged since: not as stored
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReloadReport:
+    """What a reload did, or why it did not. Texts name files, places and rules, never values."""
+
+    done: bool = False
+    version: int = 0
+    plan: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()  # why nothing was changed; empty where nothing stood in the way
+    tests: int = 0
+    in_flight: int = 0  # messages accepted and not planned when it was asked for
+
+
 class Runtime(Protocol):
     """The engine as its admin service sees it."""
 
@@ -104,6 +116,12 @@ class Runtime(Protocol):
 
     async def commit(self, fill: Callable[[Batch], None]) -> None:
         """Let ``fill`` add to the next batch; returns when it is on stable storage."""
+        ...
+
+    async def reload(
+        self, *, actor: str, reason: str, dry_run: bool, skip_tests: bool
+    ) -> ReloadReport:
+        """Load, check and test the site again, and switch to it unless something is in the way."""
         ...
 
     def channels(self) -> Sequence[ChannelStatus]: ...

@@ -46,6 +46,9 @@ patients.list      frozen, phi, reason                               [{identifie
 patients.resolve   number, reason                                    {resolved, was}
 patients.merge     number, survivor, reason                          {merged}
 patients.unmerge   number, dry_run, reason                           {dry_run, removed, by, at, messages: [...]}
+config.reload      reason, dry_run, skip_tests                       {done, version, plan, refused, tests,
+                                                                     in_flight}
+config.history     --                                                [{version, digest, at, running}]
 audit.verify       --                                                {ok, records, first_bad, problem}
 keys.status        --                                                {kek_id, kek, keys: [{key_id, purpose, kek_id,
                                                                      created_at, age_seconds, seals, current}]}
@@ -63,6 +66,7 @@ from typing import NamedTuple
 from ifengine.admin import (
     audits,
     channels,
+    configuration,
     dead_letters,
     doctor,
     keys,
@@ -110,6 +114,8 @@ VERBS: Mapping[str, Verb] = {
     "patients.resolve": _verb(patients.resolve, "number", "reason"),
     "patients.merge": _verb(patients.add_merge, "number", "survivor", "reason"),
     "patients.unmerge": _verb(patients.unmerge, "number", "dry_run", "reason"),
+    "config.reload": _verb(configuration.reload, *configuration.RELOAD),
+    "config.history": _verb(configuration.history),
     "audit.verify": _verb(audits.verify_chain),
     "keys.status": _verb(keys.status),
     "doctor": _verb(doctor.examine, "check"),

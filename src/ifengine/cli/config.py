@@ -6,10 +6,20 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ifengine.cli.daemon import ask
 from ifengine.cli.failure import CommandError, ExitCode, usage
 from ifengine.cli.main import SuggestingGroup
 from ifengine.cli.options import Place, site_options
-from ifengine.cli.output import output_option, plural, print_json, print_line, printable
+from ifengine.cli.output import (
+    Column,
+    field,
+    output_option,
+    plural,
+    print_json,
+    print_line,
+    print_rows,
+    printable,
+)
 from ifengine.cli.site import SITE_FILE
 
 if TYPE_CHECKING:
@@ -22,6 +32,29 @@ _WIDEST = 64
 @click.group(cls=SuggestingGroup)
 def config() -> None:
     """Show the configuration as it counts, and what differs between two."""
+
+
+@config.command()
+@output_option()
+@site_options
+def history(place: Place, output: str) -> None:
+    """Show the versions of the configuration that the store ran with, newest first."""
+    rows = ask(place, "config.history")
+    if output == "json":
+        print_json(rows)
+        return
+    print_rows(
+        rows,
+        (
+            Column("VERSION", field("version"), right=True),
+            Column("SINCE", field("at")),
+            Column("DIGEST", lambda row: str(row["digest"])[:12]),
+            Column("", lambda row: "running" if row["running"] else ""),
+        ),
+        output,
+        name="versions",
+        empty="no version",
+    )
 
 
 @config.command()

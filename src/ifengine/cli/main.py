@@ -51,6 +51,9 @@ COMMANDS: tuple[CommandRow, ...] = (
     CommandRow(
         "receive", "ifengine.cli.receive", "receive", "be a receiver of MLLP for trying channels"
     ),
+    CommandRow(
+        "reload", "ifengine.cli.reload", "reload", "load the site again and switch, between messages"
+    ),
     CommandRow("channels", "ifengine.cli.channels", "channels", "list, pause and resume channels"),
     CommandRow("messages", "ifengine.cli.messages", "messages", "list, show and trace messages"),
     CommandRow("dlq", "ifengine.cli.dlq", "dlq", "list, show, replay and discard dead letters"),

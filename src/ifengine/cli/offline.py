@@ -12,7 +12,13 @@ from typing import TypeVar
 
 from ifengine.admin.access import Peer, caller_of
 from ifengine.admin.request import RequestError
-from ifengine.admin.runtime import ChannelStatus, DeadLetterRef, Listening, ReplayReport
+from ifengine.admin.runtime import (
+    ChannelStatus,
+    DeadLetterRef,
+    Listening,
+    ReloadReport,
+    ReplayReport,
+)
 from ifengine.admin.service import Service
 from ifengine.cli.failure import CommandError, ExitCode, refused
 from ifengine.cli.options import Place
@@ -147,6 +153,12 @@ class _Stopped:
 
     def let_go(self, inbox_ids: Sequence[int], *, expire: bool) -> Sequence[int]:
         """Refuse: only an engine lets messages go on."""
+        raise _needs_engine()
+
+    async def reload(
+        self, *, actor: str, reason: str, dry_run: bool, skip_tests: bool
+    ) -> ReloadReport:
+        """Refuse: it takes an engine."""
         raise _needs_engine()
 
     async def replay(

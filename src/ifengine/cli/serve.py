@@ -46,7 +46,7 @@ def serve(place: Place, check_only: bool) -> int:
 
     try:
         try:
-            return run(site, announce=announce)
+            return run(site, announce=announce, load=lambda: read_site(place))
         except BaseExceptionGroup as group:
             # several tasks ended together; what a person can act on goes first
             raise _most_telling(group) from None

@@ -4,6 +4,7 @@ import ipaddress
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ifengine.errors import SettingsError
 from ifengine.hl7.charset import CharsetPolicy
@@ -49,6 +50,7 @@ class Built:
     listeners: list[MllpListener] = field(default_factory=list)
     file_sources: list[FileSource] = field(default_factory=list)
     outbox_of: dict[str, Outbox] = field(default_factory=dict)  # by CHANNEL.DESTINATION
+    rules: dict[int, tuple[object, ...]] = field(default_factory=dict)  # OutboxRules.fixed
 
 
 def outbox_name(channel: str, destination: DestinationConfig) -> str:
@@ -88,15 +90,14 @@ def build(site: SiteConfig, parts: Parts, load: IntakeLoad) -> Built:
     by_listener: dict[str, list[ChannelIntake]] = {name: [] for name in site.listeners}
     for channel in channels:
         number = parts.names.number(NameKind.CHANNEL, channel.name)
-        pipeline = _pipeline(site, parts, channel, number, built)
+        pipeline = make_pipeline(site, parts, channel, number, built)
         built.pipelines[number] = pipeline
         intake = ChannelIntake(parts, channel, number, pipeline)
         built.intakes[number] = intake
         for source in channel.config.sources:
             by_listener[source].append(intake)
         if channel.config.files_source is not None:
-            listener = parts.names.number(NameKind.LISTENER, files_name(channel.name))
-            built.file_sources.append(FileSource(parts, intake, listener))
+            built.file_sources.append(file_source(parts, intake))
     for name, intakes in by_listener.items():
         if intakes:
             connection = site.listeners[name]
@@ -153,9 +154,18 @@ def raise_barriers(built: Built) -> None:
         pipeline.advanced = advanced if pipeline.channel.merges and resolving else None
 
 
-def _pipeline(
+class ChannelParts(NamedTuple):
+    """What a pipeline works with beside its channel."""
+
+    writer: PlanWriter
+    charset: CharsetPolicy
+    charsets: dict[int, CharsetPolicy]
+
+
+def make_channel_parts(
     site: SiteConfig, parts: Parts, channel: Channel, number: int, built: Built
-) -> Pipeline:
+) -> ChannelParts:
+    """Return what writes a channel's plans, and how its messages are read."""
     names = parts.names
     targets = {}
     for destination in channel.destinations:
@@ -176,72 +186,121 @@ def _pipeline(
             forced=listener.charset_forced, default=listener.charset_default
         )
     charset = next(iter(charsets.values()), CharsetPolicy())
-    writer = PlanWriter(parts, channel.name, number, targets)
-    return Pipeline(parts, channel, writer, charset, charsets)
+    return ChannelParts(PlanWriter(parts, channel.name, number, targets), charset, charsets)
 
 
-def _add_outboxes(site: SiteConfig, parts: Parts, channels: list[Channel], built: Built) -> None:
-    feeding: dict[str, list[tuple[Channel, DestinationConfig]]] = {}
+def make_pipeline(
+    site: SiteConfig, parts: Parts, channel: Channel, number: int, built: Built
+) -> Pipeline:
+    """Return what runs a channel; its outboxes are there."""
+    made = make_channel_parts(site, parts, channel, number, built)
+    return Pipeline(parts, channel, made.writer, made.charset, made.charsets)
+
+
+def file_source(parts: Parts, intake: ChannelIntake) -> FileSource:
+    """Return what looks at a channel's folder."""
+    listener = parts.names.number(NameKind.LISTENER, files_name(intake.channel.name))
+    return FileSource(parts, intake, listener)
+
+
+Pairs = list[tuple[Channel, DestinationConfig]]
+
+
+def feeding(channels: list[Channel]) -> dict[str, Pairs]:
+    """Return, by outbox, the destinations that feed it, in the order of the site."""
+    found: dict[str, Pairs] = {}
     for channel in channels:
         for destination in channel.destinations:
-            feeding.setdefault(outbox_name(channel.name, destination), []).append(
-                (channel, destination)
-            )
-    for name, pairs in feeding.items():
-        outbox = _outbox(site, parts, name, pairs)
-        built.outboxes[outbox.number] = outbox
-        for channel, destination in pairs:
-            built.outbox_of[f"{channel.name}.{destination.name}"] = outbox
-    for channel in channels:
-        outbox = _unmatched(parts, channel)
-        built.outboxes[outbox.number] = outbox
-        built.outbox_of[outbox.name] = outbox
+            name = outbox_name(channel.name, destination)
+            found.setdefault(name, []).append((channel, destination))
+    return found
 
 
-def _outbox(
-    site: SiteConfig, parts: Parts, name: str, pairs: list[tuple[Channel, DestinationConfig]]
-) -> Outbox:
-    # those that share a connection agree on order, lanes and settle: `check` sees to it
-    channel, first = pairs[0]
-    strict = first.settle == "strict"
-    schedule = Schedule(
-        order=first.order,
-        ordered=channel.config.order_by is not None,
-        lanes=first.lanes,
-        strict_settle=strict,
-    )
-    destinations = {}
-    for owner, destination in pairs:
-        full = f"{owner.name}.{destination.name}"
-        number = parts.names.number(NameKind.DESTINATION, full)
-        connection = site.senders.get(destination.connection or "")
+@dataclass(frozen=True, slots=True)
+class OutboxRules:
+    """How one outbox works. Those that share a connection agree on it: `check` sees to that."""
+
+    site: SiteConfig
+    pairs: Pairs
+
+    @property
+    def fixed(self) -> tuple[object, ...]:
+        """What an outbox cannot change at work: its order, its lanes and where it goes."""
+        channel, first = self.pairs[0]
+        ordered = channel.config.order_by is not None
+        folder = first.files.directory if first.files is not None else None
+        place = self.site.senders.get(first.connection or "")
+        return (first.order, ordered, first.lanes, first.settle, place, folder)
+
+    @property
+    def urgent(self) -> bool:
+        """Whether an outcome is on disk before the next message leaves."""
+        return self.pairs[0][1].settle == "strict"
+
+    def schedule(self) -> Schedule:
+        """Return an empty schedule of this order."""
+        channel, first = self.pairs[0]
+        return Schedule(
+            order=first.order,
+            ordered=channel.config.order_by is not None,
+            lanes=first.lanes,
+            strict_settle=self.urgent,
+        )
+
+    def destinations(self, parts: Parts) -> list[Destination]:
+        """Return the destinations, with nothing counted yet."""
+        return [self._destination(parts, *pair) for pair in self.pairs]
+
+    def _destination(
+        self, parts: Parts, owner: Channel, destination: DestinationConfig
+    ) -> Destination:
+        connection = self.site.senders.get(destination.connection or "")
         timeout = destination.ack_timeout_seconds
         if timeout is None:
             timeout = connection.ack_timeout_seconds if connection is not None else 30.0
-        destinations[number] = Destination(
+        return Destination(
             channel=owner.name,
             name=destination.name,
-            number=number,
+            number=parts.names.number(NameKind.DESTINATION, f"{owner.name}.{destination.name}"),
             channel_number=parts.names.number(NameKind.CHANNEL, owner.name),
             policy=Policy(destination.retry, destination.on_nak, destination.on_in_doubt),
             ack_timeout_seconds=timeout,
             is_files=destination.files is not None,
         )
+
+
+def _add_outboxes(site: SiteConfig, parts: Parts, channels: list[Channel], built: Built) -> None:
+    for name, pairs in feeding(channels).items():
+        outbox = make_outbox(site, parts, name, pairs)
+        built.outboxes[outbox.number] = outbox
+        built.rules[outbox.number] = OutboxRules(site, pairs).fixed
+        for channel, destination in pairs:
+            built.outbox_of[f"{channel.name}.{destination.name}"] = outbox
+    for channel in channels:
+        outbox = unmatched_outbox(parts, channel)
+        built.outboxes[outbox.number] = outbox
+        built.outbox_of[outbox.name] = outbox
+
+
+def make_outbox(site: SiteConfig, parts: Parts, name: str, pairs: Pairs) -> Outbox:
+    """Return an outbox with its ways out, empty."""
+    rules = OutboxRules(site, pairs)
     outbox = Outbox(
         parts,
         name=name,
         number=parts.names.number(NameKind.OUTBOX, name),
-        schedule=schedule,
-        destinations=destinations,
-        urgent_settle=strict,
+        schedule=rules.schedule(),
+        destinations={d.number: d for d in rules.destinations(parts)},
+        urgent_settle=rules.urgent,
     )
-    outbox.add_lanes(_lanes(site, parts, first, outbox))
+    outbox.add_lanes(lanes_for(site, parts, pairs[0][1], outbox))
     return outbox
 
 
-def _lanes(
+def lanes_for(
     site: SiteConfig, parts: Parts, destination: DestinationConfig, outbox: Outbox
 ) -> list[Lane]:
+    """Return the ways out of an outbox."""
     if destination.files is not None:
         return [FilesLane(destination.files.directory, outbox, parts.loop, parts.spawn)]
     connection = site.senders[destination.connection or ""]
@@ -252,7 +311,7 @@ def _lanes(
     ]
 
 
-def _unmatched(parts: Parts, channel: Channel) -> Outbox:
+def unmatched_outbox(parts: Parts, channel: Channel) -> Outbox:
     """The outbox without a way out, where a message waits that no destination accepts."""
     name = f"{channel.name}.{UNMATCHED}"
     number = parts.names.number(NameKind.DESTINATION, name)

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from ifengine.admin.server import AdminServer
@@ -18,10 +19,13 @@ from ifengine.clock import Clock, SystemClock
 from ifengine.engine.building import Built, build, connect, register_names
 from ifengine.engine.gauges import Gauges
 from ifengine.engine.keeping import keeper
+from ifengine.engine.reloading import Reloader
 from ifengine.engine.runtime import EngineRuntime
+from ifengine.engine.switching import Switch
 from ifengine.engine.watch import Watch
 from ifengine.errors import EngineError, StorageFailedError
 from ifengine.routes.awaited import AwaitedFacts
+from ifengine.routes.config.loading import Loaded, load_site
 from ifengine.routes.config.models import SiteConfig
 from ifengine.routes.documents import DocumentStore
 from ifengine.routes.identity import Retired
@@ -56,12 +60,13 @@ DRAIN_STEP_SECONDS = 0.01
 Announce = Callable[[list[str]], None]
 
 
-def run(site: SiteConfig, *, announce: Announce) -> int:
+def run(site: SiteConfig, *, announce: Announce, load: Callable[[], Loaded] | None = None) -> int:
     """Run a site until SIGTERM or SIGINT.
 
     Args:
         site: a checked site.
         announce: gets the lines to show once every listener is bound.
+        load: reads the site again, for a reload; None: from its directory, without overlay.
 
     Returns:
         The exit code: 0 after an ordered stop, 75 when the storage failed, 1 after a fault of
@@ -73,7 +78,7 @@ def run(site: SiteConfig, *, announce: Announce) -> int:
     settings = read_settings(site, os.environ)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(Engine(settings, announce).run())
+            return runner.run(Engine(settings, announce, load).run())
     except ExceptionGroup as group:
         # a task failed: what is foreseen has a safe text, of anything else only its type is told
         foreseen, unforeseen = group.split(EngineError)
@@ -94,8 +99,15 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 class Engine:
     """One process that serves one site."""
 
-    def __init__(self, settings: Settings, announce: Announce) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        announce: Announce,
+        load: Callable[[], Loaded] | None = None,
+    ) -> None:
         self._settings = settings
+        directory = settings.site.directory
+        self._load_site = load or (lambda: load_site(directory, environ=os.environ))
         self._announce = announce
         self._clock: Clock = SystemClock()
         self._stop = asyncio.Event()
@@ -162,9 +174,17 @@ class Engine:
             built = self._built = await self._build(parts, looking)
             watch = Watch(self._settings, parts, store, built, self._pause_intake)
             gauges = Gauges(self._settings, parts, built, watch)
+            reloader = self._reloader(parts, built, watch)
             runtime = EngineRuntime(
-                self._settings, parts, built, watch, gauges, paused_listeners=self._is_paused
+                self._settings,
+                parts,
+                built,
+                watch,
+                gauges,
+                paused_listeners=self._is_paused,
+                reloader=reloader,
             )
+            reloader.switch.after.append(runtime.switched)
             group.before_commit.append(_audit_received)
             for outbox in built.outboxes.values():
                 group.before_commit.append(outbox.collect)
@@ -189,13 +209,33 @@ class Engine:
         await parts.read(parts.awaited.load)
         parts.retired = Retired(parts.memories, site.identity)
         await parts.read(parts.retired.load)
-        load = IntakeLoad(lambda paused: self._pause_intake("backlog", paused))
-        built = build(site, parts, load)
+        self._intake_load = IntakeLoad(lambda paused: self._pause_intake("backlog", paused))
+        built = build(site, parts, self._intake_load)
+        self._keep_documents(parts, site)
+        connect(parts, built)
+        return built
+
+    @staticmethod
+    def _keep_documents(parts: Parts, site: SiteConfig) -> None:
         if site.documents:
             documents = DocumentStore(site.documents, parts.ring)
             parts.keep_documents = keeper(parts, documents)
-        connect(parts, built)
-        return built
+
+    def _reloader(self, parts: Parts, built: Built, watch: Watch) -> Reloader:
+        site = self._settings.site
+        switch = Switch(parts, built, site, self._intake_load)
+
+        def switched(site: SiteConfig) -> None:
+            self._settings = replace(self._settings, site=site)
+            watch.settings = self._settings
+            watch.disk.reserve_bytes = site.reserve_bytes
+            if parts.retired is not None:
+                parts.retired.identity = site.identity
+            self._keep_documents(parts, site)
+
+        switch.after.append(switched)
+        watch.tidy = switch.tidy
+        return Reloader(parts, switch, self._load_site)
 
     async def _first_commit(self, parts: Parts) -> None:
         """Keys, names, the configuration's version and the mark that this run has begun."""
@@ -262,6 +302,8 @@ class Engine:
         for source in built.file_sources:
             parts.spawn(source.run())
         parts.spawn(watch.run())
+        await runtime.reloader.remember_running(site)
+        parts.loop.add_signal_handler(signal.SIGHUP, self._reload_on_signal, parts, runtime)
         _settle_memory()
         runtime.is_ready = True
         for outbox in built.outboxes.values():
@@ -293,6 +335,17 @@ class Engine:
                 f" {recovered} messages to process, {waiting} to deliver"
             )
         return lines
+
+    def _reload_on_signal(self, parts: Parts, runtime: EngineRuntime) -> None:
+        """SIGHUP: what stands in the way is told where the start was told."""
+
+        async def reload() -> None:
+            report = await runtime.reloader.reload(actor="SIGHUP", reason="")
+            lines = report.refused or (f"config {report.version}", *report.plan)
+            head = "reload refused, nothing was changed" if report.refused else "reloaded"
+            sys.stderr.write("".join(f"{line}\n" for line in (head, *lines)))
+
+        parts.spawn(reload())
 
     # --- running ------------------------------------------------------------------------------
 

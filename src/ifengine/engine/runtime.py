@@ -9,13 +9,16 @@ from ifengine.admin.runtime import (
     DeadLetterRef,
     Listening,
     OutboxStatus,
+    ReloadReport,
     ReplayReport,
 )
 from ifengine.clock import Clock
 from ifengine.engine.building import Built
 from ifengine.engine.gauges import Gauges
+from ifengine.engine.reloading import Reloader
 from ifengine.engine.watch import Watch
 from ifengine.errors import EngineError
+from ifengine.routes.config.models import SiteConfig
 from ifengine.routes.dead_letters import DeadLetters
 from ifengine.routes.letters import Letter
 from ifengine.routes.parts import Parts
@@ -43,7 +46,9 @@ class EngineRuntime:
         gauges: Gauges,
         *,
         paused_listeners: Callable[[], bool],
+        reloader: Reloader,
     ) -> None:
+        self.reloader = reloader
         self.site = settings.site
         self.config_version = parts.config_version
         self.started_us = parts.clock.now_us()
@@ -59,6 +64,19 @@ class EngineRuntime:
         self._paused_listeners = paused_listeners
         self._letters = DeadLetters(parts, built.outboxes, built.pipelines)
         self.is_ready = False
+
+    def switched(self, site: SiteConfig) -> None:
+        """Answer for another configuration from now on."""
+        self.site = site
+        self.config_version = self._parts.config_version
+
+    async def reload(
+        self, *, actor: str, reason: str, dry_run: bool, skip_tests: bool
+    ) -> ReloadReport:
+        """Load, check and test the site again, and switch to it unless something is in the way."""
+        return await self.reloader.reload(
+            actor=actor, reason=reason, dry_run=dry_run, skip_tests=skip_tests
+        )
 
     async def read(self, look: Callable[[Reader], T]) -> T:
         """Run ``look`` in the reading thread."""

@@ -42,7 +42,7 @@ class Watch:
     ) -> None:
         self.disk = Disk(reserve_bytes=settings.site.reserve_bytes)
         self.lag_seconds = 0.0
-        self._settings = settings
+        self.settings = settings
         self._parts = parts
         self._store = store
         self._built = built
@@ -53,6 +53,8 @@ class Watch:
         self._received_before = 0
         self._busy = False
         self._clock_mark: tuple[int, float] | None = None
+        self.tidy: Callable[[], None] = _nothing
+        self.auto: Callable[[], None] = _nothing  # looks whether the files changed
 
     async def run(self) -> None:
         """Turn until the engine stops."""
@@ -80,8 +82,10 @@ class Watch:
             outbox.tick(now)
 
     def each_second(self) -> None:
-        """Look at the disk, the data key and the index."""
+        """Look at the disk, the data key, the files of the site and the index."""
         self.look_at_disk()
+        self.tidy()
+        self.auto()
         parts = self._parts
         now_us = parts.clock.now_us()
         if parts.ring.needs_new_key(now_us):
@@ -101,9 +105,9 @@ class Watch:
 
     def look_at_disk(self) -> None:
         """Stop intake below the reserve, and start it again by itself."""
-        if self._settings.store_kind == "memory":
+        if self.settings.store_kind == "memory":
             return
-        state = os.statvfs(self._settings.site.store_path)
+        state = os.statvfs(self.settings.site.store_path)
         disk = self.disk
         disk.free_bytes = state.f_bavail * state.f_frsize
         # a little above the line before intake starts again, so that it does not flutter
@@ -156,7 +160,7 @@ class Watch:
 
         Nothing is forgotten when the wall clock jumped: a day's drift could purge a month.
         """
-        parts, site = self._parts, self._settings.site
+        parts, site = self._parts, self.settings.site
         now_us = parts.clock.now_us()
         if await self._clock_is_wrong(now_us):
             return 0
@@ -221,6 +225,10 @@ class Watch:
             parts.group.batch.settings[CLOCK_HIGH] = str(now_us)
             parts.group.lazily()
         return wrong
+
+
+def _nothing() -> None:
+    return None
 
 
 def _next_tags(parts: Parts, reader: Reader) -> tuple[int, list[tuple[bytes, int]]]:

@@ -71,6 +71,21 @@ class FileSource:
         self.failed = ""  # why the folder cannot be read, safe; "": it can
         self.stopped = False
 
+    @property
+    def channel(self) -> str:
+        """The name of the channel that reads here."""
+        return self._config.name
+
+    @property
+    def source(self) -> FilesSource:
+        """The folder and how it is looked at."""
+        return self._source
+
+    def switch(self, config: ChannelConfig) -> None:
+        """Go by another configuration of the same channel and folder."""
+        self._config = config
+        self._gates = Gates(None, [config])
+
     async def run(self) -> None:
         """Look until the engine stops."""
         parts = self._parts

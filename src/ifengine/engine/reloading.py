@@ -1,0 +1,170 @@
+"""Another configuration for a running engine: loaded, checked, tested, then switched at once.
+
+A refused configuration changes nothing. The switch itself is one turn of the loop, between two
+messages of every channel, so that each message is processed by exactly one version.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from ifengine.admin.runtime import ReloadReport
+from ifengine.engine.switching import Switch
+from ifengine.errors import EngineError
+from ifengine.routes.channel_tests.run import ChannelReport, run_tests
+from ifengine.routes.config.compare import changes, needs_restart
+from ifengine.routes.config.loading import Loaded
+from ifengine.routes.config.models import SiteConfig
+from ifengine.routes.config.render import render_problem
+from ifengine.routes.config.tests_beside import read_test_files
+from ifengine.routes.parts import Parts
+from ifengine.routes.worker_process import call_now
+from ifengine.store.base import ConfigVersionRow, NewAudit
+from ifengine.store.sealing import BlobKind
+from ifengine.transforms.source import Severity
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Reloader:
+    """Reloads the site of one engine, one reload at a time."""
+
+    parts: Parts
+    switch: Switch
+    load: Callable[[], Loaded]
+    running: Loaded | None = None  # what the engine runs with, as it was read
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def remember_running(self, site: SiteConfig) -> None:
+        """Read what the engine was started with, to compare the next configuration with it."""
+        loaded = await self._in_thread(self.load)
+        # files that changed since the start are no part of what runs: then nothing can be compared
+        self.running = loaded if loaded.site and loaded.site.digest == site.digest else None
+
+    async def reload(
+        self, *, actor: str, reason: str, dry_run: bool = False, skip_tests: bool = False
+    ) -> ReloadReport:
+        """Load the site again and switch to it, unless something stands in the way."""
+        async with self._lock:
+            try:
+                return await self._reload(actor, reason, dry_run=dry_run, skip_tests=skip_tests)
+            except EngineError as error:
+                return self._refuse([f"{error}" + (f" ({error.hint})" if error.hint else "")])
+
+    async def _reload(
+        self, actor: str, reason: str, *, dry_run: bool, skip_tests: bool
+    ) -> ReloadReport:
+        loaded = await self._in_thread(self.load)
+        wrong = _what_is_wrong(loaded)
+        if wrong or loaded.site is None:
+            return self._refuse(wrong)
+        site, old = loaded.site, self.switch.site
+        fixed = needs_restart(old, site)
+        if fixed:
+            return self._refuse([f"{name} changes only with a restart" for name in fixed])
+        stuck = self.switch.in_the_way(site)
+        if stuck:
+            return self._refuse(stuck)
+        tests = 0
+        if not skip_tests:
+            reports = await self._in_thread(lambda: _run_all(site))
+            tests = sum(len(report.results) for report in reports)
+            failed = _failures(reports)
+            if failed:
+                return self._refuse(failed)
+        plan = changes(self.running, loaded) if self.running is not None else ()
+        in_flight = self.switch.in_flight()
+        if dry_run:
+            return ReloadReport(
+                version=self.parts.config_version, plan=plan, tests=tests, in_flight=in_flight
+            )
+        version = await self._commit(loaded, site, actor, reason)
+        await self.switch.to(site, version)
+        self.running = loaded
+        metrics = self.parts.metrics
+        metrics.config_last_reload_successful.set(1)
+        metrics.config_last_reload_success_timestamp_seconds.set(self.parts.clock.now_us() / 1e6)
+        return ReloadReport(done=True, version=version, plan=plan, tests=tests, in_flight=in_flight)
+
+    async def _commit(self, loaded: Loaded, site: SiteConfig, actor: str, reason: str) -> int:
+        """Give the configuration its version, before any row carries it; bind what is new first."""
+        parts = self.parts
+        await self.switch.prepare(site)
+        now_us = parts.clock.now_us()
+        versions = await parts.read(lambda reader: reader.config_versions())
+        newest = versions[-1] if versions else None
+        same = newest is not None and newest.digest == site.digest
+        version = (
+            newest.version
+            if same and newest is not None
+            else (newest.version if newest is not None else 0) + 1
+        )
+        detail = b""
+        if reason:
+            detail = parts.ring.seal(BlobKind.AUDIT, now_us, 0, reason.encode())
+        batch = parts.group.batch
+        if not same:
+            batch.config_versions.append(ConfigVersionRow(version, site.digest, now_us))
+            sealed = parts.ring.seal(BlobKind.CONFIG, version, 0, pack(loaded))
+            batch.config_contents.append((version, sealed))
+        batch.audits.append(
+            NewAudit(now_us, actor, "reload", f"config {version}", 0, "done", detail)
+        )
+        await parts.group.durable()
+        return version
+
+    def _refuse(self, why: Iterable[str]) -> ReloadReport:
+        self.parts.metrics.config_last_reload_successful.set(0)
+        return ReloadReport(version=self.parts.config_version, refused=tuple(why))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await self.parts.loop.run_in_executor(None, work)
+
+
+def pack(loaded: Loaded) -> bytes:
+    """Return the files of a configuration as one text, to be kept sealed with its version."""
+    parts = []
+    for name in sorted(loaded.lines):
+        lines = loaded.lines[name]
+        parts.append(f"{name} {len(lines)}\n" + "".join(f"{line}\n" for line in lines))
+    return "".join(parts).encode("utf-8", "replace")
+
+
+def unpack(content: bytes) -> dict[str, tuple[str, ...]]:
+    """Undo ``pack``."""
+    lines = content.decode().split("\n")
+    found: dict[str, tuple[str, ...]] = {}
+    at = 0
+    while at < len(lines) - 1:
+        name, _, count = lines[at].rpartition(" ")
+        found[name] = tuple(lines[at + 1 : at + 1 + int(count)])
+        at += 1 + int(count)
+    return found
+
+
+def _what_is_wrong(loaded: Loaded) -> list[str]:
+    errors = [p for p in loaded.problems if p.severity is Severity.ERROR]
+    return [
+        render_problem(problem, loaded.lines.get(problem.position.file, ()))
+        for problem in (*errors, *loaded.unfilled)
+    ]
+
+
+def _run_all(site: SiteConfig) -> list[ChannelReport]:
+    reports = []
+    for config in site.channels:
+        if config.enabled and config.tests:
+            files = read_test_files(site.directory, config.tests)
+            reports.append(run_tests(site, config.name, files, call=call_now))
+    return reports
+
+
+def _failures(reports: Iterable[ChannelReport]) -> list[str]:
+    return [
+        f'{report.file}: test "{result.case.name}" fails'
+        for report in reports
+        for result in report.results
+        if not result.passed
+    ]
