@@ -264,6 +264,24 @@ def test_doctor_and_metrics_answer(engine: Running) -> None:
     assert engine("doctor", "--check", "audit").code == 0
 
 
+def test_reload_says_what_it_did_and_why_it_did_not(engine: Running) -> None:
+    channel = next((engine.site / "channels").glob("*.yaml"))
+    written = channel.read_text()
+    done = engine("reload")
+    assert done.code == 0, done.err
+    assert "nothing is said differently" in done.out
+    channel.write_text(written + "stepps: []\n")
+    refused = engine("reload")
+    assert refused.code == 1
+    assert "error[E101]" in refused.out
+    assert "nothing was changed" in refused.err
+    channel.write_text(written)
+    assert engine("reload", "--skip-tests").code == 2
+    assert engine.json("reload", "--dry-run")["done"] is False
+    history = engine.json("config", "history")
+    assert [row["running"] for row in history] == [True]
+
+
 def test_after_sigterm_the_store_can_be_read_without_an_engine(engine: Running) -> None:
     """Last of the module: it stops the engine."""
     online = engine.json("messages", "list")
