@@ -19,6 +19,8 @@ STEP_CODES: Final[Mapping[str, str]] = {
     "E301": "A step names a table that is not there.",
     "E302": "A step reads a variable that no `let` before it makes.",
     "W303": "A path names a segment that is not in the standard and not a local one.",
+    "W250": "A branch of choose that an earlier one always takes.",
+    "W251": "A condition that can never hold: it contradicts itself, or the channel's types.",
     "W304": "A field or component is in no version of HL7: a sender's own, or a typing error.",
     "W306": "A segment stands in no message of the channel's types.",
     "E305": "A write or `require` does not say which of several segments it means.",

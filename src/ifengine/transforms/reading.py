@@ -14,6 +14,7 @@ from ifengine.transforms.base import Action, Steps, Uses
 from ifengine.transforms.fact_placeholder import FactValue
 from ifengine.transforms.identity import PatientIdentity
 from ifengine.transforms.known_paths import check_place
+from ifengine.transforms.reaching import Types, check_condition
 from ifengine.transforms.site_files import PythonFile, Snippet
 from ifengine.transforms.source import Entries, Items, Node, Position, Problems, Text
 from ifengine.transforms.tables import Table
@@ -46,6 +47,7 @@ class Known:
     own_facts: Mapping[str, frozenset[str]] | None = None
     # segments that the channel's types can have; None where nobody knows
     segments: frozenset[str] | None = None
+    types: Types | None = None  # that the channel or destination takes, likewise
     destination: str = ""  # whose steps these are; "": the channel's own
     documents: frozenset[str] | None = None  # stores for documents; None: do not check
     # what `${secret:NAME}` stands for; a stand-in where a channel is only looked at
@@ -272,6 +274,8 @@ class Context:
         for name in made.table_names():
             self.table(name, text)
         self.check_variables(made.variables(), text)
+        if not relative:
+            check_condition(made, text, self.known.types, self.problems)
         return made
 
     def check_variables(self, names: Iterable[str], text: Text) -> None:

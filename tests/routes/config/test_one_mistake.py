@@ -97,10 +97,10 @@ MISTAKES: list[tuple[str, str, str, str, str]] = [
     ("E232", "requires EVN", ADT, "keep_segments: [MSH, EVN, PID,", "keep_segments: ¦[MSH, PID,"),
     (
         "E209",
-        "identity events are left out: A18",
+        "identity events are left out: A24",
         HUB,
         "types: [ADT^*, ORM^O01, ORU^R01]",
-        "types: ¦[ADT^A40, ADT^A34, ADT^A01, ORM^O01, ORU^R01]",
+        "types: ¦[ADT^A01, ADT^A18, ADT^A34, ADT^A40, ORM^O01, ORU^R01]",
     ),
     (
         "E203",
@@ -153,6 +153,15 @@ MISTAKES: list[tuple[str, str, str, str, str]] = [
         "accept: PV1-2 = I ¦or PV1-2 = E and PID-8 = F\n",
     ),
     ("W305", '"AL1" repeats', ADT, "accept: PV1-2 = I\n", "accept: ¦AL1-2 = DA\n"),
+    (
+        "W251",
+        "no message of this channel",
+        ADT,
+        "  - clear: PID-19",
+        "  - {when: ¦MSH-9.1 = ORU, clear: PID-19}",
+    ),
+    ("W250", "line 16 holds", HUB, "- when: MSH-9.1 = ORM\n", "- when: ¦MSH-9.2 = A34\n"),
+    ("W306", "has MRG", ADT, "  - clear: PID-19", "  - {when: ¦MRG-1 exists, clear: PID-19}"),
     ("W214", "no message reaches", HUB, "types: [ORU^*]", "types: ¦[MDM^*]"),
 ]
 

@@ -212,6 +212,30 @@ CASES: list[tuple[str, str, dict[str, str]]] = [
     ("E103", "three different", from_("{files: ¦{dir: in, done: in, bad: bad}}")),
     ("E002", "named twice", from_("[in, ¦in]")),
     ("E201", 'no connection "b"', from_("[in, ¦b]")),
+    (
+        "E260",
+        "the parts get several",
+        channel(
+            "ack: {when: delivered, from: lab, timeout: 40s}\n¦split_message: {by: OBR}\n"
+            + ORU
+            + REST
+        ),
+    ),
+    (
+        "E261",
+        "would be nobody's",
+        channel("split_message: {by: OBR, carry: ¦[PV1]}\n" + ORU + REST),
+    ),
+    (
+        "E104",
+        "is no segment",
+        channel("split_message: {by: OBR, carry: [PID, ¦PV11]}\n" + ORU + REST),
+    ),
+    (
+        "W219",
+        "under one control id",
+        channel("split_message: {by: OBR, control_id: ¦keep}\n" + ORU + REST),
+    ),
     ("E190", "from: mllp", from_("¦{mllp: {port: 1}}")),
     ("E190", "`kek: vault:…`", site(IDENTITY + CONNECTIONS + 'keys: {kek: ¦"vault:transit/x"}\n')),
     (
@@ -574,6 +598,27 @@ CASES: list[tuple[str, str, dict[str, str]]] = [
             + "    steps: [{¦reject: {code: AE, text: no}}]\n"
             + TESTS
         ),
+    ),
+    (
+        "W250",
+        "line 6 holds wherever it does",
+        channel(
+            "steps:\n  - choose:\n      - {when: 'PV1-2 in [I, E]', do: [{trim: PID-5}]}\n"
+            + "      - {when: ¦PV1-2 = I and PID-8 = F, do: [{trim: PID-6}]}\n"
+            + ORU
+            + REST
+        ),
+    ),
+    ("W251", "contradict each other", channel("accept: ¦PV1-2 = I and PV1-2 = O\n" + ORU + REST)),
+    (
+        "W251",
+        "no message of this channel's types",
+        channel("steps:\n  - {when: ¦MSH-9.1 = ADT, trim: PID-5}\n" + ORU + REST),
+    ),
+    (
+        "W214",
+        "the channel accepts none that it does",
+        to("  lab: {connection: out, accept: ¦PV1-2 = O}\n", before="accept: PV1-2 = I\n" + ORU),
     ),
     ("W304", "PID-119 means nothing", channel("accept: PV1-2 = I and ¦PID-119 = 1\n" + ORU + REST)),
     ("W304", "OBX-3.99 means", channel("steps:\n  - trim: [PID-5, ¦OBX-3.99]\n" + ORU + REST)),

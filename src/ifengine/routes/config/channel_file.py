@@ -8,6 +8,7 @@ from typing import Final
 from ifengine.hl7.condition import Condition
 from ifengine.hl7.groups import is_group_head, repeats
 from ifengine.hl7.path import Path as Hl7Path
+from ifengine.routes.config.admitted import segments_admitted, types_admitted, types_read
 from ifengine.routes.config.cases import Case
 from ifengine.routes.config.dedupe_keys import read_dedupe
 from ifengine.routes.config.filled import shorten
@@ -19,7 +20,6 @@ from ifengine.routes.config.kinds import (
     PathKind,
     nearest,
 )
-from ifengine.routes.config.message_types import segments_of_types
 from ifengine.routes.config.models import (
     DEFAULT_ON_NAK,
     FilesSource,
@@ -39,6 +39,7 @@ from ifengine.transforms.base import Steps
 from ifengine.transforms.compile import Known, compile_steps
 from ifengine.transforms.facts_written import facts_of
 from ifengine.transforms.known_paths import check_place
+from ifengine.transforms.reaching import check_condition
 from ifengine.transforms.source import Entries, Items, Node, Position, Problems, Text
 from ifengine.transforms.table_of_steps import BY_VERB, NOT_YET
 
@@ -129,11 +130,13 @@ def read_channel(
         enabled = around.enabled[stem][0]
     types = tuple(pattern for pattern, _ in section.get("types", ()))
     sources = read_sources(section, around.directory, problems)
-    segments = segments_of_types(types) if types_read(section, types) else None
-    if segments is not None:
-        segments |= _segments_added(section)
     own = facts_of((node, *(snippet.steps for snippet in around.known.snippets.values())))
-    known = replace(around.known, segments=segments, own_facts=own)
+    known = replace(
+        around.known,
+        segments=segments_admitted(section, types),
+        types=types_admitted(section, types),
+        own_facts=own,
+    )
     around = replace(around, known=known)
     draft = ChannelDraft(
         name=stem,
@@ -158,32 +161,6 @@ def read_channel(
             section.nodes["tests"], destination_names(draft), around.samples, problems
         )
     return draft
-
-
-def types_read(section: Section, types: tuple[TypePattern, ...]) -> bool:
-    """Return whether every type that a channel or destination names could be read."""
-    node = section.nodes.get("types")
-    if node is None:
-        return not section.tries("types")
-    return len(types) == (len(node.items) if isinstance(node, Items) else 1)
-
-
-def _segments_added(section: Section) -> frozenset[str]:
-    """Return the names of the segments that some `add_segment` of a channel makes."""
-    found: set[str] = set()
-    todo = [section.nodes[key] for key in ("steps", "to") if key in section.nodes]
-    while todo:
-        node = todo.pop()
-        if isinstance(node, Items):
-            todo.extend(node.items)
-        elif isinstance(node, Entries):
-            for key, value in node:
-                made = value.get("name") if isinstance(value, Entries) else None
-                if key.value == "add_segment" and isinstance(made, Text):
-                    found.add(made.value)
-                elif not isinstance(value, Text):
-                    todo.append(value)
-    return frozenset(found)
 
 
 def destination_names(draft: ChannelDraft) -> frozenset[str]:
@@ -226,6 +203,7 @@ def _condition(section: Section, known: Known, problems: Problems) -> Condition 
                 f"${variable} is not known here",
                 "`let` in the channel's steps makes it",
             )
+    check_condition(condition, node, known.types, problems)
     return condition
 
 
@@ -305,6 +283,8 @@ def _destination(
     _one_target(name, inner, body, problems)
     known = _known_after(name, channel, around)
     types = tuple(pattern for pattern, _ in inner.get("types", ()))
+    if types and known.types is not None and types_read(inner, types):
+        known = replace(known, types=tuple((pattern.code, pattern.event) for pattern in types))
     files = _files(inner, around.directory, problems)
     said = inner.get("order")
     return DestinationDraft(

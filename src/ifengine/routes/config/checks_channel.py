@@ -15,7 +15,9 @@ from ifengine.routes.config.message_types import (
 )
 from ifengine.routes.config.models import Order, TypePattern
 from ifengine.routes.config.site_file import SiteDraft
+from ifengine.transforms.base import CompiledStep
 from ifengine.transforms.identity import MERGES, NO_PATIENT, merges
+from ifengine.transforms.reaching import meet
 from ifengine.transforms.source import Entries, Items, Node, Problems, Text
 
 _EVENT = re.compile(r"\bA[0-9]{2}\b")
@@ -143,6 +145,12 @@ def _check_destination(
             section.at("types"),
             f'no message reaches "{destination.name}": the channel takes none of these types',
         )
+    elif not _accepts_meet(channel, destination):
+        problems.warning(
+            "W214",
+            section.at("accept"),
+            f'no message reaches "{destination.name}": the channel accepts none that it does',
+        )
     effective = destination.types or channel.types
     _check_filters(section.nodes.get("steps"), effective, problems)
     _check_file_name(destination, problems)
@@ -159,6 +167,21 @@ def _check_destination(
             "resend: a message may come twice; hold: a person decides",
         )
     _check_control_id(channel, destination, problems)
+
+
+def _accepts_meet(channel: ChannelDraft, destination: DestinationDraft) -> bool:
+    """Whether a message that the channel accepts may be accepted here, whatever its steps do."""
+    first, second = channel.accept, destination.accept
+    if first is None or second is None or any(not _says_writes(s) for s in channel.steps.all()):
+        return True
+    written = {path.segment for path in channel.steps.paths_written()}
+    read = {path.segment for path in first.paths()} & {path.segment for path in second.paths()}
+    return bool(read & written) or meet(first, second)
+
+
+def _says_writes(step: CompiledStep) -> bool:
+    """Whether what a step changes is all said in what it writes."""
+    return not step.uses.calls and step.verb not in ("deidentify", "version", "python")
 
 
 def _check_lanes(channel: ChannelDraft, destination: DestinationDraft, problems: Problems) -> None:

@@ -67,6 +67,8 @@ CODES: Final[Mapping[str, str]] = {
     "E106": "A step has no verb.",
     "E301": "There is no such table.",
     "E302": "A variable is read that no step before has made.",
+    "W250": "A branch of choose that an earlier one always takes.",
+    "W251": "A condition that can never hold: it contradicts itself, or the channel's types.",
     "W304": "A field or component is in no version of HL7: a sender's own, or a typing error.",
     "W306": "A segment stands in no message of the channel's types.",
     "W303": "A segment is none of the standard's, and local ones begin with Z.",

@@ -2,8 +2,9 @@
 
 from ifengine.hl7.condition import Condition
 from ifengine.transforms.base import Steps, StepScope, Uses
+from ifengine.transforms.reaching import check_branches
 from ifengine.transforms.reading import Built, Context
-from ifengine.transforms.source import Items, Node
+from ifengine.transforms.source import Items, Node, Text
 
 _EXAMPLE = "choose: [{when: PV1-2 = I, do: [{set: {PV1-18: A}}]}]"
 
@@ -14,6 +15,7 @@ def build(value: Node, context: Context) -> Built | None:
         context.error("E104", value.position, "choose is a list of branches", _EXAMPLE)
         return None
     branches: list[tuple[Condition | None, Steps]] = []
+    written: list[tuple[Condition | None, Text | None]] = []
     for number, branch in enumerate(value, 1):
         given = context.parameters(branch, required=("when", "do"), example=_EXAMPLE)
         if given is None:
@@ -22,6 +24,8 @@ def build(value: Node, context: Context) -> Built | None:
         when = None if text is None else context.condition(text)
         steps = context.compile_list(given["do"], context, f"{context.number}.{number}")
         branches.append((when, steps))
+        written.append((when, text))
+    check_branches(written, context.problems)
     otherwise = context.options.get("otherwise")
     fallback = (
         Steps()
