@@ -200,6 +200,8 @@ TESTED_BY = {
     "routes/parked_messages.py": "engine/test_parking.py",
     "transforms/facts_written.py": "transforms/test_fact_placeholder.py",
     "admin/*.py": "admin/test_server.py",
+    "routes/decisions.py": "routes/test_splitting.py",
+    "routes/config/checks_split.py": "routes/config/test_problems.py",
     "routes/received.py": "routes/test_pipeline.py",
     "cli/check.py": "cli/test_site_commands.py",
     "cli/try_*.py": "cli/test_site_commands.py",

@@ -14,10 +14,14 @@ from ifengine.hl7.ack import (
 from ifengine.hl7.charset import CharsetPolicy
 from ifengine.hl7.header import Header, read_header
 from ifengine.hl7.message import Message, MessageError
-from ifengine.routes.channel import Channel, MessageContext, PlannedDelivery, PlanTrace
+from ifengine.routes.channel import Channel, MessageContext, Plan, PlannedDelivery, PlanTrace
 from ifengine.routes.config.models import ChannelConfig, ListenConnection, SiteConfig
 from ifengine.routes.gates import Gates
+from ifengine.routes.splitting import part_number
+from ifengine.routes.worker_process import call_now
 from ifengine.store.base import Fate, InboxKind
+from ifengine.transforms.base import CallNeededError
+from ifengine.transforms.memory import Reply
 from ifengine.transforms.trace import Change, Record, Trace
 
 
@@ -114,15 +118,30 @@ def try_channel(
         refused = decided._replace(text=f"{decided.text}; then to the dead letters: {error}")
         return Result(refused, codes, (), ())
     trace = PlanTrace()
-    context = MessageContext(message_id=message_id, now_us=at_us)
-    plan = Channel(config, site).process(message, context, trace=trace, only=only).plan
+    channel = Channel(config, site)
+    replies: dict[int, Reply] = {}
+    plan: Plan | None = None
+    while plan is None:
+        context = MessageContext(message_id=message_id, now_us=at_us, replies=replies)
+        try:
+            plan = channel.process(message, context, trace=trace, only=only).plan
+        except CallNeededError as needed:  # the run starts over, with what the function answered
+            replies[needed.call.number] = call_now(needed.call)
+            message, trace = Message.parse(content, charset=charset), PlanTrace()
     targets = {d.name: d.connection or "a file" for d in config.destinations}
     channel_bytes = message.encode()
     tried = tuple(_tried(p, targets.get(p.destination, ""), channel_bytes, trace) for p in plan)
-    records = [("", record) for record in trace.channel.records]
-    for name, steps in trace.destinations.items():
-        records += [(name, record) for record in steps.records]
+    records = _records(trace, "")
+    for number, part in trace.parts.items():
+        records += _records(part, f"part {number}")
     return Result(decided, codes, tried, tuple(records))
+
+
+def _records(trace: PlanTrace, part: str) -> list[tuple[str, Record]]:
+    records = [(part, record) for record in trace.channel.records]
+    for name, steps in trace.destinations.items():
+        records += [(f"{name} {part}".rstrip(), record) for record in steps.records]
+    return records
 
 
 _STATES = {
@@ -137,14 +156,16 @@ def _tried(planned: PlannedDelivery, target: str, channel_bytes: bytes, trace: P
     sent = planned.fate is Fate.QUEUED
     content = channel_bytes if planned.content is None else planned.content
     reason = planned.reason
+    number = part_number(planned.part)
+    name = f"{planned.destination} part {number}" if number else planned.destination
     return Tried(
-        name=planned.destination,
+        name=name,
         target=target,
         state=_STATES.get(planned.fate, planned.fate.name.lower()),
         reason="" if reason is None else reason.full or reason.safe,
         step=planned.step,
         content=content if sent else None,
-        changes=_changes(planned.destination, trace) if sent else (),
+        changes=_changes(planned.destination, trace.parts.get(number, trace)) if sent else (),
     )
 
 

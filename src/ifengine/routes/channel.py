@@ -1,10 +1,9 @@
 """A compiled channel: one message in, a plan out. Pure: the same message and version, the same plan."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from ifengine.errors import EngineError
-from ifengine.hl7.ack import AckError
 from ifengine.hl7.identifiers import patient_identifiers
 from ifengine.hl7.message import NULL, Message
 from ifengine.routes.config.models import (
@@ -13,7 +12,25 @@ from ifengine.routes.config.models import (
     FollowConfig,
     SiteConfig,
 )
+from ifengine.routes.decisions import (
+    NO_REPEAT,
+    SPLIT,
+    UNMATCHED,
+    Decision,
+    MessageContext,
+    Plan,
+    PlannedDelivery,
+    PlanTrace,
+    Refusal,
+    Waiting,
+    failed,
+    joined,
+    of_part,
+    set_aside,
+    waiting_of,
+)
 from ifengine.routes.dedupe import DUPLICATE, Repeat, look
+from ifengine.routes.splitting import SplitError, split
 from ifengine.store.base import Fate
 from ifengine.transforms.base import (
     Aside,
@@ -34,97 +51,21 @@ from ifengine.transforms.identity import (
     order_key,
     resolves,
 )
-from ifengine.transforms.memory import Blank, Change, Document, Key, Reply, Scratch, Space
+from ifengine.transforms.memory import Blank, Document, Key, Scratch, Space
 from ifengine.transforms.trace import Trace
 
-UNMATCHED = (
-    "unmatched"  # where a message waits that no destination accepts, `no_match: dead_letter`
-)
-
-
-def _nobody_waits(key: Key) -> bool:
-    return False
-
-
-@dataclass(frozen=True, slots=True)
-class MessageContext:
-    """What the steps may know of a message beside its content.
-
-    ``memory`` is this run's own; None: nothing is remembered. ``replies`` are what other processes
-    answered to earlier tries of this run.
-    """
-
-    message_id: str
-    now_us: int
-    memory: Scratch | None = field(default=None, repr=False)
-    replies: Mapping[int, Reply] = field(default_factory=dict, repr=False)
-    sender_waits: bool = False
-    waited_out: bool = False
-    released: bool = False  # by a person: it waits for nothing more
-    waits_behind: Callable[[Key], bool] = field(default=_nobody_waits, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedDelivery:
-    """What becomes of a message at one destination.
-
-    ``fate`` is QUEUED, FILTERED, DROPPED, DEAD_LETTER, HELD, REJECTED or PARKED. ``content`` is
-    None where the received bytes go out as they came. ``part`` counts from 0 where one message
-    makes several deliveries to one destination.
-    """
-
-    destination: str
-    fate: Fate
-    content: bytes | None = field(default=None, repr=False)
-    file_name: str = field(default="", repr=False)
-    reason: Reason | None = None
-    step: str = ""
-    part: int = 0
-
-
-Plan = tuple[PlannedDelivery, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """What a parked message waits for, and until when."""
-
-    keys: tuple[Key, ...] = field(repr=False)
-    until_us: int
-    reason: Reason
-    step: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """What a sender that still waits is told: AE or AR, why, and the places for ERR."""
-
-    answer: str
-    reason: Reason
-    errors: tuple[AckError, ...] = ()
-
-
-NO_REPEAT = Repeat()
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """All that one run of a channel decided: it takes effect in one transaction, or not at all."""
-
-    plan: Plan
-    changes: tuple[Change, ...] = field(default=(), repr=False)
-    documents: tuple[Document, ...] = field(default=(), repr=False)
-    waiting: Waiting | None = None
-    refusal: Refusal | None = None
-    repeat: Repeat = NO_REPEAT  # of `dedupe` with a key
-
-
-@dataclass(slots=True)
-class PlanTrace:
-    """What each step did, for ``ifengine try``: the channel's steps, then each destination's."""
-
-    channel: Trace = field(default_factory=Trace)
-    destinations: dict[str, Trace] = field(default_factory=dict)
+__all__ = [
+    "NO_REPEAT",
+    "UNMATCHED",
+    "Channel",
+    "Decision",
+    "MessageContext",
+    "Plan",
+    "PlanTrace",
+    "PlannedDelivery",
+    "Refusal",
+    "Waiting",
+]
 
 
 class Channel:
@@ -193,6 +134,7 @@ class Channel:
         *,
         trace: PlanTrace | None = None,
         only: str | None = None,
+        part: int = 0,
     ) -> Decision:
         """Decide what becomes of a message at each enabled destination, in the order written.
 
@@ -201,13 +143,84 @@ class Channel:
             context: id, time and memory, fixed for the run.
             trace: filled with what each step did.
             only: decide for this destination alone (a replay).
+            part: decide about this part alone, counted from 1 (a replay); 0: about all of it.
 
         Raises:
             CallNeededError: another process must work first; run again with its reply.
         """
         wanted = [d for d in self.destinations if only in (None, UNMATCHED, d.name)]
         memory = context.memory or Scratch(0, context.now_us, Blank())
-        scope = self._scope(message, context, memory, trace.channel if trace else None)
+        config = self.config.split
+        if config is None and not part:
+            scope = self._scope(message, context, memory, trace.channel if trace else None)
+            return self._run(scope, context, memory, wanted, trace)
+        if config is None:
+            gone = Reason("the channel does not split messages any more", "")
+            return Decision(_all(wanted, Fate.DEAD_LETTER, gone, SPLIT))
+        try:
+            parts = split(message, config, context.message_id)
+        except SplitError as error:
+            return Decision(_all(wanted, Fate.DEAD_LETTER, Reason(str(error), ""), SPLIT))
+        if part and len(parts) < max(part, 2):
+            gone = Reason("the message has no such part any more", "")
+            return Decision(_all(wanted, Fate.DEAD_LETTER, gone, SPLIT))
+        if len(parts) == 1:
+            scope = self._scope(message, context, memory, trace.channel if trace else None)
+            return self._run(scope, context, memory, wanted, trace)
+        return self._run_parts(parts, context, memory, wanted, trace, part)
+
+    def part_of(self, message: Message, message_id: str, number: int) -> Message:
+        """Return one part of a message as it was received; the message where it has no such part."""
+        config = self.config.split
+        parts = [] if config is None else split(message, config, message_id)
+        return parts[number - 1] if 0 < number <= len(parts) else message
+
+    def _run_parts(
+        self,
+        parts: list[Message],
+        context: MessageContext,
+        memory: Scratch,
+        wanted: list[DestinationConfig],
+        trace: PlanTrace | None,
+        only: int,
+    ) -> Decision:
+        """Decide about each part as about a message of its own; all of it is one decision.
+
+        Where one part waits for something, the whole message does: its parts stay together.
+        """
+        decisions: list[Decision] = []
+        calls = 0
+        for number, message in enumerate(parts, 1):
+            if only not in (0, number):
+                continue
+            keys = self.order_keys(message, context.onward)
+            own = None if trace is None else trace.parts.setdefault(number, PlanTrace())
+            branch = memory.branch()
+            scope = self._scope(message, context, branch, own.channel if own else None)
+            scope.part, scope.calls = f"-{number}", calls
+            decided = self._run(scope, context, branch, wanted, own)
+            if decided.refusal is not None:
+                return decided
+            calls = scope.calls
+            memory.take(decided.changes)
+            plan = tuple(of_part(p, number, keys, message) for p in decided.plan)
+            decisions.append(replace(decided, plan=plan))
+        waiting = waiting_of(decisions)
+        if waiting is not None:
+            plan = _all(wanted, Fate.PARKED, waiting.reason, waiting.step)
+            return self._leaving_little(Decision(plan, waiting=waiting), memory)
+        return joined(decisions, memory.changes())
+
+    def _run(
+        self,
+        scope: StepScope,
+        context: MessageContext,
+        memory: Scratch,
+        wanted: list[DestinationConfig],
+        trace: PlanTrace | None,
+    ) -> Decision:
+        """Decide about one message, or one part of it."""
+        message = scope.message
         if self._notices and self._identity and message.header.message_code == b"ADT":
             observe(memory, message, self._identity, memory.message, learns=self.merges)
         repeat = NO_REPEAT
@@ -265,7 +278,7 @@ class Channel:
             if delivery.fate is Fate.QUEUED:
                 memory.adopt(branch)
                 documents += own
-                plan += _set_aside(delivery, (*scope.aside, *aside))
+                plan += set_aside(delivery, (*scope.aside, *aside))
         config = self.config
         if config.no_match == "dead_letter" and all(p.fate is Fate.FILTERED for p in plan):
             plan.append(self._unmatched(scope))
@@ -385,7 +398,7 @@ class Channel:
                 if trace is not None:
                     record = trace.destinations[name] = Trace()
                 scope = self._scope(copy, context, memory, record, name)
-                scope.calls = channel_scope.calls
+                scope.calls, scope.part = channel_scope.calls, channel_scope.part
                 scope.documents, scope.aside = leaves
                 scope.variables.update(channel_scope.variables)
                 try:
@@ -398,7 +411,7 @@ class Channel:
             raise
         except EngineError as error:
             answers = self.config.ack is not None and self.config.ack.source == name
-            return _failed(name, error, context.sender_waits and answers)
+            return failed(name, error, context.sender_waits and answers)
         return PlannedDelivery(name, Fate.QUEUED, content=content, file_name=file_name)
 
     def _not_for(
@@ -452,36 +465,6 @@ def _all(
     destinations: Iterable[DestinationConfig], fate: Fate, reason: Reason, step: str = ""
 ) -> Plan:
     return tuple(PlannedDelivery(d.name, fate, reason=reason, step=step) for d in destinations)
-
-
-def _set_aside(delivery: PlannedDelivery, held: Iterable[Aside]) -> list[PlannedDelivery]:
-    """Return what a destination gets beside its delivery, for a person to release."""
-    return [
-        PlannedDelivery(
-            delivery.destination,
-            Fate.HELD,
-            one.content,
-            delivery.file_name,
-            one.reason,
-            part=part,
-        )
-        for part, one in enumerate(held, 1)
-    ]
-
-
-def _failed(name: str, error: EngineError, sender_waits: bool) -> PlannedDelivery:
-    """Return what a delivery becomes whose own steps ended it."""
-    failed = Fate.REJECTED if sender_waits else Fate.DEAD_LETTER
-    match error:
-        case DroppedError():
-            fate = Fate.DROPPED
-        case HeldError():
-            fate = Fate.HELD
-        case StepFailedError() | RejectedError() | ParkedError():
-            fate = failed
-        case _:
-            return PlannedDelivery(name, failed, reason=Reason(str(error), ""), step=name)
-    return PlannedDelivery(name, fate, reason=error.reason, step=f"{name} {error.step}")
 
 
 def _rule(config: ChannelConfig, what: str, line: int) -> Reason:

@@ -7,7 +7,7 @@ leaves in the order in which it was received (safety-rules.md 17, 27).
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ifengine.errors import EngineError
 from ifengine.hl7.header import read_header
@@ -21,6 +21,7 @@ from ifengine.routes.outbox_loading import dead_label, split_keys
 from ifengine.routes.parts import Parts
 from ifengine.routes.pipeline import Pipeline
 from ifengine.routes.planning import Planned
+from ifengine.routes.splitting import is_aside, part_number
 from ifengine.store.base import (
     Batch,
     ExceptionState,
@@ -67,6 +68,13 @@ class _Settled:
     removed: list[tuple[Outbox, int, EntryState, str, int]] = field(default_factory=list)
     fed: list[tuple[Outbox, Entry, EntryState]] = field(default_factory=list)
     relabelled: list[tuple[Outbox, int, str, str]] = field(default_factory=list)
+    runs: dict[int, int] = field(default_factory=dict)  # the newest of a message in this act
+
+    def next_run(self, item: FoundLetter) -> int:
+        """Return a run that no other plan of the message has."""
+        inbox_id = item.delivery.inbox_id
+        run = self.runs[inbox_id] = max(item.runs, self.runs.get(inbox_id, 0)) + 1
+        return run
 
 
 class DeadLetters:
@@ -150,7 +158,7 @@ class DeadLetters:
         header = read_header(item.content)
         if bulk and header.message_code == b"ADT" and header.trigger_event in IDENTITY_EVENTS:
             return "unordered"
-        as_stored = how == "stored" or item.delivery.part > 0
+        as_stored = how == "stored" or is_aside(item.delivery.part)
         if as_stored and self._names_a_retired_patient(item):
             return "merged"
         if allow_older:
@@ -186,9 +194,11 @@ class DeadLetters:
             return keys
         try:
             message = Message.parse(item.content, charset=pipeline.charset)
+            number, channel = part_number(item.delivery.part), pipeline.channel
+            message = channel.part_of(message, str(item.delivery.inbox_id), number)
         except EngineError:
             return keys
-        now = pipeline.writer.hashed(pipeline.channel.order_keys(message, retired.onward))
+        now = pipeline.writer.hashed(channel.order_keys(message, retired.onward))
         return tuple(sorted({*keys, *(now or ())}))
 
     # --- deciding -----------------------------------------------------------------------------
@@ -202,7 +212,7 @@ class DeadLetters:
         if pipeline is None or name not in pipeline.writer.targets:
             gone = Reason("the channel has no such destination any more", "")
             return [PlannedDelivery(name, Fate.DEAD_LETTER, reason=gone, step="replay")]
-        if how == "stored" or item.delivery.part:  # of a message, only this part was held
+        if how == "stored" or is_aside(item.delivery.part):  # of a message, only this part was held
             if item.stored is None:
                 failed = Reason("nothing was ready to send: its steps had failed", "")
                 return [PlannedDelivery(name, Fate.DEAD_LETTER, reason=failed, step="stored")]
@@ -248,17 +258,19 @@ class DeadLetters:
         Only a number that it draws for the first time is: no other message may get it.
         """
         parts, inbox_id = self._parts, item.delivery.inbox_id
+        part = part_number(item.delivery.part)
         replies: dict[int, Reply] = {}
         while True:
             memory = None
             if parts.memories is not None:
                 memory = parts.memories.scratch(inbox_id, item.received_us, is_replay=True)
             context = MessageContext(
-                str(inbox_id), item.received_us, memory, replies, released=released
-            )
+                str(inbox_id), item.received_us, memory, replies, released=released,
+                onward=parts.retired.onward if parts.retired else None,
+            )  # fmt: skip
             message = Message.parse(item.content, charset=pipeline.charset)
             try:
-                decision = pipeline.channel.process(message, context, only=name)
+                decision = pipeline.channel.process(message, context, only=name, part=part)
             except CallNeededError as needed:
                 replies[needed.call.number] = await parts.call(needed.call)
                 continue
@@ -267,7 +279,8 @@ class DeadLetters:
                 parts.memories.write(parts.group.batch, decision.changes)
             if decision.documents:
                 await parts.keep_documents(decision.documents)
-            return decision.plan
+            # a part alone keeps the keys of its letter
+            return tuple(replace(p, keys=None) for p in decision.plan) if part else decision.plan
 
     @staticmethod
     def _kind(decision: Sequence[PlannedDelivery]) -> str:
@@ -323,7 +336,7 @@ class DeadLetters:
             content=item.content,
             plan=tuple(decision),
             keys=self._keys(item),
-            run=item.runs + 1,
+            run=settled.next_run(item),
         )
         fates: list[PlannedFate] = []
         last = 0
@@ -358,7 +371,7 @@ class DeadLetters:
         batch.plans.append(
             PlanRow(
                 delivery.inbox_id,
-                item.runs + 1,
+                planned.run,
                 delivery.channel,
                 parts.config_version,
                 now_us,

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ifengine.errors import EngineError
 from ifengine.routes.outbox_loading import KEY_BYTES, unseal_content
+from ifengine.routes.splitting import is_aside
 from ifengine.store.base import CursorKind, ExceptionRow, ExceptionState, Fate, OutboxRow, Reader
 from ifengine.store.sealing import BlobKind, KeyRing
 
@@ -70,7 +71,7 @@ def _find(reader: Reader, ring: KeyRing, letter: Letter) -> FoundLetter | None:
         content = ring.open(BlobKind.INBOX, inbox.inbox_id, 0, inbox.sealed)
         stored = None
         # a part that was set aside was made by the steps before they held it
-        if exception.stage != "steps" or delivery.part:
+        if exception.stage != "steps" or is_aside(delivery.part):
             stored = unseal_content(reader, ring, delivery.inbox_id, delivery.copy_id)
     except EngineError:
         return None

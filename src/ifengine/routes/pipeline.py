@@ -12,9 +12,7 @@ from ifengine.routes.channel import (
     Channel,
     Decision,
     MessageContext,
-    Plan,
     PlannedDelivery,
-    Refusal,
 )
 from ifengine.routes.delivery import Outbox
 from ifengine.routes.gates import HISTORICAL_MODES
@@ -24,6 +22,7 @@ from ifengine.routes.parking import Parking
 from ifengine.routes.parts import Parts
 from ifengine.routes.planning import Fed, Planned, PlanWriter
 from ifengine.routes.received import Received, opened
+from ifengine.routes.waiting_senders import WaitingSenders
 from ifengine.store.base import (
     Batch,
     CursorKind,
@@ -88,8 +87,7 @@ class Pipeline:
         self._replies: dict[int, Reply] = {}  # to calls of the message that is being planned
         self._calling = False
         self._standing = 0  # how many want it to plan nothing for a moment
-        # told what became of each message of a channel whose sender waits; set by the intake
-        self.decided: Callable[[int, Plan, Refusal | None, list[Fed]], None] | None = None
+        self.senders: WaitingSenders | None = None  # where senders wait for an answer
         # what must be planned elsewhere before a message here (safety-rules.md 12)
         self.may_plan: Callable[[int], bool] | None = None
         self.advanced: Callable[[], None] | None = None  # told of every message planned here
@@ -237,6 +235,8 @@ class Pipeline:
             except Exception as error:  # noqa: BLE001 - a fault of ours costs this message only
                 decision = self._all_dead(f"unforeseen {type(error).__name__} in the steps")
         self._replies = {}
+        if self.senders is not None and not received.run:
+            decision = self.senders.weigh(received.inbox_id, decision, is_held=bool(held))
         if decision.documents:
             self._keep_documents(received, decision, keys, held)
         else:
@@ -259,12 +259,15 @@ class Pipeline:
                 received.received_us,
                 None if memories is None else memories.scratch(inbox_id, received.received_us),
                 self._replies,
-                sender_waits=self.decided is not None and not received.run,
+                sender_waits=self.senders is not None
+                and not received.run
+                and self.senders.waits(inbox_id),
                 waited_out=parked is not None and parked.waited_out,
                 released=parked is not None and parked.released,
                 waits_behind=partial(self._parked.is_ahead, inbox_id)
                 if len(self.parking)
                 else _never,
+                onward=self._parts.retired.onward if self._parts.retired else None,
             ),
         )
 
@@ -344,6 +347,8 @@ class Pipeline:
                 if self._parts.stopping:
                     return  # it is planned after the next start
                 kept = self._all_dead(str(error))
+                if self.senders is not None and not received.run:
+                    kept = self.senders.weigh(received.inbox_id, kept, is_held=bool(held))
             self._go_on()
             self._write(received, kept, keys, held, writer)
             self._soon()
@@ -403,6 +408,9 @@ class Pipeline:
         if opened is None or opened.batch is not batch:
             opened = self._open = _Uncommitted(batch)
             batch.done.append(partial(self._committed, opened))
+        senders = None if received.run else self.senders
+        if senders is not None:
+            decision = senders.confirmed(received.inbox_id, decision)
         planned = Planned(
             inbox_id=received.inbox_id,
             received_us=received.received_us,
@@ -426,8 +434,8 @@ class Pipeline:
         if decision.changes and parts.memories is not None:
             parts.memories.write(batch, decision.changes)
             parts.remembered(decision.changes)
-        if self.decided is not None and received.run == 0:
-            self.decided(received.inbox_id, decision.plan, decision.refusal, fed)
+        if senders is not None:
+            senders.planned(batch, received.inbox_id, fed)
         if self.advanced is not None:
             self.advanced()
         group.soon()

@@ -124,14 +124,17 @@ class PlanWriter:
         outbox = target.outbox
         seq = outbox.next_seq()
         copy_id = 0
-        sends = delivery.fate is Fate.QUEUED or (delivery.fate is Fate.HELD and delivery.part > 0)
+        # what was set aside has its bytes; what is held whole goes through the steps again
+        sends = delivery.fate is Fate.QUEUED or (
+            delivery.fate is Fate.HELD and delivery.content is not None
+        )
         if sends and (delivery.content is not None or target.is_files):
             content = planned.content if delivery.content is None else delivery.content
             if target.is_files:
                 content = delivery.file_name.encode() + b"\0" + content
             copy_id = parts.numbers.next_copy_id()
             batch.copies.append((copy_id, parts.ring.seal(BlobKind.COPY, copy_id, 0, content)))
-        keys = planned.keys
+        keys = planned.keys if delivery.keys is None else self.hashed(delivery.keys)
         batch.outbox.append(
             OutboxRow(
                 outbox.number,

@@ -177,6 +177,7 @@ class StepScope:
     aside: list[Aside] = field(default_factory=list, repr=False)
     replies: Mapping[int, Reply] = field(default_factory=dict, repr=False)
     calls: int = 0  # made by this run so far
+    part: str = ""  # of a message that was split: -1, -2 …, what its names and numbers end with
     drawn: dict[str, int] | None = None  # how many numbers of each counter this run drew
     # for pseudonyms that nothing leads back from; a test gives its own, so that it repeats
     random_bytes: Callable[[int], bytes] = field(default=secrets.token_bytes, repr=False)

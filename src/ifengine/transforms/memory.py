@@ -4,10 +4,12 @@ Steps see a ``Memory``: they read what earlier messages left, and what they leav
 same transaction as the plan of their message, or not at all.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple, Protocol
+
+from ifengine.transforms.tables import Table
 
 Key = tuple[str, ...]
 
@@ -29,6 +31,8 @@ class Space(IntEnum):
     PSEUDONYM = 12
     PART = 13  # messages that `combine` still collects
     FILE = 14  # a file that was taken from a folder
+    WAITING = 15  # (message id,): its sender waits for the answer of a destination
+    REFUSED = 16  # (guard key,): the last message under it whose sender was told no
 
 
 class Remembered(NamedTuple):
@@ -116,6 +120,10 @@ class Scratch:
         """Take what a branch left."""
         self._changes.update(branch._changes)
 
+    def take(self, changes: Iterable[Change]) -> None:
+        """Take what a part of this message left."""
+        self._changes.update({(c.space, c.key): c.remembered for c in changes})
+
     def changes(self) -> tuple[Change, ...]:
         """Return what this message leaves."""
         return tuple(Change(space, key, found) for (space, key), found in self._changes.items())
@@ -158,22 +166,34 @@ class Call(NamedTuple):
     file: str  # relative to the site
     function: str
     timeout_us: int
-    content: bytes  # the message as it is now
+    content: bytes  # the message as it is now: its segments, with CR between them
     arguments: tuple[tuple[str, str], ...] = ()
     as_hl7: bool = False
+    source: str = ""  # the file's text, as it was read with the configuration
+    charset: str = "ascii"  # of content, a codec of Python
+    now_us: int = 0
+    segment: int | None = None  # position of the current one, inside `for_each`
+    tables: Mapping[str, Table] = {}  # what the function may look up
 
     def __repr__(self) -> str:
         return f"<Call {self.number} {self.file}>"
 
 
 class Reply(NamedTuple):
-    """What came back. ``content`` None: it failed, ``reason`` says how (safe)."""
+    """What came back. ``content`` None: it failed, ``reason`` says how (safe).
+
+    ``lines`` are the segments that were written to, by their new position. ``origins`` has the old
+    position of every segment in the new order, -1 for a new one; None: none came, went or moved.
+    """
 
     content: bytes | None
     reason: str = ""
     full: str = ""  # sealed: may hold what the function said
     verb: str = ""  # "", "reject" or "fail": what the function asked for
     notes: tuple[str, ...] = ()
+    answer: str = "AE"  # of "reject": AE or AR
+    origins: tuple[int, ...] | None = None
+    lines: tuple[tuple[int, bytes], ...] = ()
 
     def __repr__(self) -> str:
         return f"<Reply {'ok' if self.content is not None else self.reason}>"

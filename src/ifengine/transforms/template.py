@@ -57,7 +57,7 @@ class Placeholder:
     @staticmethod
     def _named(source: str, scope: StepScope) -> str:
         if source == "msg.id":
-            return scope.message_id
+            return scope.message_id + scope.part
         if source == "br":
             return _line_break(scope)
         if source == "msg.type":

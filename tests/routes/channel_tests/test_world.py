@@ -316,3 +316,22 @@ tests:
     expect: {lab: {file: {name: 2.hl7}}}
 """
     assert results(tmp_path, HEAD + to + tests) == ["lab file name: 2.hl7, 1-C1.hl7"]
+
+
+def test_each_part_of_a_message_that_is_split_is_delivered_by_itself(tmp_path: Path) -> None:
+    good(
+        tmp_path,
+        HEAD
+        + "split_message: {by: OBR}\n"
+        + "steps:\n  - {when: OBR-4 = BAD, fail: not this one}\n"
+        + "to:\n  lab: {connection: out}\n"
+        + """\
+tests:
+  - name: two of them
+    given: {sample: adt, append: ["OBR|1|||A", "OBR|2|||B"]}
+    expect: {ack: AA, lab: {state: sent, count: 2}}
+  - name: one of them
+    given: {sample: adt, append: ["OBR|1|||A", "OBR|2|||BAD"]}
+    expect: {ack: AA, lab: {state: dead_letter, reason: not this one}}
+""",
+    )

@@ -262,6 +262,7 @@ class World:
                 sender_waits=message.sender_waits and not message.run,
                 waited_out=parked is not None and parked.waited_out,
                 waits_behind=partial(self._waits_behind, message.number),
+                onward=self.recall.onward,
             )
             trace = PlanTrace() if self._traced else None
             if trace is not None:
@@ -286,7 +287,8 @@ class World:
     ) -> None:
         stays = decision.waiting is not None and message.run > 0
         for planned in () if stays else decision.plan:
-            self._deliver(message, planned, keys, held)
+            own = keys if planned.keys is None else planned.keys
+            self._deliver(message, planned, own, held)
         self._note_unmatched(message, decision)
         if decision.waiting is not None:
             self._park(message.number, decision.waiting, keys or ())

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ifengine.routes.config.channel_file import ChannelDraft, DestinationDraft
+from ifengine.routes.config.checks_split import split_from
 from ifengine.routes.config.models import (
+    AckConfig,
     ChannelConfig,
     DestinationConfig,
     FollowConfig,
@@ -86,6 +88,7 @@ def build_channel(draft: ChannelDraft) -> ChannelConfig:
     if unbatch is not None:
         said["unbatch"] = True
         _take(unbatch, said, {"check_counts": "check_counts"})
+    said["split"] = split_from(section)
     ignore = section.get("ignore_types")
     reads = () if draft.accept is None else draft.accept.paths()
     return ChannelConfig(
@@ -95,6 +98,7 @@ def build_channel(draft: ChannelDraft) -> ChannelConfig:
         sources=draft.sources,
         files_source=draft.files_source,
         dedupe=draft.dedupe,
+        ack=_ack(section.get("ack")),
         types=draft.types,
         accept=draft.accept,
         accept_line=section.line("accept"),
@@ -107,6 +111,18 @@ def build_channel(draft: ChannelDraft) -> ChannelConfig:
         destinations=tuple(_destination(d) for d in draft.destinations),
         tests=draft.cases,
         **said,
+    )
+
+
+def _ack(section: Section | None) -> AckConfig | None:
+    if section is None or section.get("when", "stored") == "stored":
+        return None
+    return AckConfig(
+        source=section.get("from"),
+        timeout_seconds=section.get("timeout"),
+        on_timeout=section.get("else", "AR"),
+        not_sent=section.get("not_sent", ""),
+        whole=section.get("answer", "own") == "whole",
     )
 
 

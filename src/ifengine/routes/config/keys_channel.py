@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from ifengine.hl7.groups import is_known_segment
+from ifengine.hl7.lines import is_segment_name
 from ifengine.routes.config.keys_common import (
     DURATION,
     FILE,
@@ -39,6 +41,12 @@ def _parse_processing_id(text: str) -> str:
 def _parse_processing_mode(text: str) -> str:
     if text not in ("A", "R", "I"):
         raise ScalarError("is not a mode of a historical load", "A, R or I: table 0207")
+    return text
+
+
+def _parse_segment(text: str) -> str:
+    if not is_known_segment(text) or not is_segment_name(text):
+        raise ScalarError("is no segment", "three characters, as in PV1; local ones begin with Z")
     return text
 
 
@@ -236,6 +244,51 @@ DEDUPE: Final = (
     ),
 )
 
+ACK: Final = (
+    Key(
+        name="when",
+        kind=OneOf(("stored", "delivered")),
+        default="stored",
+        meaning="Once it is on disk, or once a destination has answered.",
+        example="delivered",
+    ),
+    Key(
+        name="from",
+        kind=NAME,
+        meaning="The destination whose answer the sender gets.",
+        example="ris",
+    ),
+    Key(
+        name="timeout",
+        kind=DURATION,
+        meaning="How long the sender waits at most; below its own patience.",
+        example="25s",
+    ),
+    Key(
+        name="else",
+        kind=OneOf(("AR", "none")),
+        default="AR",
+        meaning="After the timeout, and where nobody is reached: AR with 207, or no answer and the "
+        "connection is closed.",
+        example="AR",
+    ),
+    Key(
+        name="not_sent",
+        kind=OneOf(("AA", "AR")),
+        default="AR",
+        meaning="The answer to a message that this destination filters, drops, parks or holds.",
+        example="AA",
+    ),
+    Key(
+        name="answer",
+        kind=OneOf(("own", "whole")),
+        default="own",
+        meaning="The engine's own answer with the destination's code, text and errors, or the "
+        "destination's as it came, with the sender's control id.",
+        example="whole",
+    ),
+)
+
 EXPECT: Final = (
     Key(
         name="every",
@@ -259,6 +312,31 @@ UNBATCH: Final = (
         default="yes",
         meaning="BTS-1 and FTS-1 must agree with what is there; else all of it is one dead letter.",
         example="yes",
+    ),
+)
+
+SPLIT_MESSAGE: Final = (
+    Key(
+        name="by",
+        kind=OneOf(("OBR", "ORC", "PID")),
+        meaning="What each part has one of: a report, an order, a patient.",
+        example="OBR",
+        required=True,
+    ),
+    Key(
+        name="carry",
+        kind=ListOf(Scalar("the name of a segment", _parse_segment, "PID")),
+        default="all of them",
+        meaning="Which segments above the first one go into every part; the others stay in the "
+        "first part of their patient.",
+        example="[PID, PV1]",
+    ),
+    Key(
+        name="control_id",
+        kind=OneOf(("mint", "keep")),
+        default="mint",
+        meaning="MSH-10 of the parts: the engine's own, or the same for all.",
+        example="mint",
     ),
 )
 
@@ -329,6 +407,12 @@ CHANNEL: Final = (
         example="patient",
     ),
     Key(
+        name="ack",
+        kind=SectionKind(ACK),
+        meaning="When the sender is answered, and by whom.",
+        example="{when: delivered, from: ris, timeout: 25s}",
+    ),
+    Key(
         name="dedupe",
         kind=SectionKind(DEDUPE),
         meaning="Repeated messages.",
@@ -378,5 +462,12 @@ CHANNEL: Final = (
         meaning="Split files and frames with FHS or BHS into their messages.",
         example="{check_counts: yes}",
     ),
-    *later("ack", "route", "split_message"),
+    Key(
+        name="split_message",
+        kind=SectionKind(SPLIT_MESSAGE, "a map of by"),
+        meaning="Make one message of each report, order or patient, before `accept` and the steps; "
+        "the sender gets one answer, and a part that fails is a dead letter alone.",
+        example="{by: OBR, carry: [PID, PV1]}",
+    ),
+    *later("route"),
 )

@@ -14,8 +14,10 @@ from ifengine.routes.config.channel_file import (
     read_channel,
     tables_used,
 )
+from ifengine.routes.config.checks_ack import check_ack
 from ifengine.routes.config.checks_channel import check_channel
 from ifengine.routes.config.checks_site import check_site
+from ifengine.routes.config.checks_split import check_split
 from ifengine.routes.config.filled import FilledText
 from ifengine.routes.config.models import SiteConfig
 from ifengine.routes.config.overlay import check_overlay, merge
@@ -23,10 +25,17 @@ from ifengine.routes.config.placeholders import Filler
 from ifengine.routes.config.profile_file import read_profile
 from ifengine.routes.config.scalars import ScalarError, parse_name
 from ifengine.routes.config.site_file import SiteDraft, read_site
+from ifengine.routes.config.step_files import (
+    fill_variables,
+    import_used,
+    read_python,
+    read_snippet,
+)
 from ifengine.routes.config.tests_beside import ENDING, SAMPLES, read_beside
 from ifengine.routes.config.yaml_nodes import MAX_FILE_BYTES, compose, split_lines
 from ifengine.transforms.compile import Known
 from ifengine.transforms.identity import UNREAD
+from ifengine.transforms.site_files import PythonFile, Snippet
 from ifengine.transforms.source import (
     Entries,
     Items,
@@ -133,7 +142,13 @@ def load_site(directory: Path, *, env: str | None = None, environ: Mapping[str, 
     around = _surroundings(files, site, tables, lambda text: filler.secret(text, problems))
     profiles = _load_profiles(files, tables, problems)
     around = replace(around, known=replace(around.known, profiles=profiles))
-    written = _load_channels(files, problems)
+    variables = {} if site is None else site.vars
+    around = replace(around, known=_with_step_files(files, around.known, variables, problems))
+    if site is not None:
+        allowed = site.section.get("python", True)
+        around = replace(around, known=replace(around.known, allows_python=allowed))
+    found = _load_channels(files, problems)
+    written = {name: _with_variables(node, variables, problems) for name, node in found.items()}
     channels = [read_channel(node, name, around, problems) for name, node in written.items()]
     _load_tests_beside(files, channels, around, problems)
     channel_files = _channel_files(directory)
@@ -142,6 +157,11 @@ def load_site(directory: Path, *, env: str | None = None, environ: Mapping[str, 
         for channel in channels:
             together = [c for c in channels if c.enabled and set(c.sources) & set(channel.sources)]
             check_channel(channel, site, together or [channel], problems)
+            check_ack(channel, site, problems)
+            check_split(channel, problems)
+    if problems.ok:
+        used = [s for c in channels for s in (c.steps, *(d.steps for d in c.destinations))]
+        import_used(around.known.python_files, used, problems)
     _check_unused_tables(files, channels, table_places, problems)
     problems.found += filler.unfilled
     for name, content in filler.read_files.items():
@@ -267,6 +287,36 @@ def _load_profiles(
     return found
 
 
+def _with_step_files(
+    files: _Files, known: Known, variables: Mapping[str, Text], problems: Problems
+) -> Known:
+    """Return what steps can name, with Python files and snippets: by path below ``channels``."""
+    python: dict[str, PythonFile] = {}
+    for name in _names(files.directory, "channels/python", ".py"):
+        text = files.text(name, MAX_FILE_BYTES, problems)
+        file = None if text is None else read_python(text, name, problems)
+        if file is not None:
+            python[name.removeprefix("channels/")] = file
+    snippets: dict[str, Snippet] = {}
+    for name in _names(files.directory, "channels/snippets", ".yaml"):
+        text = files.text(name, MAX_FILE_BYTES, problems)
+        node = None if text is None else compose(text, name, problems)
+        snippet = None
+        if text is not None and (node is not None or problems.ok):
+            snippet = read_snippet(node, name, variables, problems)
+        if snippet is not None:
+            snippets[name.removeprefix("channels/")] = snippet
+    # what the environment filled in counts for the version, as what is written does
+    for key, value in variables.items():
+        files.raw[f"vars:{key}"] = value.value.encode()
+    return replace(known, python_files=python, snippets=snippets)
+
+
+def _with_variables(node: Entries, variables: Mapping[str, Text], problems: Problems) -> Entries:
+    filled = fill_variables(node, variables, problems)
+    return filled if isinstance(filled, Entries) else node
+
+
 def _load_channels(files: _Files, problems: Problems) -> dict[str, Entries]:
     names = _channel_files(files.directory)
     if not names:
@@ -332,6 +382,9 @@ def _check_unused_tables(
         for name, lines in files.lines.items():
             if name.startswith("channels/") and name.endswith(".yaml"):
                 used.update(word for line in lines for word in _WORD.findall(line))
+    for name, lines in files.lines.items():  # a function asks for a table by its name
+        if name.endswith(".py"):
+            used.update(word for line in lines for word in _WORD.findall(line))
     for name, place in places.items():
         if name not in used:
             problems.warning(

@@ -9,6 +9,7 @@ from ifengine.hl7.condition import Condition
 from ifengine.hl7.path import Path as Hl7Path
 from ifengine.routes.config.cases import Case
 from ifengine.routes.dedupe import DedupeConfig
+from ifengine.routes.splitting import SplitConfig
 from ifengine.transforms.base import Steps
 from ifengine.transforms.identity import PatientIdentity
 from ifengine.transforms.tables import Table
@@ -197,6 +198,7 @@ class ChannelConfig:
     sources: tuple[str, ...] = ()  # names of ListenConnections
     files_source: "FilesSource | None" = None
     unbatch: bool = False
+    split: SplitConfig | None = None  # `split_message`
     check_counts: bool = True  # BTS-1 and FTS-1 must agree
     types: tuple[TypePattern, ...] = ()  # empty: every type
     accept: Condition | None = None

@@ -48,7 +48,7 @@ def next_number(scope: StepScope, name: str) -> int:
     """Return the number this message has at this place of its steps, or draw the next one."""
     memory = scope.memory
     total: Key = (scope.channel, scope.destination, name)
-    own: Key = (*total, scope.message_id)
+    own: Key = (*total, scope.message_id + scope.part)
     before = memory.get(Space.COUNTER, own)
     numbers = before.value.split() if before is not None else []
     if scope.drawn is None:

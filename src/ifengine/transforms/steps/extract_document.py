@@ -99,7 +99,7 @@ class _Extract:
         """
         if not _PLAIN_NAME.fullmatch(scope.message_id):
             raise ReasonError("the message's id cannot stand in a file name")
-        base = f"{self.prefix}{scope.message_id}{self.suffix}"
+        base = f"{self.prefix}{scope.message_id}{scope.part}{self.suffix}"
         if scope.destination:
             base += f"-{scope.destination}"
         before = sum(

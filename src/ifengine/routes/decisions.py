@@ -1,0 +1,184 @@
+"""What a channel is told about a message, and what it decides about it: plain values."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from ifengine.errors import EngineError
+from ifengine.hl7.ack import AckError
+from ifengine.hl7.message import Message
+from ifengine.routes.dedupe import Repeat
+from ifengine.routes.splitting import part_place
+from ifengine.store.base import Fate
+from ifengine.transforms.base import (
+    Aside,
+    DroppedError,
+    HeldError,
+    ParkedError,
+    Reason,
+    RejectedError,
+    StepFailedError,
+)
+from ifengine.transforms.identity import Identifier
+from ifengine.transforms.memory import Change, Document, Key, Reply, Scratch
+from ifengine.transforms.trace import Trace
+
+UNMATCHED = (
+    "unmatched"  # where a message waits that no destination accepts, `no_match: dead_letter`
+)
+
+SPLIT = "split_message"  # the step that is named where splitting ended a message
+
+
+def _nobody_waits(key: Key) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class MessageContext:
+    """What the steps may know of a message beside its content.
+
+    ``memory`` is this run's own; None: nothing is remembered. ``replies`` are what other processes
+    answered to earlier tries of this run.
+    """
+
+    message_id: str
+    now_us: int
+    memory: Scratch | None = field(default=None, repr=False)
+    replies: Mapping[int, Reply] = field(default_factory=dict, repr=False)
+    sender_waits: bool = False
+    waited_out: bool = False
+    released: bool = False  # by a person: it waits for nothing more
+    waits_behind: Callable[[Key], bool] = field(default=_nobody_waits, repr=False)
+    # which identifiers took a retired one's place: for the order keys of parts
+    onward: Callable[[Identifier], Iterable[Identifier]] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedDelivery:
+    """What becomes of a message at one destination.
+
+    ``fate`` is QUEUED, FILTERED, DROPPED, DEAD_LETTER, HELD, REJECTED or PARKED. ``content`` is
+    None where the received bytes go out as they came. ``part`` tells apart several deliveries of
+    one message to one destination (``splitting.part_place``). ``keys`` are a part's own order keys;
+    None: its message's.
+    """
+
+    destination: str
+    fate: Fate
+    content: bytes | None = field(default=None, repr=False)
+    file_name: str = field(default="", repr=False)
+    reason: Reason | None = None
+    step: str = ""
+    part: int = 0
+    keys: tuple[str, ...] | None = field(default=None, repr=False)
+
+
+Plan = tuple[PlannedDelivery, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a parked message waits for, and until when."""
+
+    keys: tuple[Key, ...] = field(repr=False)
+    until_us: int
+    reason: Reason
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a sender that still waits is told: AE or AR, why, and the places for ERR."""
+
+    answer: str
+    reason: Reason
+    errors: tuple[AckError, ...] = ()
+
+
+NO_REPEAT = Repeat()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """All that one run of a channel decided: it takes effect in one transaction, or not at all."""
+
+    plan: Plan
+    changes: tuple[Change, ...] = field(default=(), repr=False)
+    documents: tuple[Document, ...] = field(default=(), repr=False)
+    waiting: Waiting | None = None
+    refusal: Refusal | None = None
+    repeat: Repeat = NO_REPEAT  # of `dedupe` with a key
+
+
+@dataclass(slots=True)
+class PlanTrace:
+    """What each step did, for ``ifengine try``: the channel's steps, then each destination's.
+
+    ``parts`` has what was done to each part of a message that was split.
+    """
+
+    channel: Trace = field(default_factory=Trace)
+    destinations: dict[str, Trace] = field(default_factory=dict)
+    parts: dict[int, "PlanTrace"] = field(default_factory=dict)
+
+
+def waiting_of(decisions: Iterable[Decision]) -> Waiting | None:
+    """Return what a message waits for whose parts wait: every key of every part, for the longest.
+
+    None where no part waits.
+    """
+    waiting = [one.waiting for one in decisions if one.waiting is not None]
+    if not waiting:
+        return None
+    keys = tuple(dict.fromkeys(key for one in waiting for key in one.keys))
+    until_us = max(one.until_us for one in waiting)
+    return Waiting(keys, until_us, waiting[0].reason, waiting[0].step)
+
+
+def joined(decisions: Sequence[Decision], changes: tuple[Change, ...]) -> Decision:
+    """Return the decisions about the parts of a message as one."""
+    return Decision(
+        tuple(planned for one in decisions for planned in one.plan),
+        changes,
+        tuple(document for one in decisions for document in one.documents),
+    )
+
+
+def of_part(
+    planned: PlannedDelivery, number: int, keys: tuple[str, ...] | None, message: Message
+) -> PlannedDelivery:
+    """Return a delivery of a part: with its number, its own keys and, untouched, its own bytes."""
+    content = planned.content
+    if content is None and planned.fate is Fate.QUEUED:
+        content = message.encode()
+    return replace(planned, content=content, part=part_place(number, planned.part), keys=keys)
+
+
+def set_aside(delivery: PlannedDelivery, held: Iterable[Aside]) -> list[PlannedDelivery]:
+    """Return what a destination gets beside its delivery, for a person to release."""
+    return [
+        PlannedDelivery(
+            delivery.destination,
+            Fate.HELD,
+            one.content,
+            delivery.file_name,
+            one.reason,
+            part=part,
+        )
+        for part, one in enumerate(held, 1)
+    ]
+
+
+def failed(name: str, error: EngineError, sender_waits: bool) -> PlannedDelivery:
+    """Return what a delivery becomes whose own steps ended it."""
+    dead = Fate.REJECTED if sender_waits else Fate.DEAD_LETTER
+    match error:
+        case DroppedError():
+            fate = Fate.DROPPED
+        case HeldError():
+            fate = Fate.HELD
+        case StepFailedError() | RejectedError() | ParkedError():
+            fate = dead
+        case _:
+            return PlannedDelivery(name, dead, reason=Reason(str(error), ""), step=name)
+    return PlannedDelivery(name, fate, reason=error.reason, step=f"{name} {error.step}")
