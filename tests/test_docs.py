@@ -309,12 +309,21 @@ TABLES = {
     "units": "from,to,factor,offset\ng/L,mg/L,1000,\n",
 }
 
+# what examples of `use` and `python` name
+BESIDE = {
+    "snippets/us-phone.yaml": "- replace: {in: '${with.field}', find: '-', with: ''}\n",
+    "python/strange_lab.py": "def transform(msg, ctx):\n    pass\n",
+}
+
 
 def problems_of(files: dict[str, str], folder: Path) -> Sequence[Problem]:
     shutil.copytree(ROOT / "channels", folder / "channels")
     shutil.copy(ROOT / "ifengine.yaml", folder)
     for name, rows in TABLES.items():
         (folder / "channels" / "tables" / f"{name}.csv").write_text(rows, encoding="utf-8")
+    for name, text in BESIDE.items():
+        (folder / "channels" / name).parent.mkdir(exist_ok=True)
+        (folder / "channels" / name).write_text(text, encoding="utf-8")
     # a page's channel stands alone, a page's site has the first channel
     kept = "" if any(name.startswith("channels/") for name in files) else "adt-fanout.yaml"
     if "ifengine.yaml" in files or not kept:

@@ -9,6 +9,7 @@ from ifengine.hl7.path import parse_path
 from ifengine.transforms.base import Steps, StepScope
 from ifengine.transforms.compile import Known, compile_steps
 from ifengine.transforms.identity import PatientIdentity
+from ifengine.transforms.site_files import PythonFile, Snippet, parameters_of
 from ifengine.transforms.source import Entries, Items, Node, Position, Problems, Text
 from ifengine.transforms.tables import Table, read_csv
 from ifengine.transforms.trace import Trace
@@ -96,13 +97,44 @@ FACTS: Mapping[str, float] = {"visit": 90 * 86_400.0}  # what the site of these 
 
 IDENTITY = PatientIdentity(path=parse_path("PID-3"), type="MR", authority=("MERCY", "NORTH"))
 
+# beside the tables: what `python` and `use` name
+PYTHON_FILES: Mapping[str, PythonFile] = {
+    "python/strange_lab.py": PythonFile(
+        "channels/python/strange_lab.py",
+        "def transform(msg, ctx):\n    pass\n",
+        frozenset({"transform"}),
+    )
+}
+
+
+def snippet(name: str, text: str) -> Snippet:
+    """Return a snippet as the loader makes it."""
+    node = nodes(text)
+    assert isinstance(node, Items)
+    return Snippet(f"channels/{name}", node, parameters_of(node))
+
+
+SNIPPETS: Mapping[str, Snippet] = {
+    "snippets/us-phone.yaml": snippet(
+        "snippets/us-phone.yaml", "- replace: {in: '${with.field}', find: '-', with: ''}\n"
+    )
+}
+
 
 def compiled(
     text: str, *, variables: frozenset[str] | None = None, destination: str = ""
 ) -> tuple[Steps, Problems]:
     """Compile steps and return them with what is wrong with them."""
     problems = Problems()
-    known = Known(TABLES, variables, facts=FACTS, destination=destination, identity=IDENTITY)
+    known = Known(
+        TABLES,
+        variables,
+        facts=FACTS,
+        destination=destination,
+        identity=IDENTITY,
+        python_files=PYTHON_FILES,
+        snippets=SNIPPETS,
+    )
     return compile_steps(nodes(text), problems, known), problems
 
 

@@ -243,6 +243,12 @@ class MessageView:
             return value.count(delimiters.repetition) + 1
         return 1
 
+    def line(self, i: int) -> bytes:
+        """Return a segment as it is encoded, without its end and what is carried behind it."""
+        segment = self._segments[i]
+        line = segment if isinstance(segment, bytes) else join_fields(segment, self._separator)
+        return from_internal(line, self._codec) if self._codec.wide else line
+
     def sole(self, name: str, f: int) -> int:
         """Return the position of the one segment of this name, where the field does not repeat.
 

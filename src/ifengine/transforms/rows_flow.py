@@ -6,11 +6,30 @@ from ifengine.transforms.steps import (
     drop_message,
     fail_message,
     for_each_segment,
+    python_function,
+    reject_message,
     require_fields,
+    use_snippet,
     validate_message,
 )
 
 FLOW: tuple[StepRow, ...] = (
+    StepRow(
+        "use",
+        use_snippet.build,
+        "file, with",
+        "the steps of a snippet, a file that several channels share",
+        "use: {file: snippets/us-phone.yaml, with: {field: PID-13}}",
+        failing="use: {file: snippets/us-phone.yaml, with: {feild: PID-13}}",
+    ),
+    StepRow(
+        "python",
+        python_function.build,
+        "file, function, timeout, with, as: message hl7",
+        "a function of the site, in a process of its own: the way out",
+        "python: {file: python/strange_lab.py, function: transform, timeout: 500ms}",
+        failing="python: {file: python/strange_lab.py, function: transfrom}",
+    ),
     StepRow(
         "require",
         require_fields.build,
@@ -41,6 +60,15 @@ FLOW: tuple[StepRow, ...] = (
         "once per segment",
         "for_each: OBX",
         ("do",),
+    ),
+    StepRow(
+        "reject",
+        reject_message.build,
+        "code, text",
+        "tell the sender no while it waits (`ack: {when: delivered}`): AE or AR, with a text",
+        "reject: {code: AR, text: not supported here}",
+        ends=True,
+        failing="reject: {code: AA, text: not supported here}",
     ),
     StepRow(
         "drop",

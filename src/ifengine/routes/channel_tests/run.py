@@ -14,10 +14,11 @@ from ifengine.routes.channel_tests.verdicts import (
     differences,
     golden_bytes,
 )
-from ifengine.routes.channel_tests.world import World, no_workers
+from ifengine.routes.channel_tests.world import World
 from ifengine.routes.config.cases import Case, Turn
 from ifengine.routes.config.models import ChannelConfig, SiteConfig
 from ifengine.routes.config.tests_beside import TestFiles
+from ifengine.routes.worker_process import call_now
 from ifengine.transforms.memory import Call, Reply
 
 
@@ -61,7 +62,7 @@ class Bench:
     site: SiteConfig
     channel: Channel
     files: TestFiles = field(default_factory=TestFiles)
-    call: Callable[[Call], Reply] = field(default=no_workers, repr=False)
+    call: Callable[[Call], Reply] = field(default=call_now, repr=False)
 
 
 def run_tests(
@@ -69,7 +70,7 @@ def run_tests(
     channel: str,
     files: TestFiles,
     *,
-    call: Callable[[Call], Reply] = no_workers,
+    call: Callable[[Call], Reply] = call_now,
     chosen_by: Callable[[Case], bool] | None = None,
 ) -> ChannelReport:
     """Run the tests of a channel.

@@ -241,5 +241,18 @@ SITE: Final = (
         meaning="Anchors for use below.",
         example="{retry: &slow {first: 30s}}",
     ),
-    *later("vars", "limits", "python"),
+    Key(
+        name="vars",
+        kind=MapOf(NAME, TEXT, "a map of names to texts"),
+        meaning="Texts that channels use as ${vars.NAME}; an environment may change them.",
+        example="{facility: MERCY}",
+    ),
+    Key(
+        name="python",
+        kind=YES_NO,
+        default="on",
+        meaning="Whether channels may have python steps, run by worker processes.",
+        example="off",
+    ),
+    *later("limits"),
 )

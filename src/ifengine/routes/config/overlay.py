@@ -15,8 +15,9 @@ ALLOWED: Final = (
     "tls",
     "environment",
     "enabled",
+    "vars",
 )
-LATER: Final = ("vars", "limits")
+LATER: Final = ("limits",)
 # allowed beside them: the language's version, and anchors
 _SILENT: Final = ("ifengine", "shared")
 

@@ -48,6 +48,7 @@ class SiteDraft:
     on_nak: Mapping[str, NakReaction] = field(default_factory=lambda: DEFAULT_ON_NAK)
     enabled: dict[str, tuple[bool, Text]] = field(default_factory=dict)
     kek: str = ""
+    vars: dict[str, Text] = field(default_factory=dict)  # by name, as written
     facts: dict[str, float] = field(default_factory=dict)  # seconds a shared fact lasts
     documents: dict[str, DocumentsConfig] = field(default_factory=dict)
     document_names: frozenset[str] | None = None  # as written, good or bad; None: not readable
@@ -67,6 +68,9 @@ def read_site(node: Entries, directory: Path, problems: Problems) -> SiteDraft:
         draft.retry = retry_from(defaults.get("retry"), RetryConfig(), problems)
         draft.on_nak = on_nak_from(defaults.get("on_nak"), DEFAULT_ON_NAK)
     draft.enabled = section.get("enabled", {})
+    written = section.nodes.get("vars")
+    entries = written.entries if isinstance(written, Entries) else ()
+    draft.vars = {key.value: value for key, value in entries if isinstance(value, Text)}
     draft.kek = _kek(section, directory, problems)
     _check_sources(section, problems)
     tls = _tls_configs(section, directory, problems)
