@@ -18,13 +18,20 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import machine, peers
+from benchmarks import channels, machine, peers
 from benchmarks.serving import Engine, NotServingError, command, serving
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "var" / "bench"
 TEMPLATE = ROOT / "benchmarks" / "adt_a01.hl7"
 SETTLE_SECONDS = 60.0
+# the channels of the site in this repository, and a sample that runs most of the steps of each
+SAMPLES = {
+    "adt-fanout": "adt_a01",
+    "lab-results": "oru_r01",
+    "radiology-orders": "orm_o01",
+    "identity-and-waiting": "adt_a40",
+}
 
 
 @dataclass(frozen=True)
@@ -212,7 +219,7 @@ def table(rows: list[Row], syncs: float) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def report(facts: dict[str, str], rows: list[Row], syncs: float) -> str:
+def report(facts: dict[str, str], rows: list[Row], syncs: float, steps: str) -> str:
     """Return the whole page."""
     head = "\n".join(f"- {name}: {value}" for name, value in facts.items())
     return f"""# What the engine does here
@@ -222,6 +229,10 @@ Written by `python -m benchmarks`; figures of one machine on one day.
 {head}
 
 {table(rows, syncs)}
+
+What the channels of this site cost, steps only, in one process on one core:
+
+{steps}
 
 How to read it
 
@@ -238,9 +249,8 @@ How to read it
   that settle deliveries are among them.
 - CPU and RSS are the engine process's own, from /proc.
 - What limits it: one Python thread. It parses, seals, runs the steps, sends and matches answers;
-  the writing thread and the disk have room left (see the ratios). The steps of the example
-  channel cost about 90 us of processor a message, intake with its answer about 50, one delivery
-  about 60. A machine that is busy elsewhere shows in CPU us/msg: compare that column first.
+  the writing thread and the disk have room left (see the ratios). Intake with its answer costs
+  about 50 us of processor a message, one delivery about 60; the steps stand in the table above. A machine that is busy elsewhere shows in CPU us/msg: compare that column first.
 """
 
 
@@ -287,7 +297,7 @@ def main() -> None:
         "fdatasync of 4 KiB in a preallocated file": f"{preallocated:,.0f}/s",
         "`ifengine --help`": f"{help_ms:.0f} ms",
     }
-    page = report(facts, rows, syncs)
+    page = report(facts, rows, syncs, channels.page(ROOT, SAMPLES))
     print(page)
     if not given.quick and not given.only:
         (ROOT / "benchmarks" / "results.md").write_text(page)

@@ -46,6 +46,7 @@ class MessageContext:
     memory: Scratch | None = field(default=None, repr=False)
     replies: Mapping[int, Reply] = field(default_factory=dict, repr=False)
     sender_waits: bool = False
+    nobody_retired: bool = False  # no identifier of the site was ever retired: nothing to look up
     waited_out: bool = False
     released: bool = False  # by a person: it waits for nothing more
     waits_behind: Callable[[Key], bool] = field(default=_nobody_waits, repr=False)
