@@ -32,6 +32,7 @@ from ifengine.routes.identity import Retired
 from ifengine.routes.intake import IntakeLoad
 from ifengine.routes.memory import Memories
 from ifengine.routes.parts import Numbers, Parts
+from ifengine.routes.workers import Workers
 from ifengine.settings import Settings, read_settings
 from ifengine.store.base import Batch, ConfigVersionRow, NewAudit, Reader, Store
 from ifengine.store.group import GroupCommit
@@ -111,6 +112,7 @@ class Engine:
         self._announce = announce
         self._clock: Clock = SystemClock()
         self._stop = asyncio.Event()
+        self._workers = Workers(self._clock)  # none runs before a step asks for one
         self._failure: BaseException | None = None
         self._pauses: set[str] = set()
         self._listeners_stopping = False
@@ -199,12 +201,14 @@ class Engine:
                 await self._abandon(built)
                 raise
             finally:
+                await self._workers.close()
                 looking.close()
 
     async def _build(self, parts: Parts, looking: Reader) -> Built:
         """Make the parts of the site, over what its steps remember."""
         site = self._settings.site
         parts.memories = Memories(parts.ring, looking)
+        parts.call = self._workers.call
         parts.awaited = AwaitedFacts(parts.memories)
         await parts.read(parts.awaited.load)
         parts.retired = Retired(parts.memories, site.identity)
