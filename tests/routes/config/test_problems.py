@@ -421,8 +421,24 @@ CASES: list[tuple[str, str, dict[str, str]]] = [
             + REST
         ),
     ),
-    ("W232", "the last identifier", channel("steps:\n  - clear: ¦PID-3\n" + ORU + REST)),
-    ("W232", "the last identifier", channel("steps:\n  - move: ¦PID-3 -> PID-4\n" + ORU + REST)),
+    ("E233", "the last identifier", channel("steps:\n  - clear: ¦PID-3\n" + ORU + REST)),
+    ("E233", "the last identifier", channel("steps:\n  - move: ¦PID-3 -> PID-4\n" + ORU + REST)),
+    (
+        "E235",
+        '"lab" gets some AL1 only',
+        channel(
+            ORU
+            + "steps:\n  - delete_segments: ¦AL1(where AL1-2 = DA)\n"
+            + "to:\n  lab: {connection: out, snapshot: [AL1]}\n"
+            + TESTS
+        ),
+    ),
+    (
+        "W235",
+        "many receivers delete",
+        to("  lab: {connection: out, steps: [{when: PV1-2 = O, delete_segments: ¦NK1}]}\n"),
+    ),
+    ("E102", "because: says why", to("  lab: {connection: out, because: ¦so it is}\n")),
     ("E301", 'no table "wards"', channel("accept: PV1-3.1 in table ¦wards\n" + ORU + REST)),
     ("E234", '"OBX" repeats', channel("types: [ORU^R01]\norder_by: ¦OBX-3.1\n" + REST)),
     ("E302", "$late is not known", channel("accept: ¦$late = 1\n" + ORU + REST)),

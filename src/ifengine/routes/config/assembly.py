@@ -97,6 +97,7 @@ def build_channel(draft: ChannelDraft) -> ChannelConfig:
         enabled=draft.enabled,
         sources=draft.sources,
         files_source=draft.files_source,
+        from_channels=draft.from_channels,
         dedupe=draft.dedupe,
         ack=_ack(section.get("ack")),
         types=draft.types,
@@ -135,9 +136,14 @@ def _destination(draft: DestinationDraft) -> DestinationConfig:
         {
             "about": "about",
             "on_in_doubt": "on_in_doubt",
+            "because": "because",
             "ack_timeout": "ack_timeout_seconds",
+            "duplicate_answer": "duplicate_answer",
+            "acks": "acks",
+            "stop_after": "stop_after",
         },
     )
+    said["snapshot"] = tuple(name for name, _ in section.get("snapshot", ()))
     follow = section.get("follow")
     if follow is not None:
         said["follow"] = FollowConfig(key=follow.get("key"), lasts_us=int(follow.get("for") * 1e6))
@@ -149,6 +155,7 @@ def _destination(draft: DestinationDraft) -> DestinationConfig:
         line=draft.position.line,
         enabled=draft.enabled,
         connection=draft.connection,
+        channel=draft.channel,
         files=draft.files,
         types=draft.types,
         accept=draft.accept,

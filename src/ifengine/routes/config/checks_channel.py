@@ -4,16 +4,16 @@ import re
 from collections.abc import Iterator, Sequence
 
 from ifengine.routes.config.channel_file import ChannelDraft, DestinationDraft, step_nodes
+from ifengine.routes.config.checks_filters import check_filters
 from ifengine.routes.config.message_types import (
     IDENTITY_EVENTS,
     admitted_identity_events,
     has_once_only,
     names_adt_events,
     overlap,
-    required_segments,
     shown,
 )
-from ifengine.routes.config.models import Order, TypePattern
+from ifengine.routes.config.models import Order
 from ifengine.routes.config.site_file import SiteDraft
 from ifengine.transforms.base import CompiledStep
 from ifengine.transforms.identity import MERGES, NO_PATIENT, merges
@@ -21,8 +21,6 @@ from ifengine.transforms.reaching import meet
 from ifengine.transforms.source import Entries, Items, Node, Problems, Text
 
 _EVENT = re.compile(r"\bA[0-9]{2}\b")
-# identifiers without which a message belongs to nobody
-_LAST_IDENTIFIERS = ("PID-3", "PID-3.1", "MRG-1", "MRG-1.1")
 _CONTROL_FIELDS = re.compile(r"MSH-[34](\.[12])?")
 
 
@@ -44,7 +42,7 @@ def check_channel(
     _check_identity_events(channel, together, problems)
     if not channel.section.tries("tests"):
         problems.warning("W201", channel.position, f'"{channel.name}" has no tests')
-    _check_filters(channel.section.nodes.get("steps"), channel.types, problems)
+    check_filters(channel, problems)
     for destination in channel.destinations:
         _check_destination(channel, destination, problems)
 
@@ -152,7 +150,6 @@ def _check_destination(
             f'no message reaches "{destination.name}": the channel accepts none that it does',
         )
     effective = destination.types or channel.types
-    _check_filters(section.nodes.get("steps"), effective, problems)
     _check_file_name(destination, problems)
     _check_lanes(channel, destination, problems)
     _check_merges(channel, destination, problems)
@@ -255,63 +252,6 @@ def _check_control_id(
                     f"{key.value} is rewritten: a receiver tells control ids apart by it",
                     "be sure that nobody else sends there under this name",
                 )
-
-
-def _check_filters(steps: Node | None, types: Sequence[TypePattern], problems: Problems) -> None:
-    """A filter must not take what the structure requires, nor the last identifier.
-
-    Only filters that always act are judged; one with a ``when`` may know better.
-
-    Source: safety-rules.md 22.
-    """
-    for node in steps.items if isinstance(steps, Items) else ():
-        if not isinstance(node, Entries) or node.get("when") or node.get("for_each"):
-            continue
-        for pattern in types:
-            required = [name for name in required_segments(pattern) if name != "MSH"]
-            if _check_removed(node, pattern, required, problems):
-                break
-        for verb in ("clear", "null", "move"):
-            for text in _texts(node.get(verb)):
-                emptied = text.value.split("->")[0].strip()
-                if emptied in _LAST_IDENTIFIERS:
-                    # no error: a copy without identifiers may be wanted, a later step may write one
-                    problems.warning(
-                        "W232",
-                        text.position,
-                        f"{emptied} is the last identifier: the message would be nobody's",
-                        "keep one: keep_repetitions, or copy instead of move",
-                    )
-
-
-def _check_removed(
-    node: Entries, pattern: TypePattern, required: Sequence[str], problems: Problems
-) -> bool:
-    kept = node.get("keep_segments")
-    if kept is not None:
-        names = [text.value for text in _texts(kept)]
-        lost = [name for name in required if name not in names]
-        if lost and names:
-            problems.error(
-                "E232",
-                kept.position,
-                f"{shown(pattern)} requires {', '.join(lost)}, and this leaves it out",
-            )
-            return True
-    for text in _texts(node.get("delete_segments")):
-        if text.value in required:
-            problems.error("E232", text.position, f"{shown(pattern)} requires {text.value}")
-            return True
-    return False
-
-
-def _texts(node: Node | None) -> Iterator[Text]:
-    if isinstance(node, Text):
-        yield node
-    elif isinstance(node, Items):
-        for item in node:
-            if isinstance(item, Text):
-                yield item
 
 
 def _check_file_name(destination: DestinationDraft, problems: Problems) -> None:

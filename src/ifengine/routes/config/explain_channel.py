@@ -30,7 +30,7 @@ _TOLD: Final = frozenset(
 )
 _TOLD_OF_DESTINATIONS: Final = frozenset(
     {"about", "enabled", "connection", "files", "types", "accept", "steps", "order", "retry"}
-    | {"on_nak", "on_in_doubt", "ack_timeout", "lanes"}
+    | {"on_nak", "on_in_doubt", "ack_timeout", "lanes", "snapshot", "because"}
 )
 _ORDERS: Final[Mapping[Order, str]] = {
     Order.HOLD_KEY: "a dead or held message holds back later ones with its key; others go on",
@@ -94,6 +94,13 @@ def _coming_in(site: SiteConfig, channel: ChannelConfig, written: Entries) -> It
             f"it did not change for {in_words(files.stable_seconds)}; it then goes to {files.done}, "
             f"or to {files.bad} with a dead letter."
         )
+    if channel.from_channels:
+        giving = [
+            other.name
+            for other in site.channels
+            if any(d.channel == channel.name for d in other.destinations)
+        ]
+        yield f"Messages come from other channels: {', '.join(giving) or 'none yet'}."
     yield f"It takes {_types(channel.types)}."
     if channel.accept is not None:
         yield (
@@ -240,6 +247,8 @@ def _target(site: SiteConfig, destination: DestinationConfig) -> str:
         return f"over the connection {destination.connection}{place}."
     if destination.files is not None:
         return f"a file for each message in {destination.files.directory}."
+    if destination.channel is not None:
+        return f"the channel {destination.channel}."
     return "nowhere yet."
 
 
@@ -250,6 +259,10 @@ def _failures(destination: DestinationConfig) -> Iterator[str]:
         reactions.setdefault(reaction, []).append(code)
     told = "; ".join(f"{' or '.join(codes)} {_REACTIONS[r]}" for r, codes in reactions.items())
     yield f"  Answered {told}."
+    if destination.snapshot:
+        listed, why = ", ".join(destination.snapshot), destination.because.rstrip(".")
+        left_out = f"; steps leave out some: {why}" if why else ""
+        yield f"  It wants every {listed} each time, and deletes what is missing{left_out}."
     if destination.on_in_doubt == "hold":
         yield "  Where no answer comes, the message is held for a person."
     else:

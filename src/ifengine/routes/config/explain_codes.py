@@ -64,6 +64,9 @@ CODES: Final[Mapping[str, str]] = {
     "E246": "A reject where no sender waits for an answer.",
     "E260": "A message that is split has no one answer to pass back to its sender.",
     "E261": "A part of a message must say whose it is.",
+    "E262": "A channel hands messages to one that is off, or that does not take them.",
+    "W262": "A channel takes messages from channels, and none hands any over.",
+    "E263": "Channels hand messages to each other in a circle.",
     # steps, conditions and templates
     "E105": "A step does one thing; here are two verbs.",
     "E106": "A step has no verb.",

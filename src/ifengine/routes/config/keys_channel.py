@@ -4,6 +4,7 @@ from typing import Final
 
 from ifengine.hl7.groups import is_known_segment
 from ifengine.hl7.lines import is_segment_name
+from ifengine.routes.config.keys_answers import ANSWERS
 from ifengine.routes.config.keys_common import (
     DURATION,
     FILE,
@@ -118,6 +119,12 @@ DESTINATION: Final = (
         example='{dir: var/out, name: "${msg.id}.hl7"}',
     ),
     Key(
+        name="channel",
+        kind=NAME,
+        meaning="Another channel of the site that takes `from: channels`.",
+        example="archive",
+    ),
+    Key(
         name="types", kind=TYPES, meaning="Message types; absent: every type.", example="[ADT^A01]"
     ),
     Key(
@@ -175,20 +182,28 @@ DESTINATION: Final = (
         example="{key: PV1-19.1, for: 90d}",
     ),
     Key(
+        name="snapshot",
+        kind=ListOf(Scalar("the name of a segment", _parse_segment, "AL1"), least=0),
+        meaning="Segments of which the receiver wants all every time: it deletes what is missing.",
+        example="[AL1, IN1]",
+    ),
+    Key(
+        name="because",
+        kind=WORD,
+        meaning="Why steps may leave out some segments of its snapshot.",
+        example="the kitchen wants food allergies only",
+    ),
+    Key(
         name="fhir",
         kind=SectionKind(FHIR, "a map of url and map"),
         meaning="A FHIR server. Tests count it as sent; serve refuses to start with it.",
         example='{url: "${env:FHIR_URL}", map: lab-us-core, bundle: transaction}',
     ),
+    *ANSWERS,
     *later(
         "otherwise",
-        "duplicate_answer",
-        "acks",
         "application_ack",
         "control_id",
-        "snapshot",
-        "because",
-        "stop_after",
         "mllp",
         "deliver",
         "batch",
@@ -365,7 +380,8 @@ CHANNEL: Final = (
     Key(
         name="from",
         kind=Raw("a connection, a list of them, or files"),
-        meaning="Where messages come from: connections that listen, or a folder.",
+        meaning="Where messages come from: connections that listen, `channels` for other channels "
+        "that hand theirs over, or a folder.",
         example="epic-adt",
         required=True,
     ),

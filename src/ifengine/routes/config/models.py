@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ifengine.hl7.condition import Condition
 from ifengine.hl7.path import Path as Hl7Path
+from ifengine.hl7.patterns import Pattern
 from ifengine.routes.config.cases import Case
 from ifengine.routes.dedupe import DedupeConfig
 from ifengine.routes.splitting import SplitConfig
@@ -148,6 +149,7 @@ class DestinationConfig:
     enabled: bool = True
     connection: str | None = None
     files: FilesTarget | None = None
+    channel: str | None = None  # another channel of the site
     types: tuple[TypePattern, ...] = ()  # empty: every type
     accept: Condition | None = None
     accept_line: int = 0
@@ -155,6 +157,11 @@ class DestinationConfig:
     retry: RetryConfig = field(default_factory=RetryConfig)
     on_nak: Mapping[str, NakReaction] = field(default_factory=lambda: DEFAULT_ON_NAK)
     on_in_doubt: str = "resend"  # or hold
+    snapshot: tuple[str, ...] = ()  # segments that the receiver wants whole every time
+    because: str = ""  # why steps may leave out some of them
+    duplicate_answer: Pattern | None = None  # how the receiver says that it has it already
+    acks: str = ""  # original or accept: what MSH-15 and MSH-16 say; "": as they are
+    stop_after: int | None = None  # failures in a row that stop the queue
     order: Order
     lanes: int = 1
     settle: str = "batched"  # or strict
@@ -197,6 +204,7 @@ class ChannelConfig:
     enabled: bool = True
     sources: tuple[str, ...] = ()  # names of ListenConnections
     files_source: "FilesSource | None" = None
+    from_channels: bool = False  # other channels hand their messages to it
     unbatch: bool = False
     split: SplitConfig | None = None  # `split_message`
     check_counts: bool = True  # BTS-1 and FTS-1 must agree
