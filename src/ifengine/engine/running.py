@@ -201,7 +201,6 @@ class Engine:
                 await self._abandon(built)
                 raise
             finally:
-                await self._workers.close()
                 looking.close()
 
     async def _build(self, parts: Parts, looking: Reader) -> Built:
@@ -425,6 +424,7 @@ class Engine:
         await self._close_servers()
 
     async def _close_servers(self) -> None:
+        await self._workers.close()
         if self._admin_server is not None:
             await self._admin_server.stop()
         if self._metrics_server is not None:

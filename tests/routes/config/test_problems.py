@@ -61,6 +61,12 @@ CASES: list[tuple[str, str, dict[str, str]]] = [
             "channels/profiles/lab.yaml": "ifengine: 1\nrules:\n  - fields: {¦PID-90: {required: yes}}\n"
         },
     ),
+    ("E351", "this is not Python", {"channels/python/lab.py": "def transform(msg, ctx)¦\n"}),
+    (
+        "E355",
+        'the site has no variable "area"',
+        channel(ORU + "steps:\n  - set: {PID-4: '¦${vars.area}'}\n" + REST),
+    ),
     ("E001", "indented with a tab", channel("to:\n¦\tlab: {connection: out}\n")),
     ("E001", "a colon and a blank inside", channel("about: one¦: two\n" + ORU + REST)),
     ("E001", "cannot begin with @", channel("about: ¦@home\n" + ORU + REST)),
