@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ifengine.hl7.message import Message
 from ifengine.hl7.path import parse_path
-from ifengine.transforms.base import DroppedError, StepFailedError, StepScope
+from ifengine.transforms.base import DroppedError, RejectedError, StepFailedError, StepScope
 from ifengine.transforms.compile import Known, compile_steps
 from ifengine.transforms.source import Entries, Items, Position, Problems, Text
 from ifengine.transforms.table_of_steps import NOT_YET, STEPS
@@ -108,6 +108,7 @@ CASES = [
     ("- {for_each: NK1, do: [{set: {PID-2: '${NK1-2.2}'}}]}", {"PID-2": "Eva"}),
     ("- {drop: nothing to do, when: PV1-2 = O}", {"PV1-2": "I"}),
     ("- {fail: an outpatient, when: PV1-2 = O}", {"PV1-2": "I"}),
+    ("- {reject: {code: AR, text: an outpatient}, when: PV1-2 = O}", {"PV1-2": "I"}),
 ]  # fmt: skip
 
 
@@ -135,6 +136,17 @@ FAILING = [
     ("- set: {PID-2: '${PID-5.1 | table(sex)}'}", "set", "sex has no entry"),
     ("- let: {x: '${PID-5.1 | table(sex)}'}", "let", "sex has no entry"),
 ]
+
+
+def test_a_reject_says_which_answer_and_keeps_values_out_of_its_safe_form() -> None:
+    for code in ("AE", "AR"):
+        with pytest.raises(RejectedError) as caught:
+            run(f"- upper: PID-5\n- reject: {{code: {code}, text: 'no ward ${{PV1-3.1}}'}}")
+        error = caught.value
+        assert (error.answer, error.step, error.line) == (code, "step 2 reject", 2)
+        assert error.reason.full == "no ward 4WEST"
+        assert error.reason.safe == "no ward ${PV1-3.1}"
+        assert "4WEST" not in f"{error} {error!r}"
 
 
 @pytest.mark.parametrize(("written", "verb", "reason"), FAILING)

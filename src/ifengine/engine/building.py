@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ifengine.engine.answering import let_senders_wait
 from ifengine.errors import SettingsError
 from ifengine.hl7.charset import CharsetPolicy
 from ifengine.mllp.client import ClientOptions
@@ -14,6 +15,7 @@ from ifengine.mllp.listener import ListenerOptions, MllpListener
 from ifengine.mllp.tls import client_context, server_context
 from ifengine.routes.channel import UNMATCHED, Channel
 from ifengine.routes.config.models import (
+    ChannelConfig,
     DestinationConfig,
     ListenConnection,
     Order,
@@ -25,6 +27,7 @@ from ifengine.routes.config.models import (
 from ifengine.routes.delivery import Outbox
 from ifengine.routes.destination import Destination
 from ifengine.routes.endpoints.base import Lane
+from ifengine.routes.endpoints.channels import ChannelLane
 from ifengine.routes.endpoints.files import FilesLane
 from ifengine.routes.endpoints.mllp import MllpLane
 from ifengine.routes.file_source import FileSource
@@ -35,6 +38,7 @@ from ifengine.routes.parts import Parts
 from ifengine.routes.pipeline import Pipeline
 from ifengine.routes.planning import PlanWriter, Target
 from ifengine.routes.retry import Policy
+from ifengine.routes.waiting_senders import WaitingSenders
 from ifengine.store.base import Batch, NameKind
 from ifengine.store.names import Names
 from ifengine.transforms.memory import Change, Space
@@ -51,6 +55,7 @@ class Built:
     file_sources: list[FileSource] = field(default_factory=list)
     outbox_of: dict[str, Outbox] = field(default_factory=dict)  # by CHANNEL.DESTINATION
     rules: dict[int, tuple[object, ...]] = field(default_factory=dict)  # OutboxRules.fixed
+    senders: dict[int, WaitingSenders] = field(default_factory=dict)  # by channel number
 
 
 def outbox_name(channel: str, destination: DestinationConfig) -> str:
@@ -72,6 +77,8 @@ def register_names(site: SiteConfig, names: Names, batch: Batch) -> None:
             names.add(NameKind.LISTENER, files_name(channel.name), batch)
         names.add(NameKind.CHANNEL, channel.name, batch)
         for destination in channel.destinations:
+            if destination.channel is not None:
+                names.add(NameKind.LISTENER, f"{channel.name}.{destination.name}", batch)
             names.add(NameKind.DESTINATION, f"{channel.name}.{destination.name}", batch)
             names.add(NameKind.OUTBOX, outbox_name(channel.name, destination), batch)
         names.add(NameKind.DESTINATION, f"{channel.name}.{UNMATCHED}", batch)
@@ -113,6 +120,7 @@ def connect(parts: Parts, built: Built) -> None:
     """Tell every channel what the steps of one of them remembered, and let it wait for merges."""
     memories, retired = parts.memories, parts.retired
     raise_barriers(built)
+    let_senders_wait(parts, built.pipelines, built.outboxes, built.senders)
 
     def remembered(changes: Sequence[Change]) -> None:
         if memories is None:
@@ -133,6 +141,7 @@ def connect(parts: Parts, built: Built) -> None:
                 pipeline.merged(frozenset(pipeline.writer.hashed(tuple(concerned)) or ()))
 
     parts.remembered = remembered
+    parts.entrances = built.intakes
 
 
 def raise_barriers(built: Built) -> None:
@@ -185,8 +194,31 @@ def make_channel_parts(
         charsets[names.number(NameKind.LISTENER, source)] = CharsetPolicy(
             forced=listener.charset_forced, default=listener.charset_default
         )
+    charsets.update(_handed_over(site, names, channel.name))
     charset = next(iter(charsets.values()), CharsetPolicy())
     return ChannelParts(PlanWriter(parts, channel.name, number, targets), charset, charsets)
+
+
+def _handed_over(site: SiteConfig, names: Names, channel: str) -> dict[int, CharsetPolicy]:
+    """Return how to read what other channels hand over: as they read it themselves."""
+    found = {}
+    for other in site.channels:
+        for destination in other.destinations:
+            if destination.channel == channel and other.enabled:
+                number = names.number(NameKind.LISTENER, f"{other.name}.{destination.name}")
+                found[number] = _charset_of(site, other)
+    return found
+
+
+def _charset_of(site: SiteConfig, channel: ChannelConfig) -> CharsetPolicy:
+    if channel.sources:
+        listener = site.listeners[channel.sources[0]]
+        return CharsetPolicy(forced=listener.charset_forced, default=listener.charset_default)
+    for other in site.channels:
+        # `check` refuses loops
+        if other.enabled and any(d.channel == channel.name for d in other.destinations):
+            return _charset_of(site, other)
+    return CharsetPolicy()
 
 
 def make_pipeline(
@@ -230,7 +262,7 @@ class OutboxRules:
         ordered = channel.config.order_by is not None
         folder = first.files.directory if first.files is not None else None
         place = self.site.senders.get(first.connection or "")
-        return (first.order, ordered, first.lanes, first.settle, place, folder)
+        return (first.order, ordered, first.lanes, first.settle, place, folder, first.channel)
 
     @property
     def urgent(self) -> bool:
@@ -263,7 +295,13 @@ class OutboxRules:
             name=destination.name,
             number=parts.names.number(NameKind.DESTINATION, f"{owner.name}.{destination.name}"),
             channel_number=parts.names.number(NameKind.CHANNEL, owner.name),
-            policy=Policy(destination.retry, destination.on_nak, destination.on_in_doubt),
+            policy=Policy(
+                destination.retry,
+                destination.on_nak,
+                destination.on_in_doubt,
+                destination.duplicate_answer,
+            ),
+            stop_after=destination.stop_after,
             ack_timeout_seconds=timeout,
             is_files=destination.files is not None,
         )
@@ -303,6 +341,19 @@ def lanes_for(
     """Return the ways out of an outbox."""
     if destination.files is not None:
         return [FilesLane(destination.files.directory, outbox, parts.loop, parts.spawn)]
+    if destination.channel is not None:
+        number = parts.names.number(NameKind.CHANNEL, destination.channel)
+        listener = parts.names.number(NameKind.LISTENER, outbox.name)
+        return [
+            ChannelLane(
+                parts,
+                outbox,
+                lambda: parts.entrances.get(number),
+                source=outbox.name,
+                listener=listener,
+            )
+            for _ in range(destination.lanes)
+        ]
     connection = site.senders[destination.connection or ""]
     options = client_options(connection)
     return [

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from ifengine.admin.server import AdminServer
 from ifengine.admin.service import Service
 from ifengine.clock import Clock, SystemClock
+from ifengine.engine.answering import restore_waiting
 from ifengine.engine.building import Built, build, connect, register_names
 from ifengine.engine.gauges import Gauges
 from ifengine.engine.keeping import keeper
@@ -277,6 +278,7 @@ class Engine:
     ) -> None:
         site = self._settings.site
         head = parts.numbers.inbox_id
+        await restore_waiting(parts, built.outboxes, built.senders)
         for outbox in built.outboxes.values():
             await outbox.recover()
         await runtime.restore_pauses()

@@ -75,11 +75,13 @@ class Watch:
                 self._start_purge()
 
     def tick(self, now: float) -> None:
-        """Look at the deadlines of every lane, and of what is parked."""
+        """Look at the deadlines of every lane, of what is parked and of senders that wait."""
         for pipeline in self._built.pipelines.values():
             pipeline.tick(now)
         for outbox in self._built.outboxes.values():
             outbox.tick(now)
+        for senders in self._built.senders.values():
+            senders.tick(now)
 
     def each_second(self) -> None:
         """Look at the disk, the data key, the files of the site and the index."""

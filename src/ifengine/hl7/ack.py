@@ -3,6 +3,7 @@
 Source: HL7 v2.9.1, 2.8 (original and enhanced mode), 2.13.1 (MSA), 2.14.5 (ERR).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
@@ -32,8 +33,8 @@ __all__ = [
 APPLICATION_SUFFIX = b"A"  # an application acknowledgment in enhanced mode is a message of its own
 ACKNOWLEDGMENT_TYPES = frozenset({b"ACK", b"MCF"})  # never answered themselves
 
-_MOST_MSA_3 = 80
-_MOST_ERR_8 = 250
+MOST_MSA_3 = 80
+MOST_ERR_8 = 250
 
 
 class Verdict(Enum):
@@ -150,6 +151,29 @@ def _wanted(condition: bytes, success: bool) -> bool:
             return True
 
 
+def waits_for_outcome(header: Header) -> bool:
+    """Return whether the sender learns, after the commit, that a message was refused.
+
+    In original mode it always does. In enhanced mode where MSH-16 asks for an answer on errors; or,
+    without an accept acknowledgment, on success: then silence is the refusal.
+    """
+    if not header.enhanced_mode:
+        return True
+    accept, application = header.accept_ack, header.application_ack
+    accept, application = (b"" if v == NULL_BYTES else v for v in (accept, application))
+    if _wanted(application, success=False):
+        return True
+    return _wanted(application, success=True) and not _wanted(accept, success=True)
+
+
+def application_answer_is_due(header: Header, *, success: bool) -> bool:
+    """Return whether the sender wants the application acknowledgment of this outcome."""
+    if not header.enhanced_mode:
+        return True
+    wanted = header.application_ack
+    return _wanted(b"" if wanted == NULL_BYTES else wanted, success)
+
+
 def due_answers(
     header: Header,
     verdict: Verdict,
@@ -186,7 +210,7 @@ def due_answers(
         error = AckError(Hl7ErrorCode.INTERNAL_ERROR)
     answers = []
     for code in codes:
-        if code in _APPLICATION_CODES and header.enhanced_mode:
+        if code in APPLICATION_CODES and header.enhanced_mode:
             control_id = control_id + APPLICATION_SUFFIX
         answers.append(Answer(code, _write(header, code, at_us, control_id, error, sender)))
     return answers
@@ -208,7 +232,7 @@ def answers(
     return [answer.content for answer in due]
 
 
-_APPLICATION_CODES = frozenset({AckCode.AA, AckCode.AE, AckCode.AR})
+APPLICATION_CODES = frozenset({AckCode.AA, AckCode.AE, AckCode.AR})
 
 
 def _refused(
@@ -262,6 +286,37 @@ def _write(
     error: AckError | None,
     sender: tuple[bytes, bytes] | None,
 ) -> bytes:
+    if error is None:
+        return compose(header, code, at_us, control_id, sender=sender)
+    delimiters = header.delimiters
+    coded = (b"%d" % error.code, error.code.text.encode("ascii"), b"HL70357")
+    text = _text(error.text, MOST_ERR_8, delimiters)
+    err = error_segment(header, coded, Severity.ERROR.value.encode(), error.location, text)
+    short = _text(error.text, MOST_MSA_3, delimiters)
+    return compose(header, code, at_us, control_id, text=short, errors=(err,), sender=sender)
+
+
+def compose(
+    header: Header,
+    code: AckCode,
+    at_us: int,
+    control_id: bytes,
+    *,
+    text: bytes = b"",
+    errors: Sequence[bytes] = (),
+    sender: tuple[bytes, bytes] | None = None,
+) -> bytes:
+    """Return an answer in the version and with the delimiters of the message it answers.
+
+    Args:
+        header: of the message.
+        code: MSA-1.
+        at_us: for MSH-7.
+        control_id: MSH-10: characters that need no escape.
+        text: MSA-3, encoded; left out where the version has none.
+        errors: ERR segments, of ``error_segment``.
+        sender: MSH-3 and MSH-4, encoded; by default the receiver of the message.
+    """
     delimiters = header.delimiters
     rules = _rules(header.version)
     copied = header.fields
@@ -291,12 +346,11 @@ def _write(
         if copied[17]:
             msh += (b"", copied[17])
     msa = [b"MSA", code.value.encode(), control_id_of_sender]
-    if error is None:
+    if rules.text and text:
+        msa.append(text)
+    if not errors:
         return b"%b\r%b\r" % (separator.join(msh), separator.join(msa))
-    if rules.text and error.text:
-        msa.append(_text(error.text, _MOST_MSA_3, delimiters))
-    err = _error_segment(error, rules, delimiters)
-    return b"%b\r%b\r%b\r" % (separator.join(msh), separator.join(msa), err)
+    return b"\r".join([separator.join(msh), separator.join(msa), *errors, b""])
 
 
 def _message_type(header: Header, rules: _Rules) -> bytes:
@@ -322,25 +376,39 @@ def _text(text: str, most: int, delimiters: Delimiters) -> bytes:
     return delimiters.escape(plain) if delimiters.escape_character else b""
 
 
-def _error_segment(error: AckError, rules: _Rules, delimiters: Delimiters) -> bytes:
+def error_segment(
+    header: Header,
+    coded: Sequence[bytes],
+    severity: bytes,
+    location: ErrorLocation | None,
+    text: bytes,
+) -> bytes:
+    """Return an ERR segment as the version of the message has it.
+
+    Args:
+        header: of the message that is answered.
+        coded: ERR-3: code, text and coding system, encoded.
+        severity: ERR-4.
+        location: where in the message; None: not said.
+        text: ERR-8, encoded.
+    """
+    delimiters = header.delimiters
     separator, component = delimiters.field, delimiters.component
-    code = [b"%d" % error.code, error.code.text.encode("ascii"), b"HL70357"]
-    location = error.location
-    if not rules.error_fields:
+    if not _rules(header.version).error_fields:
         parts = [b"", b"", b""]
         if location is not None:
             parts = [location.segment.encode("ascii"), _number(location.sequence)]
             parts.append(_number(location.field))
         # without subcomponent delimiter only the code itself can be told
-        inner = delimiters.subcomponent.join(code) if delimiters.subcomponent else code[0]
+        inner = delimiters.subcomponent.join(coded) if delimiters.subcomponent else coded[0]
         return b"ERR" + separator + component.join([*parts, inner])
     where = b""
     if location is not None:
         numbers = [_number(value) for value in location[1:]]
         where = component.join([location.segment.encode("ascii"), *numbers]).rstrip(component)
-    fields = [b"ERR", b"", where, component.join(code), Severity.ERROR.value.encode()]
-    if error.text:
-        fields += [b"", b"", b"", _text(error.text, _MOST_ERR_8, delimiters)]
+    fields = [b"ERR", b"", where, component.join(coded), severity]
+    if text:
+        fields += [b"", b"", b"", text]
     return separator.join(fields)
 
 

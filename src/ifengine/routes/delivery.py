@@ -4,6 +4,7 @@ import heapq
 from collections.abc import Iterable, Mapping, Sequence
 
 from ifengine.errors import EngineError
+from ifengine.routes.delivery_answers import NO_SENDERS, AnsweringDeliveries
 from ifengine.routes.delivery_rows import attempt_row, behind_row, sent_row, stuck_row
 from ifengine.routes.destination import Destination, DestinationMetrics, drained
 from ifengine.routes.endpoints.base import Lane, Parcel
@@ -37,8 +38,11 @@ MEMORY_WINDOW = 1000  # deliveries with content in memory; beyond it the store i
 MEMORY_BYTES = 16 * 1024 * 1024
 PAGE = 250
 REBUILD_STEP_SECONDS = 0.01
+# a receiver that is back is tried soon: each sender that waits is there for some seconds only
+LONGEST_WAIT_WITH_SENDER_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 300.0  # a wall clock that jumped must not put a retry off for years
 
+_FAILED = (AttemptResult.REFUSED, AttemptResult.IN_DOUBT)  # what counts for `stop_after`
 _EXCEPTION_STATE = {
     EntryState.RETRYING: ExceptionState.RETRYING,
     EntryState.IN_DOUBT: ExceptionState.IN_DOUBT,
@@ -46,7 +50,7 @@ _EXCEPTION_STATE = {
 }
 
 
-class Outbox:
+class Outbox(AnsweringDeliveries):
     """Everything that goes to one send connection, or to one directory."""
 
     def __init__(
@@ -65,7 +69,7 @@ class Outbox:
         self.destinations = destinations
         self.head = 0  # the last seq given out
         self.paused = False
-        self.stopped = False  # on_nak: stop
+        self.stopped = False  # on_nak: stop, or stop_after
         self.up: bool | None = None  # None: not tried yet
         self._parts = parts
         self._urgent = urgent_settle
@@ -83,6 +87,9 @@ class Outbox:
         self._ahead: set[int] = set()  # replays that entered before what is still in the store
         self._unclean = parts.unclean  # what it finds in the store may have been sent already
         self._suspect_through = 0  # seqs that may have been sent before a crash
+        self.senders = NO_SENDERS  # by channel
+        self._cancelled: set[int] = set()  # of those that are still only in the store
+        self._by_hand: set[int] = set()  # what people decided about, where senders wait
         self._metrics = {
             d.number: DestinationMetrics(parts, d.channel, d.name) for d in destinations.values()
         }
@@ -136,7 +143,9 @@ class Outbox:
     def _enter(self, loaded: Loaded) -> None:
         """Add one delivery found in the store."""
         entry, state = loaded.entry, loaded.state
-        behind = self.schedule.add(entry, state)
+        if loaded.is_aside and entry.channel in self.senders:
+            return
+        behind = self.schedule.add(entry, state, gated=self._is_gated(entry))
         if self._unclean and state not in (EntryState.DEAD, EntryState.HELD):
             suspect = entry.seq <= self._suspect_through
             entry.possible_duplicate = entry.possible_duplicate or suspect
@@ -166,8 +175,12 @@ class Outbox:
                 continue  # the store has it; it is read again when there is room
             if entry.content is not None:
                 self._bytes += len(entry.content)
-            self._write_behind(schedule.add(entry, state))
+            self._write_behind(schedule.add(entry, state, gated=self._is_gated(entry)))
         self.pump()
+
+    def _is_gated(self, entry: Entry) -> bool:
+        senders = self.senders.get(entry.channel) if self.senders else None
+        return senders is not None and senders.is_gated(entry)
 
     def _is_full(self) -> bool:
         return self.schedule.plain_count >= MEMORY_WINDOW or self._bytes >= MEMORY_BYTES
@@ -193,12 +206,13 @@ class Outbox:
             last, page = await self._parts.read(look)
             for loaded in page:
                 seq = loaded.entry.seq
-                if seq <= self.schedule.through or seq in self._ahead:
+                if seq <= self.schedule.through or seq in self._ahead or seq in self._cancelled:
                     continue  # fed, or replayed, while the page was read: perhaps settled by now
                 self.schedule.through = max(self.schedule.through, loaded.entry.seq - 1)
                 self._enter(loaded)
             self.schedule.through = max(self.schedule.through, last)
             self._ahead = {seq for seq in self._ahead if seq > self.schedule.through}
+            self._cancelled = {seq for seq in self._cancelled if seq > self.schedule.through}
         finally:
             self._refilling = False
         self.pump()
@@ -261,7 +275,12 @@ class Outbox:
             name, _, content = content.partition(b"\0")
             parcel = Parcel(content, name.decode("utf-8", "replace"))
         else:
-            parcel = Parcel(content, timeout_seconds=destination.ack_timeout_seconds)
+            parcel = Parcel(
+                content,
+                timeout_seconds=destination.ack_timeout_seconds,
+                seq=entry.seq,
+                inbox_id=entry.inbox_id,
+            )
         lane.begin(parcel)
 
     # --- results ---------------------------------------------------------------------------------
@@ -289,6 +308,15 @@ class Outbox:
             self._note_unreachable(destination)
         elif attempt.result is not AttemptResult.UNSENDABLE:
             self._note_reachable()
+        if decision.action is Action.SETTLE:
+            destination.failures = 0
+        elif attempt.result in _FAILED and destination.note_failure():
+            self.stopped = True
+        senders = self.senders.get(entry.channel) if self.senders else None
+        if senders is not None and senders.answers(self.number, entry):
+            senders.attempt_ended(self, entry, attempt, decision, took)
+            self.pump()
+            return
         match decision.action:
             case Action.SETTLE:
                 self._settle(entry, destination, attempt, decision, took)
@@ -314,6 +342,8 @@ class Outbox:
         self._unreachable_tries += 1
         self.up = False
         wait = delay_seconds(destination.policy.retry, self._unreachable_tries, self._parts.dice)
+        if destination.channel_number in self.senders:
+            wait = min(wait, LONGEST_WAIT_WITH_SENDER_SECONDS)
         self._not_before = self._parts.clock.monotonic() + wait
 
     def _note_reachable(self) -> None:
@@ -447,6 +477,8 @@ class Outbox:
         self._stored_head = max(self._stored_head, entry.seq)
         if entry.seq > self.schedule.through + 1:
             self._ahead.add(entry.seq)
+        if self.senders:
+            self._by_hand.add(old_seq)
         self.schedule.replace(old_seq, entry)
         self.pump()
 
@@ -455,6 +487,8 @@ class Outbox:
         destination = self.destinations.get(destination_number)
         if destination is not None:
             destination.count(state, -1, label)
+        if self.senders:
+            self._by_hand.add(seq)
         self.schedule.remove(seq)
         self.pump()
 
@@ -466,9 +500,15 @@ class Outbox:
             destination.count(EntryState.DEAD, 1, after)
 
     def resume(self) -> None:
-        """Go on after a pause, or after `on_nak: stop`."""
+        """Go on after a pause, or after `on_nak: stop` or `stop_after`."""
         self.paused = self.stopped = False
+        for destination in self.destinations.values():
+            destination.failures = 0
         self.pump()
+
+    def begin_clean(self) -> None:
+        """What it finds in the store was not on its way in this run: nothing of it is in doubt."""
+        self._unclean = False
 
     # --- other rules ---------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """What an attempt writes down: its outcome, or why the delivery is stuck, and the attempt itself."""
 
 from ifengine.routes.lanes import Entry
+from ifengine.routes.outbox_loading import ASIDE
 from ifengine.routes.retry import Attempt, Decision
 from ifengine.store.base import AttemptRow, ExceptionRow, ExceptionState, Fate, OutcomeRow
 from ifengine.store.sealing import BlobKind, KeyRing
@@ -71,6 +72,51 @@ def stuck_row(
         decision.reason,
         attempt.code,
         detail,
+        entry.config_version,
+        entry.possible_duplicate,
+    )
+
+
+def rejected_row(
+    outbox: int, entry: Entry, attempt: Attempt, now_us: int, took: float, reason: str
+) -> OutcomeRow:
+    """Return the outcome of a delivery whose sender was told no after an attempt."""
+    return OutcomeRow(
+        outbox,
+        entry.seq,
+        Fate.REJECTED,
+        attempt.code or attempt.label,
+        entry.refusals + entry.doubts,
+        now_us,
+        int(took * 1e6),
+        entry.possible_duplicate,
+        0,
+        reason,
+    )
+
+
+def cancelled_row(outbox: int, seq: int, now_us: int, reason: str) -> OutcomeRow:
+    """Return the outcome of a delivery that never left, because its sender was told no."""
+    return OutcomeRow(outbox, seq, Fate.REJECTED, "", 0, now_us, 0, False, 0, reason)
+
+
+def aside_row(
+    outbox: int, entry: Entry, state: ExceptionState, now_us: int, reason: str, code: str = ""
+) -> ExceptionRow:
+    """Return the row of a delivery that goes again only when its sender sends again."""
+    return ExceptionRow(
+        outbox,
+        entry.seq,
+        state,
+        entry.refusals,
+        entry.doubts,
+        0,
+        now_us,
+        ASIDE,
+        "",
+        reason,
+        code,
+        b"",
         entry.config_version,
         entry.possible_duplicate,
     )

@@ -24,6 +24,8 @@ class Destination:
     policy: Policy
     ack_timeout_seconds: float
     is_files: bool = False
+    stop_after: int | None = None  # failures in a row after which the outbox stops
+    failures: int = 0  # in a row, so far
     waiting: int = 0  # not settled and not dead
     dead: int = 0
     held: int = 0
@@ -38,6 +40,12 @@ class Destination:
         """Go on counting where another object for the same destination stopped."""
         self.waiting, self.dead, self.held = before.waiting, before.dead, before.held
         self.dead_by_reason = before.dead_by_reason
+        self.failures = before.failures
+
+    def note_failure(self) -> bool:
+        """Count a refusal or a missing answer; return whether it is one too many in a row."""
+        self.failures += 1
+        return self.stop_after is not None and self.failures >= self.stop_after
 
     def count(self, state: EntryState, by: int, label: str = "steps") -> None:
         """Count deliveries that enter or leave in a state; ``label`` is a dead letter's reason."""
@@ -75,6 +83,7 @@ class DestinationMetrics:
         self._labels = (channel, destination)
         self._settled = metrics.messages_settled_total.labels(channel, destination, "sent")
         self._dead = metrics.messages_settled_total.labels(channel, destination, "dead_letter")
+        self._rejected = metrics.messages_settled_total.labels(channel, destination, "rejected")
         self._took = metrics.delivery_duration_seconds.labels(channel, destination)
         self._end_to_end = metrics.end_to_end_duration_seconds.labels(channel, destination)
         self._in_doubt = metrics.in_doubt_total.labels(channel, destination)
@@ -95,6 +104,9 @@ class DestinationMetrics:
     def dead_lettered(self, label: str) -> None:
         self._dead.inc()
         self._metrics.dead_lettered_total.labels(*self._labels, label).inc()
+
+    def rejected(self) -> None:
+        self._rejected.inc()
 
     def in_doubt(self) -> None:
         self._in_doubt.inc()

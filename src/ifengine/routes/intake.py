@@ -8,16 +8,19 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from ifengine.hl7.ack import due_answers
+from ifengine.hl7.ack import APPLICATION_CODES, due_answers, waits_for_outcome
+from ifengine.hl7.ack_passing import Told, write_told
 from ifengine.hl7.header import Header, read_header
 from ifengine.mllp.framing import FramingFault, encode_frame
 from ifengine.mllp.listener import Inbound
+from ifengine.routes.answer_lines import AnswerLines, Slot
 from ifengine.routes.channel import Channel
-from ifengine.routes.config.models import ListenConnection
+from ifengine.routes.config.models import ChannelConfig, ListenConnection
 from ifengine.routes.gates import TAG_ONLY, Gate, Gates, compared_bytes
 from ifengine.routes.parts import Parts
 from ifengine.routes.pipeline import Pipeline
 from ifengine.routes.received import Received
+from ifengine.routes.waiting_senders import WaitingSenders
 from ifengine.store.base import Batch, GuardVerdict, InboxKind, NewAudit, NewInboxEntry
 from ifengine.store.sealing import BlobKind
 from ifengine.telemetry.metrics import type_label
@@ -43,6 +46,7 @@ class _Pending(NamedTuple):
     entry: NewInboxEntry
     decision: Decision
     started: float
+    senders: WaitingSenders | None = None  # its sender waits for what a destination answers
 
     def __repr__(self) -> str:
         return f"<Pending {self.entry.inbox_id}>"
@@ -103,6 +107,21 @@ class ChannelIntake:
         self._types = frozenset(f"{t.code}^{t.event}" for t in channel.config.types)
         self._received = {}
 
+    @property
+    def senders(self) -> WaitingSenders | None:
+        """Return where senders wait for what a destination answers; None: they do not."""
+        senders = self.pipeline.senders
+        return senders if senders is not None and senders.is_on else None
+
+    @property
+    def config(self) -> ChannelConfig:
+        """Return the configuration that counts now."""
+        return self.channel.config
+
+    def feed(self, message: Received) -> None:
+        """Take a message whose commit returned."""
+        self.pipeline.feed(message)
+
     def count_received(self, header: Header, size: int, at_us: int, now: float) -> None:
         """Count a frame that came for this channel."""
         key = (header.message_code, header.trigger_event)
@@ -128,6 +147,46 @@ class ChannelIntake:
         inc()
 
 
+class _Asked:
+    """One frame whose answer comes later, in its turn on its connection."""
+
+    __slots__ = ("_channel", "_item", "_lines", "_parts", "_slot", "deadline")
+
+    def __init__(
+        self, parts: Parts, item: _Pending, channel: ChannelIntake, lines: AnswerLines, slot: Slot
+    ) -> None:
+        senders = item.senders
+        wait = 0.0 if senders is None else senders.ack.timeout_seconds
+        self.deadline = item.started + wait
+        self._parts = parts
+        self._item = item
+        self._channel = channel
+        self._lines = lines
+        self._slot = slot
+
+    def tell(self, told: Told) -> None:
+        """Write the answer; without one the connection is closed."""
+        item, clock = self._item, self._parts.clock
+        header = item.header
+        self._channel.ack_seconds.observe(clock.monotonic() - item.started)
+        if header is None or not told.code:
+            self._lines.fill(self._slot, b"", closes=True)
+            return
+        answer = write_told(
+            header, told, at_us=clock.now_us(), control_id=b"IFE%d" % _answered_as(item.entry)
+        )
+        if answer is None:
+            self._lines.fill(self._slot, b"")
+            return
+        self._channel.count_ack(answer.code)
+        self._lines.fill(self._slot, encode_frame(answer.content))
+
+
+def _answered_as(entry: NewInboxEntry) -> int:
+    """Return whose number the answer carries: a repetition gets the answer to the first."""
+    return entry.origin if entry.verdict is GuardVerdict.DUPLICATE else entry.inbox_id
+
+
 class Intake:
     """Receives the frames of one listener. Implements ``mllp.listener.Receiver``."""
 
@@ -149,6 +208,7 @@ class Intake:
         self._pending: list[_Pending] = []
         self._pending_batch: Batch | None = None
         self._unrouted_seen: set[bytes] = set()
+        self._lines = AnswerLines()
         metrics = parts.metrics
         self._rejected = metrics.rejected_total
         self._unrouted = metrics.unrouted_total.labels(connection.name)
@@ -168,6 +228,7 @@ class Intake:
 
     def connection_closed(self, connection: Inbound) -> None:
         """What was received is stored all the same; its answer has nowhere to go."""
+        self._lines.forget(connection)
 
     def frame_received(self, connection: Inbound, content: bytes) -> None:
         """Decide, seal and queue one frame for the next commit."""
@@ -255,10 +316,19 @@ class Intake:
         if self._pending_batch is not batch:
             self._pending_batch, self._pending = batch, []
             batch.done.append(partial(self._committed, self._pending))
+        senders = None if decision.channel is None else decision.channel.senders
+        if senders is not None:
+            if (
+                header is None
+                or entry.kind is not InboxKind.MESSAGE
+                or not waits_for_outcome(header)
+            ):
+                senders = None
+            else:
+                senders.received(batch, entry)
         batch.inbox.append(entry)
-        self._pending.append(
-            _Pending(connection, header, content, entry, decision, parts.clock.monotonic())
-        )
+        now = parts.clock.monotonic()
+        self._pending.append(_Pending(connection, header, content, entry, decision, now, senders))
         self._load.add(len(content))
 
     def _committed(self, pending: list[_Pending]) -> None:
@@ -268,32 +338,59 @@ class Intake:
         outgoing: dict[Inbound, tuple[list[bytes], list[int]]] = {}
         size = 0
         for item in pending:
+            size += len(item.content)
+            if item.senders is not None:
+                written = outgoing.pop(item.connection, None)
+                if written is not None:
+                    self._lines.write(item.connection, b"".join(written[0]), written[1][0])
+                self._let_wait(item, now_us)
+                continue
             frames, count = outgoing.setdefault(item.connection, ([], [0]))
             count[0] += item.header is not None
             frames.extend(self._answers(item, now_us))
-            size += len(item.content)
             channel = item.decision.channel
             if channel is not None:
                 channel.ack_seconds.observe(now - item.started)
         for connection, (frames, count) in outgoing.items():
-            connection.answer(b"".join(frames), count[0])
+            if self._lines:
+                self._lines.write(connection, b"".join(frames), count[0])
+            else:
+                connection.answer(b"".join(frames), count[0])
         for item in pending:
             self._hand_on(item)
         self._load.remove(size, len(pending))
 
-    def _answers(self, item: _Pending, now_us: int) -> list[bytes]:
-        header, decision, entry = item.header, item.decision, item.entry
+    def _let_wait(self, item: _Pending, now_us: int) -> None:
+        """Answer what is due at the commit, and keep the place of the answer that comes later."""
+        header, senders, channel = item.header, item.senders, item.decision.channel
+        if header is None or senders is None or channel is None:
+            return
+        accepts = b"".join(self._answers(item, now_us, but=APPLICATION_CODES))
+        if accepts:
+            self._lines.accept(item.connection, accepts)
+        slot = self._lines.reserve(item.connection, holds_accepts=not header.enhanced_mode)
+        asked = _Asked(self._parts, item, channel, self._lines, slot)
+        if item.entry.verdict is GuardVerdict.DUPLICATE:
+            senders.repeated(item.entry, asked)
+        else:
+            senders.begin(item.entry, asked)
+
+    def _answers(
+        self, item: _Pending, now_us: int, *, but: frozenset[str] = frozenset()
+    ) -> list[bytes]:
+        header, decision = item.header, item.decision
         if header is None or decision.gate.verdict is None:
             return []
-        number = entry.origin if entry.verdict is GuardVerdict.DUPLICATE else entry.inbox_id
         frames = []
         for answer in due_answers(
             header,
             decision.gate.verdict,
             at_us=now_us,
-            control_id=b"IFE%d" % number,
+            control_id=b"IFE%d" % _answered_as(item.entry),
             error=decision.gate.error,
         ):
+            if answer.code in but:
+                continue
             frames.append(encode_frame(answer.content))
             if decision.channel is not None:
                 decision.channel.count_ack(answer.code)

@@ -115,6 +115,25 @@ class Entry:
     def __lt__(self, other: "Entry") -> bool:
         return self.seq < other.seq
 
+    def fresh(self) -> "Entry":
+        """Return the same delivery as it stands in the store, with what its attempts left."""
+        made = Entry(
+            seq=self.seq,
+            place=self.place,
+            inbox_id=self.inbox_id,
+            run=self.run,
+            channel=self.channel,
+            destination=self.destination,
+            copy_id=self.copy_id,
+            keys=self.keys,
+            at_us=self.at_us,
+            received_us=self.received_us,
+            config_version=self.config_version,
+        )
+        made.refusals, made.doubts = self.refusals, self.doubts
+        made.possible_duplicate = self.possible_duplicate
+        return made
+
 
 class Schedule:
     """The graph of one outbox, what is ready in it, and how far everything is settled."""
@@ -179,10 +198,13 @@ class Schedule:
 
     # --- entering ---------------------------------------------------------------------------
 
-    def add(self, entry: Entry, state: EntryState = EntryState.WAITING) -> list[Entry]:
+    def add(
+        self, entry: Entry, state: EntryState = EntryState.WAITING, *, gated: bool = False
+    ) -> list[Entry]:
         """Add a delivery after all that are here; returns those that became BEHIND.
 
         ``state`` is RETRYING, IN_DOUBT, HELD, DEAD or BEHIND for one that is already an exception.
+        ``gated``: it keeps its place and does not go before ``open_gate``.
         """
         if entry.seq == self.through + 1:
             self.through = entry.seq
@@ -204,10 +226,11 @@ class Schedule:
         if state in (EntryState.RETRYING, EntryState.IN_DOUBT):
             entry.state = state
             return []
+        entry.waiting += gated
         if entry.waiting == 0:
             self._make_ready(entry)
             return []
-        if state is EntryState.BEHIND or (stuck and not self._chained):
+        if state is EntryState.BEHIND or ((stuck or gated) and not self._chained):
             newly = not entry.exceptional
             entry.state = EntryState.BEHIND
             entry.exceptional = True
@@ -334,6 +357,18 @@ class Schedule:
         marked = self._put_behind(entry)
         self._stop(entry, state)
         return marked
+
+    def set_aside(self, entry: Entry) -> None:
+        """A flying delivery ended in doubt, and only its sender sends again: it holds nothing."""
+        self.flying -= 1
+        entry.exceptional = True
+        self._leave(entry)
+
+    def open_gate(self, seq: int) -> None:
+        """A gated delivery may go as soon as nothing else is before it."""
+        entry = self._by_seq.get(seq)
+        if entry is not None and entry.waiting:
+            self._wake_dependent(entry)
 
     def wake(self, entry: Entry) -> None:
         """A retry is due."""

@@ -9,6 +9,7 @@ from ifengine.store.base import ExceptionRow, ExceptionState, OutboxRow, Reader
 from ifengine.store.sealing import BlobKind, KeyRing
 
 KEY_BYTES = 8
+ASIDE = "sender"  # stage of an exception that ends when the sender sends again
 
 _STATES = {
     ExceptionState.RETRYING: EntryState.RETRYING,
@@ -26,6 +27,7 @@ class Loaded:
     entry: Entry
     state: EntryState
     due_us: int = 0
+    is_aside: bool = False  # only its sender, or a person, sends it again: it holds nothing
 
 
 def split_keys(row: OutboxRow) -> tuple[bytes, ...] | None:
@@ -119,7 +121,16 @@ def _loaded(
         return Loaded(entry, EntryState.WAITING)
     entry.refusals, entry.doubts = exception.refusals, exception.doubts
     entry.possible_duplicate = exception.possible_duplicate
-    return Loaded(entry, _STATES[exception.state], exception.due_us)
+    aside = exception.stage == ASIDE
+    return Loaded(entry, _STATES[exception.state], exception.due_us, aside)
+
+
+def load_one(reader: Reader, outbox: int, seq: int) -> Entry | None:
+    """Return one unsettled delivery without its content; None where there is none."""
+    delivery = reader.outbox_entry(outbox, seq)
+    if delivery is None or reader.outcome(outbox, seq) is not None:
+        return None
+    return _loaded(reader, delivery, reader.exception(outbox, seq), None).entry
 
 
 COUNT_PAGE = 2000

@@ -125,11 +125,28 @@ class Pipeline:
     def feed(self, message: Received) -> None:
         """Take a message whose commit returned."""
         self.unplanned += 1
+        if message.inbox_id < self._head:
+            self._take_between(message)
+            return
         newest, self._head = self._head, message.inbox_id
         room = len(self._queue) < MEMORY_WINDOW and self._bytes < MEMORY_BYTES
         if self._through != newest or not room:
             return  # older ones wait in the store: it is read back in its turn
         self._take(message)
+        self._soon()
+
+    def _take_between(self, message: Received) -> None:
+        """Take one of a batch whose later messages came from a source that was told before.
+
+        Nothing of the batch is planned yet: its sources hear of it in one turn of the loop.
+        """
+        if message.inbox_id > self._through:
+            return  # the store is read up to there in its turn
+        at = len(self._queue)
+        while at and self._queue[at - 1].inbox_id > message.inbox_id:
+            at -= 1
+        self._queue.insert(at, message)
+        self._bytes += len(message.content or b"")
         self._soon()
 
     def _take(self, message: Received) -> None:
@@ -262,6 +279,7 @@ class Pipeline:
                 sender_waits=self.senders is not None
                 and not received.run
                 and self.senders.waits(inbox_id),
+                nobody_retired=self._parts.retired is not None and not len(self._parts.retired),
                 waited_out=parked is not None and parked.waited_out,
                 released=parked is not None and parked.released,
                 waits_behind=partial(self._parked.is_ahead, inbox_id)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from ifengine.hl7.patterns import Pattern
 from ifengine.routes.config.models import NakReaction, RetryConfig
 
 ALWAYS_ERROR = frozenset({100, 101, 102, 103, 200, 201, 202, 203, 204, 205})
@@ -30,6 +31,7 @@ class Attempt:
     code: str = ""  # MSA-1
     error_codes: tuple[int, ...] = ()  # ERR-3
     detail: bytes = field(default=b"", repr=False)  # the peer's text, to be sealed
+    answer: bytes = field(default=b"", repr=False)  # the peer's answer as it came
 
 
 class Action(Enum):
@@ -62,6 +64,7 @@ class Policy:
     retry: RetryConfig
     on_nak: Mapping[str, NakReaction]
     on_in_doubt: str
+    duplicate_answer: Pattern | None = None  # what a receiver says to a message that it has
 
 
 def delay_seconds(retry: RetryConfig, attempt: int, dice: Callable[[], float]) -> float:
@@ -111,10 +114,17 @@ def decide(
         case AttemptResult.IN_DOUBT:
             return _in_doubt(attempt, policy, refusals, doubts + 1, dice)
         case AttemptResult.REFUSED:
-            if possible_duplicate and DUPLICATE_KEY in attempt.error_codes:
-                # the first copy arrived: a 205 on a repeat is a yes (safety-rules.md 3)
+            if possible_duplicate and _is_known_there(attempt, policy):
+                # the first copy arrived: this refusal of a repeat is a yes (safety-rules.md 3)
                 return Decision(Action.SETTLE, refusals, doubts, accepted_as_duplicate=True)
             return _refused(attempt, policy, refusals + 1, doubts, dice)
+
+
+def _is_known_there(attempt: Attempt, policy: Policy) -> bool:
+    if DUPLICATE_KEY in attempt.error_codes:
+        return True
+    pattern = policy.duplicate_answer
+    return pattern is not None and pattern.search(attempt.detail.decode("utf-8", "replace"))
 
 
 def _in_doubt(

@@ -23,6 +23,7 @@ from ifengine.routes.config.models import SiteConfig
 from ifengine.routes.config.overlay import check_overlay, merge
 from ifengine.routes.config.placeholders import Filler
 from ifengine.routes.config.profile_file import read_profile
+from ifengine.routes.config.sealed_secrets import sealed_secrets
 from ifengine.routes.config.scalars import ScalarError, parse_name
 from ifengine.routes.config.site_file import SiteDraft, read_site
 from ifengine.routes.config.step_files import (
@@ -201,6 +202,8 @@ def _load_site_file(
         return None
     merged = base if over is None else merge(base, over)
     filler.sources = _sources(merged)
+    if "sealed" in filler.sources:
+        filler.sealed = sealed_secrets(files.directory, merged, filler)
     filled = filler.fill(merged, problems)
     if not isinstance(filled, Entries):
         return None

@@ -13,6 +13,8 @@ class Parcel:
     content: bytes = field(repr=False)
     file_name: str = field(default="", repr=False)
     timeout_seconds: float = 30.0
+    seq: int = 0  # of the outbox: the same delivery has the same, however often it is tried
+    inbox_id: int = 0  # the message it is of
 
 
 class LaneOwner(Protocol):

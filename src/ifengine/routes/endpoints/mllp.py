@@ -111,7 +111,7 @@ class MllpLane:
                 "duplicate" if answer.control_id in self._used else "foreign"
             )
         elif answer.control_id == self._control_id:
-            self._answered(answer)
+            self._answered(answer, content)
         elif answer.control_id in self._used:
             self._owner.answer_ignored("late")
         else:
@@ -124,14 +124,16 @@ class MllpLane:
         if self._strays >= MOST_STRAY_ANSWERS:
             self._give_up(kind)
 
-    def _answered(self, answer: Acknowledgment) -> None:
+    def _answered(self, answer: Acknowledgment, content: bytes) -> None:
         code = answer.code
         if code in _ACCEPTED:
-            self._end(Attempt(AttemptResult.ACCEPTED, code.lower(), code))
+            self._end(Attempt(AttemptResult.ACCEPTED, code.lower(), code, answer=content))
         elif code in _REFUSED:
             detail = answer.text.encode("utf-8", "surrogateescape")
             self._end(
-                Attempt(AttemptResult.REFUSED, code.lower(), code, answer.error_codes, detail)
+                Attempt(
+                    AttemptResult.REFUSED, code.lower(), code, answer.error_codes, detail, content
+                )
             )
         else:
             # neither yes nor no (hl7-rules.md 2.5)

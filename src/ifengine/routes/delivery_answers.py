@@ -1,0 +1,191 @@
+"""Deliveries whose senders wait: the part of an outbox that ends them as their senders are told."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Protocol
+
+from ifengine.routes.delivery_rows import (
+    aside_row,
+    attempt_row,
+    behind_row,
+    cancelled_row,
+    rejected_row,
+)
+from ifengine.routes.destination import Destination, DestinationMetrics
+from ifengine.routes.lanes import Entry, EntryState, Schedule
+from ifengine.routes.parts import Parts
+from ifengine.routes.retry import Action, Attempt, Decision
+from ifengine.store.base import ExceptionState
+
+
+class Senders(Protocol):
+    """The senders of one channel that wait for an answer: ``waiting_senders.WaitingSenders``."""
+
+    def answers(self, outbox: int, entry: Entry) -> bool:
+        """Return whether a sender waits for the answer to this very delivery."""
+        ...
+
+    def is_gated(self, entry: Entry) -> bool:
+        """Return whether a delivery waits for what another destination answers its sender."""
+        ...
+
+    def attempt_ended(
+        self,
+        outbox: "AnsweringDeliveries",
+        entry: Entry,
+        attempt: Attempt,
+        decision: Decision,
+        took: float,
+    ) -> None:
+        """Tell the sender, and end the delivery by one of the outbox's methods for it."""
+        ...
+
+
+NO_SENDERS: Mapping[int, Senders] = {}
+
+
+class AnsweringDeliveries(ABC):
+    """What an outbox can do for senders that wait. ``Outbox`` is one; nothing else is."""
+
+    number: int
+    schedule: Schedule
+    destinations: Mapping[int, Destination]
+    _parts: Parts
+    _metrics: dict[int, DestinationMetrics]
+    _bytes: int
+    _settled_since: int
+    _cancelled: set[int]
+    _by_hand: set[int]
+
+    @abstractmethod
+    def destination_of(self, entry: Entry) -> Destination:
+        """Return where a delivery goes."""
+
+    @abstractmethod
+    def pump(self) -> None:
+        """Hand ready deliveries to idle lanes."""
+
+    @abstractmethod
+    def _settle(
+        self,
+        entry: Entry,
+        destination: Destination,
+        attempt: Attempt,
+        decision: Decision,
+        took: float,
+    ) -> None:
+        """Write down that a delivery was accepted."""
+
+    def accept(self, entry: Entry, attempt: Attempt, decision: Decision, took: float) -> None:
+        """The destination took a message whose sender waits."""
+        self._settle(entry, self.destination_of(entry), attempt, decision, took)
+        self._parts.group.soon()
+
+    def refuse(
+        self, entry: Entry, attempt: Attempt, decision: Decision, took: float, reason: str
+    ) -> None:
+        """The sender is told no after this attempt: it is the last one."""
+        parts, destination = self._parts, self.destination_of(entry)
+        now_us = parts.clock.now_us()
+        self._note_attempt(entry, attempt, decision, took)
+        batch = parts.group.batch
+        batch.outcomes.append(rejected_row(self.number, entry, attempt, now_us, took, reason))
+        if entry.exceptional:
+            batch.exceptions.append((self.number, entry.seq))
+        self.schedule.settle(entry)
+        self._settled_since += 1
+        destination.waiting -= 1
+        self._metrics[entry.destination].rejected()
+
+    def doubt(
+        self, entry: Entry, attempt: Attempt, decision: Decision, took: float, reason: str
+    ) -> None:
+        """Bytes left and no answer came: the sender may send again, nobody else does."""
+        entry.possible_duplicate = True
+        self._note_attempt(entry, attempt, decision, took)
+        self._metrics[entry.destination].in_doubt()
+        self._write_aside(entry, ExceptionState.IN_DOUBT, reason, attempt.label)
+        self.schedule.set_aside(entry)
+
+    def _note_attempt(
+        self, entry: Entry, attempt: Attempt, decision: Decision, took: float
+    ) -> None:
+        if decision.action is Action.WAIT:
+            return  # nothing left: it was none
+        entry.refusals, entry.doubts = decision.refusals, decision.doubts
+        parts = self._parts
+        parts.group.batch.attempts.append(
+            attempt_row(parts.ring, self.number, entry, attempt, parts.clock.now_us(), took)
+        )
+
+    def _write_aside(
+        self, entry: Entry, state: ExceptionState, reason: str, code: str = ""
+    ) -> None:
+        now_us = self._parts.clock.now_us()
+        row = aside_row(self.number, entry, state, now_us, reason, code)
+        self._parts.group.batch.exceptions.append(row)
+
+    def cancel(self, seq: int, destination_number: int, state: EntryState, reason: str) -> None:
+        """A delivery that is not under way ends here, because its sender is told no.
+
+        ``state`` is what it was counted as: WAITING, HELD or DEAD.
+        """
+        if seq in self._by_hand:
+            return  # a person has decided about it
+        parts = self._parts
+        batch = parts.group.batch
+        batch.outcomes.append(cancelled_row(self.number, seq, parts.clock.now_us(), reason))
+        batch.exceptions.append((self.number, seq))
+        if seq > self.schedule.through:
+            self._cancelled.add(seq)
+        self._drop(seq)
+        destination = self.destinations.get(destination_number)
+        if destination is not None:
+            destination.count(state, -1)
+            self._metrics[destination_number].rejected()
+        parts.loop.call_soon(self.pump)
+
+    def _drop(self, seq: int) -> None:
+        entry = self.schedule.entry(seq)
+        if entry is not None:
+            if entry.content is not None:
+                self._bytes -= len(entry.content)
+            self.schedule.remove(seq)
+
+    def leave_in_doubt(self, entry: Entry, reason: str) -> None:
+        """The sender is told no while this delivery is under way; its answer may still come."""
+        entry.exceptional = True
+        now_us = self._parts.clock.now_us()
+        row = aside_row(self.number, entry, ExceptionState.IN_DOUBT, now_us, reason, "timeout")
+        self._parts.group.batch.exceptions.append(row._replace(possible_duplicate=True))
+
+    def put_aside(self, entry: Entry, state: ExceptionState, reason: str) -> None:
+        """A delivery that is not under way waits until its sender sends again, or for a person."""
+        self._write_aside(entry, state, reason)
+        self._drop(entry.seq)
+        entry.exceptional = True
+        destination = self.destination_of(entry)
+        if state is ExceptionState.HELD:
+            destination.held += 1
+        self._parts.loop.call_soon(self.pump)
+
+    def open_gate(self, seq: int) -> None:
+        """A delivery that waited for the answer to its sender may go."""
+        self.schedule.open_gate(seq)
+        self.pump()
+
+    def take_back(self, entry: Entry) -> None:
+        """Write down that a delivery which was set aside goes after all; ``take_again`` follows."""
+        if entry.seq not in self._by_hand:
+            now_us = self._parts.clock.now_us()
+            row = behind_row(self.number, entry, now_us, "its sender was answered")
+            self._parts.group.batch.exceptions.append(row)
+
+    def take_again(self, entry: Entry, was: ExceptionState) -> None:
+        """Let a delivery that was set aside go again, with the same bytes."""
+        if entry.seq in self._by_hand:
+            return  # a person has decided about it
+        if was is ExceptionState.HELD:
+            self.destination_of(entry).held -= 1
+        self.schedule.replace(entry.seq, entry.fresh())
+        self.pump()
