@@ -201,6 +201,8 @@ TESTED_BY = {
     "transforms/facts_written.py": "transforms/test_fact_placeholder.py",
     "admin/*.py": "admin/test_server.py",
     "routes/decisions.py": "routes/test_splitting.py",
+    "routes/config/checks_channels.py": "routes/config/test_problems.py",
+    "routes/endpoints/channels.py": "engine/test_channel_to_channel.py",
     "routes/config/checks_split.py": "routes/config/test_problems.py",
     "routes/received.py": "routes/test_pipeline.py",
     "cli/check.py": "cli/test_site_commands.py",

@@ -128,7 +128,7 @@ def try_channel(
         except CallNeededError as needed:  # the run starts over, with what the function answered
             replies[needed.call.number] = call_now(needed.call)
             message, trace = Message.parse(content, charset=charset), PlanTrace()
-    targets = {d.name: d.connection or "a file" for d in config.destinations}
+    targets = {d.name: d.connection or d.channel or "a file" for d in config.destinations}
     channel_bytes = message.encode()
     tried = tuple(_tried(p, targets.get(p.destination, ""), channel_bytes, trace) for p in plan)
     records = _records(trace, "")

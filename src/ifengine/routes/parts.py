@@ -1,15 +1,18 @@
 """What the parts of a running engine share: time, the open batch, keys, names, numbers, counters."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from ifengine.clock import Clock
 from ifengine.errors import EngineError
+from ifengine.hl7.header import Header
 from ifengine.routes.awaited import AwaitedFacts
+from ifengine.routes.config.models import ChannelConfig
 from ifengine.routes.identity import Retired
 from ifengine.routes.memory import Memories
+from ifengine.routes.received import Received
 from ifengine.store.base import Reader
 from ifengine.store.group import GroupCommit
 from ifengine.store.names import Names
@@ -45,6 +48,19 @@ class Numbers:
         return self.copy_id
 
 
+class Entrance(Protocol):
+    """A channel, as it is seen by another one that hands messages to it."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def config(self) -> ChannelConfig: ...
+    def count_received(self, header: Header, size: int, at_us: int, now: float) -> None: ...
+    def feed(self, message: Received) -> None:
+        """Take a message whose commit returned."""
+        ...
+
+
 async def _nobody_answers(call: Call) -> Reply:
     return Reply(None, "there are no workers here")
 
@@ -77,6 +93,7 @@ class Parts:
     keep_documents: Callable[[Sequence[Document]], Awaitable[None]] = _nowhere_to_keep
     # tells every channel and the outboxes what a message's steps remembered
     remembered: Callable[[Sequence[Change]], None] = _nobody_listens
+    entrances: Mapping[int, Entrance] = field(default_factory=dict)  # of channels, by number
     numbers: Numbers = field(default_factory=Numbers)
     config_version: int = 0
     unclean: bool = False  # the last run did not end by itself

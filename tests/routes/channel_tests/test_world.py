@@ -335,3 +335,16 @@ tests:
     expect: {ack: AA, lab: {state: dead_letter, reason: not this one}}
 """,
     )
+
+
+def test_what_goes_to_another_channel_is_sent(tmp_path: Path) -> None:
+    (tmp_path / "channels").mkdir()
+    (tmp_path / "channels/two.yaml").write_text(
+        "ifengine: 1\nchannel: two\nfrom: channels\norder_by: patient\n" + TO_LAB
+    )
+    good(
+        tmp_path,
+        HEAD
+        + "to:\n  next: {channel: two}\n"
+        + "tests:\n  - {name: a, given: {sample: adt}, expect: {ack: AA, next: sent}}\n",
+    )

@@ -242,6 +242,35 @@ CASES: list[tuple[str, str, dict[str, str]]] = [
         "under one control id",
         channel("split_message: {by: OBR, control_id: ¦keep}\n" + ORU + REST),
     ),
+    ("E201", 'no channel "twoo"', to("  next: {channel: ¦twoo}\n")),
+    (
+        "E262",
+        "does not take messages from channels",
+        two("to:\n  next: {channel: ¦one}\n", source="channels"),
+    ),
+    (
+        "E262",
+        "is not enabled",
+        two(
+            "to:\n  next: {channel: ¦one}\n",
+            first="ifengine: 1\nchannel: one\nfrom: channels\nenabled: no\n" + ORU + REST,
+        ),
+    ),
+    (
+        "E263",
+        'comes back to "two"',
+        two(
+            "to:\n  next: {channel: ¦one}\n",
+            source="channels",
+            first="ifengine: 1\nchannel: one\nfrom: channels\nto: {next: {channel: two}}\n",
+        ),
+    ),
+    ("W262", "no enabled channel hands", from_("¦channels")),
+    (
+        "E103",
+        "cannot name a connection",
+        connections(LISTEN + SEND + LISTEN.replace("in:", "¦channels:").replace("2575", "2576")),
+    ),
     ("E190", "from: mllp", from_("¦{mllp: {port: 1}}")),
     ("E190", "`kek: vault:…`", site(IDENTITY + CONNECTIONS + 'keys: {kek: ¦"vault:transit/x"}\n')),
     (

@@ -12,6 +12,7 @@ from ifengine.routes.config.admitted import segments_admitted, types_admitted, t
 from ifengine.routes.config.cases import Case
 from ifengine.routes.config.dedupe_keys import read_dedupe
 from ifengine.routes.config.filled import shorten
+from ifengine.routes.config.keys_answers import check_answers
 from ifengine.routes.config.keys_channel import CHANNEL, DESTINATION
 from ifengine.routes.config.keys_common import NAME
 from ifengine.routes.config.kinds import (
@@ -51,6 +52,7 @@ _LEFT_ALONE: Final = frozenset(
     | {row.name for row in (*CHANNEL, *DESTINATION) if row.status is Status.LATER}
 )
 _SECRETS: Final = {verb: row.secrets for verb, row in BY_VERB.items() if row.secrets}
+MOST_DESTINATIONS: Final = 200
 _KEYED_CODES: Final = ("ADT", "ORM", "ORU", "SIU")
 
 
@@ -64,6 +66,7 @@ class DestinationDraft:
     enabled: bool
     connection: str | None
     files: FilesTarget | None
+    channel: str | None
     types: tuple[TypePattern, ...]
     accept: Condition | None
     steps: Steps
@@ -85,6 +88,7 @@ class ChannelDraft:
     enabled: bool
     sources: tuple[str, ...]
     files_source: FilesSource | None
+    from_channels: bool
     types: tuple[TypePattern, ...]
     accept: Condition | None
     steps: Steps
@@ -146,6 +150,7 @@ def read_channel(
         enabled=enabled,
         sources=sources.connections,
         files_source=sources.files,
+        from_channels=sources.channels,
         types=types,
         accept=_condition(section, replace(around.known, variables=frozenset()), problems),
         steps=_steps(section, replace(around.known, variables=frozenset()), problems),
@@ -251,6 +256,10 @@ def _destinations(
             "as in to: {lab: {connection: lis-adt}}",
         )
         return []
+    if len(node.entries) > MOST_DESTINATIONS:
+        many = node.entries[MOST_DESTINATIONS][0]
+        problems.error("E004", many.position, f"more than {MOST_DESTINATIONS} destinations")
+        return []
     found = []
     for name, body in node:
         good = NAME.read("to", name, problems) is not BAD
@@ -281,6 +290,7 @@ def _destination(
     problems: Problems,
 ) -> DestinationDraft:
     _one_target(name, inner, body, problems)
+    check_answers(name, inner, problems)
     known = _known_after(name, channel, around)
     types = tuple(pattern for pattern, _ in inner.get("types", ()))
     if types and known.types is not None and types_read(inner, types):
@@ -293,6 +303,7 @@ def _destination(
         section=inner,
         enabled=inner.get("enabled", True),
         connection=inner.get("connection"),
+        channel=inner.get("channel"),
         files=files,
         types=types,
         accept=_condition(inner, known, problems),
@@ -335,7 +346,7 @@ def _known_after(name: str, channel: ChannelDraft, around: Surroundings) -> Know
 
 
 def _one_target(name: str, inner: Section, body: Entries, problems: Problems) -> None:
-    targets = [key for key in ("connection", "files", "fhir") if inner.says(key)]
+    targets = [key for key in ("connection", "files", "channel", "fhir") if inner.says(key)]
     elsewhere = body.get("mllp") is not None
     if len(targets) > 1:
         problems.error(
@@ -354,7 +365,7 @@ def _one_target(name: str, inner: Section, body: Entries, problems: Problems) ->
 
 def _close_to_target(body: Entries) -> bool:
     # a misspelt `conection` is already reported; its absence is not a second mistake
-    return any(nearest(key.value, ["connection", "files"]) for key, _ in body)
+    return any(nearest(key.value, ["connection", "files", "channel"]) for key, _ in body)
 
 
 def _files(inner: Section, directory: Path, problems: Problems) -> FilesTarget | None:

@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Sequence
 
 from ifengine.routes.config.channel_file import ChannelDraft, DestinationDraft
+from ifengine.routes.config.checks_channels import check_handing_over
 from ifengine.routes.config.kinds import nearest
 from ifengine.routes.config.message_types import overlap, shown
 from ifengine.routes.config.site_file import SiteDraft
+from ifengine.routes.config.sources import CHANNELS
 from ifengine.transforms.source import Items, Position, Problems, Text
 
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
@@ -26,6 +28,14 @@ def check_site(
     _check_overlaps(enabled, problems)
     _check_outboxes(enabled, problems)
     _check_ports(site, problems)
+    check_handing_over(channels, problems, complete=complete)
+    if CHANNELS in site.places:
+        problems.error(
+            "E103",
+            site.places[CHANNELS],
+            '"channels" cannot name a connection',
+            "in `from:` it stands for the channels of the site",
+        )
     if complete:
         _check_unused(site, channels, problems)
         _check_enabled(site, channels, problems)
@@ -174,7 +184,7 @@ def _check_unused(site: SiteDraft, channels: Sequence[ChannelDraft], problems: P
 
 
 def _says_source(channel: ChannelDraft) -> bool:
-    return bool(channel.sources) or channel.files_source is not None
+    return bool(channel.sources) or channel.files_source is not None or channel.from_channels
 
 
 def _check_enabled(site: SiteDraft, channels: Sequence[ChannelDraft], problems: Problems) -> None:

@@ -94,6 +94,9 @@ def _add_channel(graph: Graph, site: SiteConfig, channel: ChannelConfig) -> None
         detail = f"files {channel.files_source.pattern}"
         source = GraphNode(("folder", channel.name), Column.SOURCE, name, detail)
         graph.arrows.append((graph.add(source), mine))
+    if channel.from_channels:
+        source = GraphNode(("channels", channel.name), Column.SOURCE, "channels", "of this site")
+        graph.arrows.append((graph.add(source), mine))
     for destination in channel.destinations:
         key = graph.add(
             GraphNode(
@@ -141,6 +144,9 @@ def _target(
 ) -> tuple[str, ...] | None:
     if destination.connection is not None:
         return _sender(graph, site, destination.connection)
+    if destination.channel is not None:
+        other = ("to channel", destination.channel)
+        return graph.add(GraphNode(other, Column.TARGET, destination.channel, "channel"))
     if destination.files is None:
         return None
     name = _folder(site, destination.files.directory)

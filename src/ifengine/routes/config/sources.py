@@ -65,15 +65,22 @@ FROM: Final = (
 )
 
 
+CHANNELS: Final = "channels"
+
+
 class Sources(NamedTuple):
-    """Where a channel's messages come from: names of connections, or a folder."""
+    """Where a channel's messages come from: names of connections, other channels, or a folder."""
 
     connections: tuple[str, ...] = ()
     files: FilesSource | None = None
+    channels: bool = False
 
 
 def read_sources(section: Section, directory: Path, problems: Problems) -> Sources:
-    """Read `from:`: a name, a list of names, or ``{files: …}``."""
+    """Read `from:`: a name, a list of names, or ``{files: …}``.
+
+    The name ``channels`` stands for those that hand messages over: `to: {NAME: {channel: X}}`.
+    """
     node = section.nodes.get("from")
     if node is None:
         return Sources()
@@ -90,7 +97,7 @@ def read_sources(section: Section, directory: Path, problems: Problems) -> Sourc
         names.append(str(found))
     if not written:
         want_text("from", "the name of a connection", node, problems)
-    return Sources(tuple(names))
+    return Sources(tuple(name for name in names if name != CHANNELS), channels=CHANNELS in names)
 
 
 def _files(node: Entries, directory: Path, problems: Problems) -> Sources:
