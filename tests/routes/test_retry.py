@@ -1,9 +1,12 @@
 """What an attempt's result means for a delivery: the table of safety-rules.md 3 and 5."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ifengine.hl7.patterns import Pattern
 from ifengine.routes.config.models import DEFAULT_ON_NAK, NakReaction, RetryConfig
 from ifengine.routes.retry import (
     Action,
@@ -262,3 +265,25 @@ def test_a_stop_waits_for_a_person_and_not_for_a_time() -> None:
     rules = policy(on_nak={"AE": NakReaction.STOP})
     decision = decided(refused("AE"), rules)
     assert (decision.action, decision.delay_seconds, decision.refusals) == (Action.STOP, 0.0, 1)
+
+
+# --- the partner's own words for a duplicate -------------------------------------------------------
+
+
+def test_the_partners_words_for_a_duplicate_count_as_accepted_on_a_marked_attempt() -> None:
+    rules = replace(policy(), duplicate_answer=Pattern("already (exists|filed)", fold=True))
+    answer = replace(refused("AE", 207), detail=b"Order ALREADY filed")
+    assert decided(answer, rules, marked=True) == Decision(
+        Action.SETTLE, 0, 0, accepted_as_duplicate=True
+    )
+
+
+def test_the_same_words_on_a_first_attempt_are_a_refusal() -> None:
+    rules = replace(policy(), duplicate_answer=Pattern("already filed"))
+    answer = replace(refused("AE"), detail=b"already filed")
+    assert decided(answer, rules).action is Action.DEAD_LETTER
+
+
+def test_other_words_on_a_marked_attempt_are_a_refusal() -> None:
+    rules = replace(policy(), duplicate_answer=Pattern("already filed"))
+    assert decided(replace(refused("AE"), detail=b"no ward"), rules, marked=True).refusals == 1

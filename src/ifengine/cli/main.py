@@ -65,6 +65,7 @@ COMMANDS: tuple[CommandRow, ...] = (
     ),
     CommandRow("audit", "ifengine.cli.audit", "audit", "verify the record of who did what"),
     CommandRow("keys", "ifengine.cli.keys", "keys", "make the site's key and show the keys in use"),
+    CommandRow("secrets", "ifengine.cli.secrets", "secrets", "keep secrets sealed on this machine"),
     CommandRow("doctor", "ifengine.cli.doctor", "doctor", "check a running engine, check by check"),
     CommandRow(
         "metrics", "ifengine.cli.metrics", "metrics", "print the metrics of a running engine"

@@ -53,6 +53,7 @@ class Receivers:
         self._holds = first.order is not Order.NONE
         self._destinations: dict[str, DestinationConfig] = {}
         self._policies: dict[str, Policy] = {}
+        self._failures: dict[str, int] = {}  # in a row
         self._deliveries: dict[int, Delivery] = {}  # by the seq of its entry
         self._retries: list[tuple[int, int, Entry]] = []
         self._seq = 0
@@ -63,7 +64,10 @@ class Receivers:
     def add_destination(self, config: DestinationConfig) -> None:
         """Let a destination of the channel feed this queue."""
         self._destinations[config.name] = config
-        self._policies[config.name] = Policy(config.retry, config.on_nak, config.on_in_doubt)
+        self._failures[config.name] = 0
+        self._policies[config.name] = Policy(
+            config.retry, config.on_nak, config.on_in_doubt, config.duplicate_answer
+        )
 
     def put(self, delivery: Delivery, keys: tuple[str, ...] | None, state: EntryState) -> None:
         """Queue a delivery; HELD and DEAD ones only hold what comes after them."""
@@ -123,6 +127,7 @@ class Receivers:
             dice=_middle,
         )
         entry.refusals, entry.doubts = decision.refusals, decision.doubts
+        self._count_failures(config, attempt, decision)
         delivery.reason = _with_words(decision.reason, delivery.answer_text)
         if attempt.result is not AttemptResult.UNREACHABLE:
             self._missed = 0
@@ -133,6 +138,16 @@ class Receivers:
             self._schedule.settle(entry)
             return
         self._apply(entry, delivery, config, attempt, decision, now_us)
+
+    def _count_failures(
+        self, config: DestinationConfig, attempt: Attempt, decision: Decision
+    ) -> None:
+        if decision.action is Action.SETTLE:
+            self._failures[config.name] = 0
+        elif attempt.result in (AttemptResult.REFUSED, AttemptResult.IN_DOUBT):
+            self._failures[config.name] += 1
+            limit = config.stop_after
+            self._stopped |= limit is not None and self._failures[config.name] >= limit
 
     def _apply(
         self,
@@ -173,7 +188,7 @@ class Receivers:
                 due_us = now_us + round(decision.delay_seconds * 1e6)
                 schedule.defer(entry, memory, due_us / 1e6)
                 heapq.heappush(self._retries, (due_us, entry.seq, entry))
-                self._stopped = decision.action is Action.STOP
+                self._stopped |= decision.action is Action.STOP
 
 
 def _with_words(reason: str, words: str) -> str:
@@ -220,4 +235,5 @@ def _read(delivery: Delivery, content: bytes, control_id: bytes) -> Attempt:
     label = found.code.lower()
     if found.code in _ACCEPTED:
         return Attempt(AttemptResult.ACCEPTED, label, found.code)
-    return Attempt(AttemptResult.REFUSED, label, found.code, found.error_codes)
+    detail = found.text.encode("utf-8", "surrogateescape")
+    return Attempt(AttemptResult.REFUSED, label, found.code, found.error_codes, detail)

@@ -174,8 +174,9 @@ SITE: Final = (
         name="secrets",
         kind=ListOf(WORD, least=0),
         default="[systemd]",
-        meaning="Where ${secret:NAME} is looked up, in this order: systemd, dir:PATH.",
-        example="[systemd, dir:/run/secrets]",
+        meaning="Where ${secret:NAME} is looked up, in this order: systemd, dir:PATH, sealed "
+        "(`ifengine secrets set`). Keys of certificates are files: systemd or dir.",
+        example="[systemd, dir:/run/secrets, sealed]",
     ),
     Key(
         name="connections",

@@ -23,8 +23,8 @@ from ifengine.routes.config.models import SiteConfig
 from ifengine.routes.config.overlay import check_overlay, merge
 from ifengine.routes.config.placeholders import Filler
 from ifengine.routes.config.profile_file import read_profile
-from ifengine.routes.config.sealed_secrets import sealed_secrets
 from ifengine.routes.config.scalars import ScalarError, parse_name
+from ifengine.routes.config.sealed_secrets import sealed_secrets
 from ifengine.routes.config.site_file import SiteDraft, read_site
 from ifengine.routes.config.step_files import (
     fill_variables,

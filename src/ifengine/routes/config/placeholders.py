@@ -4,10 +4,11 @@ A filled value is text in one scalar: it can never add YAML, and it is never sho
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ifengine.errors import EngineError
 from ifengine.routes.config.filled import FilledText
 from ifengine.transforms.source import Entries, Items, Node, Problem, Problems, Severity, Text
 
@@ -24,12 +25,15 @@ class Filler:
     Args:
         directory: the site's; relative paths start there.
         environ: the environment, given so that tests own it.
-        sources: what ``secrets:`` lists, ``systemd`` and ``dir:PATH``, in order.
+        sources: what ``secrets:`` lists, ``systemd``, ``dir:PATH`` and ``sealed``, in order.
+        sealed: returns a secret of the engine's own store, None where it has none of that name;
+            raises EngineError where it does not open.
     """
 
     directory: Path
     environ: Mapping[str, str]
     sources: Sequence[str] = ("systemd",)
+    sealed: Callable[[str], str | None] | None = None
     unfilled: list[Problem] = field(default_factory=list)
     read_files: dict[str, bytes] = field(default_factory=dict)
     file_keys: frozenset[str] = frozenset({"cert", "key", "ca"})
@@ -84,8 +88,7 @@ class Filler:
             case "env":
                 return self._env(text, name, offset, problems)
             case "secret":
-                found = self._secret_file(text, name, offset, problems)
-                return None if found is None else self._content(text, found, offset)
+                return self._secret(text, name, offset, problems)
             case _:
                 path = self.directory / name
                 content = self._content(text, path, offset, f"${{file:{name}}}")
@@ -111,6 +114,24 @@ class Filler:
         self._missing(text, offset, f"the environment variable {name.strip()} is not set")
         return None
 
+    def _secret(self, text: Text, name: str, offset: int, problems: Problems) -> str | None:
+        """Return a secret's value, from the first source that has it."""
+        if _SECRET_NAME.fullmatch(name):
+            for source in self.sources:
+                folder = self._folder(source)
+                if folder is not None and (folder / name).is_file():
+                    return self._content(text, folder / name, offset)
+                if source == "sealed" and self.sealed is not None:
+                    try:
+                        value = self.sealed(name)
+                    except EngineError as error:
+                        self._missing(text, offset, str(error), error.hint)
+                        return None
+                    if value is not None:
+                        return value
+        self._secret_file(text, name, offset, problems)  # says what is missing
+        return None
+
     def _secret_file(self, text: Text, name: str, offset: int, problems: Problems) -> Path | None:
         if not _SECRET_NAME.fullmatch(name):
             problems.error(
@@ -125,6 +146,7 @@ class Filler:
             if folder is not None and (folder / name).is_file():
                 return folder / name
         where = ", ".join(self.sources) or "nowhere"
+        # certificates and keys are read as files, again at each start: one cannot be sealed here
         self._missing(text, offset, f"the secret {name} was not found", f"looked in: {where}")
         return None
 

@@ -201,19 +201,16 @@ def _kek(section: Section, directory: Path, problems: Problems) -> str:
 
 def _check_sources(section: Section, problems: Problems) -> None:
     for value, node in section.get("secrets", ()):
-        if value == "systemd" or (value.startswith("dir:") and len(value) > len("dir:")):
+        if value in ("systemd", "sealed"):
             continue
-        if value == "sealed":
-            problems.warning(
-                "W190", node.position, not_yet("sealed"), "secrets set is not there yet"
-            )
-        else:
-            problems.error(
-                "E103",
-                node.position,
-                f'"{shorten(value)}" is not one of systemd, dir:PATH, sealed',
-                nearest(value, ["systemd", "sealed", "dir:"]),
-            )
+        if value.startswith("dir:") and len(value) > len("dir:"):
+            continue
+        problems.error(
+            "E103",
+            node.position,
+            f'"{shorten(value)}" is not one of systemd, dir:PATH, sealed',
+            nearest(value, ["systemd", "sealed", "dir:"]),
+        )
 
 
 def _tls_configs(
