@@ -6,6 +6,7 @@ from dataclasses import replace
 from ifengine.errors import EngineError
 from ifengine.hl7.identifiers import patient_identifiers
 from ifengine.hl7.message import NULL, Message
+from ifengine.routes.acks_asked import asking_for
 from ifengine.routes.config.models import (
     ChannelConfig,
     DestinationConfig,
@@ -221,7 +222,8 @@ class Channel:
     ) -> Decision:
         """Decide about one message, or one part of it."""
         message = scope.message
-        if self._notices and self._identity and message.header.message_code == b"ADT":
+        notices = self._notices and (self.merges or not context.nobody_retired)
+        if notices and self._identity and message.header.message_code == b"ADT":
             observe(memory, message, self._identity, memory.message, learns=self.merges)
         repeat = NO_REPEAT
         try:
@@ -405,6 +407,8 @@ class Channel:
                     destination.steps.run(scope)
                 finally:
                     channel_scope.calls = scope.calls
+            if destination.acks:
+                copy = asking_for(destination.acks, copy, message)
             content = copy.encode() if copy.touched else None
             file_name = destination.files.name.render(scope) if destination.files else ""
         except CallNeededError:
