@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import ifengine.transforms
 from ifengine.transforms.base import DroppedError, StepFailedError
 from ifengine.transforms.codes import STEP_CODES
-from ifengine.transforms.compile import Known, compile_steps
+from ifengine.transforms.compile import MOST_STEPS, Known, compile_steps
 from ifengine.transforms.source import Entries, Items, Node, Position, Problems, Severity, Text
 from ifengine.transforms.table_of_steps import NOT_YET, STEPS
 from transforms.test_steps import CASES
@@ -343,6 +343,12 @@ def test_every_verb_of_the_language_is_here_or_announced() -> None:
     beyond = {"counter"}  # not in that table: safety-rules.md, "What analysts need every week"
     assert verbs - {"otherwise", "do"} == known - beyond
     assert beyond <= known
+
+
+def test_more_steps_than_anybody_could_read_are_refused_once() -> None:
+    steps, problems = compiled("- trim: PID-5\n" * (MOST_STEPS + 3))
+    assert len(steps.steps) == MOST_STEPS
+    assert [(p.code, p.position.line) for p in problems.found] == [("E004", MOST_STEPS + 1)]
 
 
 def test_every_code_is_explained_and_no_explanation_is_left_over() -> None:

@@ -93,6 +93,12 @@ def test_a_mistake_inside_is_told_in_the_snippet_with_the_place_of_its_use() -> 
     ]
 
 
+def test_a_parameter_that_makes_a_key_stand_twice_is_refused() -> None:
+    around = known(twice="- set: {PID-4: x, '${with.at}': y}\n")
+    found = told("- use: {file: twice.yaml, with: {at: PID-4}}", around)
+    assert [one[0] for one in found] == ["E002"]
+
+
 def test_a_snippet_that_uses_itself_or_goes_too_deep_is_refused() -> None:
     around = known(
         a="- use: {file: b.yaml}\n",

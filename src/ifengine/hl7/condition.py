@@ -16,6 +16,7 @@ from ifengine.hl7.path import Path, Where, scan_path
 
 __all__ = ["Condition", "Contains", "Scope", "Warned", "message_type", "parse_condition"]
 
+_LONGEST = 4096
 _TRIGGER_ONLY = "types: [ADT^A01, ORM^O01] compares type and trigger"
 
 
@@ -83,6 +84,10 @@ def parse_condition(text: str, *, relative: bool = False) -> Condition:
     Raises:
         NotationError: it is none; the offset is inside the text.
     """
+    if len(text) > _LONGEST:
+        raise NotationError(
+            f"a condition is longer than {_LONGEST} characters", _LONGEST, "in table NAME"
+        )
     if not text.strip():
         raise NotationError("a condition is missing", 0, "PV1-2 = I")
     part, end, mixed = parse_prefix(text, 0, scan_path, relative=relative)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Final
 
 STEP_CODES: Final[Mapping[str, str]] = {
+    "E002": "Filling a snippet makes a key stand twice where only one can count.",
+    "E004": "There is too much of it: more steps than anybody could read.",
     "E101": "A key is not known at this place.",
     "E102": "A key is missing, or two stand together of which only one can.",
     "E103": "A value is not one of those that are possible here.",
@@ -39,11 +41,9 @@ STEP_CODES: Final[Mapping[str, str]] = {
     "E320": "A `validate` names a profile that is not there.",
     "W312": "A value gets another unit and its reference range keeps the old one.",
     "E350": "A `python` step names a file or a function that is not there.",
-    "E351": "A Python file cannot be used: it cannot be read as Python, or its import fails.",
     "E352": "A step is in Python, and the site does not allow it.",
     "E353": "A `use` names a snippet that is not there, that uses itself, or that is too deep.",
     "E354": "A parameter of a snippet is missing, or it has none of that name.",
-    "E355": "`${vars.NAME}` names a variable that the site file does not have, or may not have.",
     "E401": "The header of a table is missing or not usable.",
     "W401": "A table has no rows.",
     "E402": "A row of a table does not have as many cells as the header.",

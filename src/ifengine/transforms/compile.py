@@ -11,7 +11,7 @@ from dataclasses import replace
 from ifengine.hl7.condition import Condition
 from ifengine.transforms.base import Action, CompiledStep, Steps, StepScope, Uses
 from ifengine.transforms.looping import loop, read_loop
-from ifengine.transforms.reading import Built, Context, Known
+from ifengine.transforms.reading import Built, Context, Known, Room
 from ifengine.transforms.source import Entries, Node, Problems, Text
 from ifengine.transforms.table_of_steps import BY_VERB, NOT_YET, StepRow
 
@@ -23,6 +23,7 @@ _NAME = re.compile(r"[a-z][a-z0-9-]*")
 _DEEPEST = 3
 # a snippet of steps cannot be written deeper than this: the loader has its own limit before it
 _REFUSED_DEPTH = 20
+MOST_STEPS = 500  # of one list with all that stands under it; a long channel has fifty
 
 
 def compile_steps(node: Node | None, problems: Problems, known: Known) -> Steps:
@@ -34,7 +35,12 @@ def compile_steps(node: Node | None, problems: Problems, known: Known) -> Steps:
     if node is None:
         return Steps()
     context = Context(
-        problems=problems, known=known, verb="steps", at=node.position, compile_list=_nested
+        problems=problems,
+        known=known,
+        verb="steps",
+        at=node.position,
+        compile_list=_nested,
+        room=Room(MOST_STEPS),
     )
     return _list(node, context, "")
 
@@ -80,6 +86,13 @@ def _has_loop(item: Node) -> bool:
 
 
 def _step(item: Node, context: Context) -> CompiledStep | None:
+    if not context.room:
+        return None
+    if not context.room.take():
+        context.error(
+            "E004", item.position, f"more than {MOST_STEPS:,} steps, snippets counted in full"
+        )
+        return None
     if not isinstance(item, Entries):
         hint = f"- {item.value}: …" if isinstance(item, Text) and item.value in BY_VERB else ""
         context.error("E104", item.position, "a step is a verb with what it works on", hint)
@@ -178,6 +191,9 @@ def _report_unknown(key: Text, row: StepRow | None, context: Context) -> None:
         message = f'"{key.value}" does not go with {row.verb}'
         owners = ", ".join(other.verb for other in BY_VERB.values() if key.value in other.beside)
         context.error("E101", key.position, message, f"it goes with {owners}")
+        return
+    if not context.problems.takes_hints:
+        context.error("E101", key.position, f'"{key.value}" is not known here')
         return
     names: Iterable[str] = (*BY_VERB, *_EVERYWHERE, *NOT_YET)
     near = difflib.get_close_matches(key.value, [*names], 1)

@@ -9,6 +9,7 @@ from ifengine.transforms.source import Problems, Text
 # code and trigger event of a message type, "*" for any
 Types = tuple[tuple[str, str], ...]
 
+_MOST_BRANCHES = 25  # each is compared with so many before it
 _CODE = ("MSH-9", "MSH-9.1", "MSH-9.1.1")
 _EVENT = ("MSH-9.2", "MSH-9.2.1")
 
@@ -65,7 +66,7 @@ def check_branches(
         clauses = clauses_of(condition)
         if not clauses:
             continue
-        for earlier, place in before:
+        for earlier, place in before[:_MOST_BRANCHES]:
             if covers(earlier, clauses):
                 problems.warning(
                     "W250",

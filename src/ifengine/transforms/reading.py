@@ -68,6 +68,21 @@ class Built(NamedTuple):
     inner: tuple[Steps, ...] = ()
 
 
+@dataclass(slots=True)
+class Room:
+    """How many steps may still be read; less than none once one too many was asked for."""
+
+    left: int = 1
+
+    def take(self) -> bool:
+        """Return whether there is room for one more."""
+        self.left -= 1
+        return self.left >= 0
+
+    def __bool__(self) -> bool:
+        return self.left >= 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """Where a step stands while it is read."""
@@ -81,6 +96,7 @@ class Context:
     depth: int = 1
     options: Mapping[str, Node] = field(default_factory=dict)  # keys beside the verb
     variables: set[str] = field(default_factory=set)  # made by `let` so far
+    room: Room = field(default_factory=Room)
     snippets: tuple[str, ...] = ()  # of the `use` around, from the outside in
     compile_list: "Callable[[Node, Context, str], Steps]"
 
@@ -326,7 +342,9 @@ class Context:
             return None
         name = path.segment
         if name != "Z*" and not groups.is_known_segment(name):
-            near = difflib.get_close_matches(name, groups.STANDARD_SEGMENTS, 1, 0.6)
+            near = []
+            if self.problems.takes_hints:
+                near = difflib.get_close_matches(name, groups.STANDARD_SEGMENTS, 1, 0.6)
             hint = f'did you mean "{near[0]}"?' if near else "own segments begin with Z"
             self.problems.warning("W303", text.at(0), f"{name} is no segment of HL7", hint)
         return path

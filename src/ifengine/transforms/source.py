@@ -35,6 +35,9 @@ class Problem(NamedTuple):
     hint: str = ""
 
 
+MOST_HINTS = 500  # finding a similar word costs more than all else that is done with a wrong one
+
+
 @dataclass(slots=True)
 class Problems:
     """Collects every mistake, so that a person sees all of them at once."""
@@ -48,6 +51,11 @@ class Problems:
     def warning(self, code: str, position: Position, message: str, hint: str = "") -> None:
         """Add a warning."""
         self.found.append(Problem(position, Severity.WARNING, code, message, hint))
+
+    @property
+    def takes_hints(self) -> bool:
+        """Whether a similar word is still worth looking for: nobody reads that many hints."""
+        return len(self.found) < MOST_HINTS
 
     @property
     def ok(self) -> bool:

@@ -19,6 +19,7 @@ from ifengine.transforms.base import ReasonError, StepScope
 from ifengine.transforms.fact_placeholder import BEGINS, FactValue, parse_fact
 from ifengine.transforms.filters import FILTERS, ON_EMPTY, Filter
 
+_MOST_PLACEHOLDERS = 200
 _NAME = re.compile(r"[a-z_][a-z0-9_-]*")
 _PATH_LIKE = re.compile(r"[A-Za-z][A-Za-z0-9]{2}(?=[-.\[(/^]|$)")
 _BUILT_IN = ("msg.id", "msg.type", "now", "br")
@@ -145,6 +146,8 @@ def parse_template(text: str, *, facts: Container[str] | None = None) -> Templat
     Raises:
         NotationError: a placeholder is not right; the offset is inside the text.
     """
+    if text.count("${") > _MOST_PLACEHOLDERS:
+        raise NotationError(f"more than {_MOST_PLACEHOLDERS} placeholders in one text", 0)
     parts: list[str | Placeholder] = []
     at = 0
     plain = ""

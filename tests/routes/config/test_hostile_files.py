@@ -25,7 +25,8 @@ PIECES = [
     "steps", "to", "connection", "1", "-1", "PID-3", "PID-3[*].1", "(where .5 = MR)", "==", "\n", "\n  ",
 ]  # fmt: skip
 
-BOMBS = {
+HEAD = "ifengine: 1\nchannel: one\nfrom: in\nto: {lab: {connection: out}}\n"
+BOMBS: dict[str, str | bytes] = {
     "a million brackets": "[" * 1_000_000,
     "maps in maps": "{a: " * 200_000,
     "a billion laughs": "shared:\n  a: &a [x,x,x,x,x,x,x,x,x,x]\n"
@@ -40,6 +41,24 @@ BOMBS = {
     "anchors": "a: " + "&x " * 300_000,
     "ten megabytes": "a: " + "x" * 10_000_000,
     "tabs": "\t" * 900_000,
+    "a NUL": "about: a\x00b\n",
+    "what is not UTF-8": b"about: \xff\xfe\n" * 1000,
+    "a huge scalar": "about: " + "x" * 900_000 + "\n",
+    "a huge text": "about: |\n" + "  x\n" * 250_000,
+    "100,000 lines": "# c\n" * 100_000 + "ifengine: 1\n",
+    "the keys of many channels": "to:\n" + "".join(f"  l{i}: {{}}\n" for i in range(70_000)),
+    "very many steps": HEAD + "steps:\n" + "  - trim: PID-5.1\n" * 5_900,
+    "very many branches": HEAD + "steps:\n  - choose:\n"
+    + "".join(f"      - {{when: PV1-2 = A{i}, do: [{{trim: PID-5}}]}}\n" for i in range(1_900)),
+    "very many destinations": "ifengine: 1\nchannel: one\nfrom: in\nto:\n"
+    + "".join(f"  l{i}: {{connection: out}}\n" for i in range(4_900)),
+    "very many wrong keys": HEAD + "".join(f"keey{i}: x\n" for i in range(9_900)),
+    "very many wrong verbs": HEAD + "steps:\n" + "".join(f"  - trimm{i}: PID-5\n" for i in range(5_900)),
+    "very many wrong paths": HEAD + "steps:\n" + "".join(f"  - trim: PDI.{i}\n" for i in range(5_900)),
+    "very many equal keys": "ifengine: 1\n" + "a: x\n" * 9_900,
+    "a long condition": HEAD + "accept: " + " and ".join(["PV1-2 = I"] * 60_000) + "\n",
+    "a deep condition": HEAD + "accept: " + "(" * 100_000 + "PV1-2 = I" + ")" * 100_000 + "\n",
+    "very many placeholders": HEAD + 'steps:\n  - set: {PID-5.1: "' + "${PID-5.1}" * 50_000 + '"}\n',
 }  # fmt: skip
 
 
@@ -74,6 +93,40 @@ def _mutated(text: str, edits: list[tuple[float, int, str]]) -> str:
         at = int(where * len(text))
         text = text[:at] + piece + text[at + cut :]
     return text
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("very many steps", "more than 500 steps"),
+        ("very many branches", "more than 500 steps"),
+        ("very many destinations", "more than 200 destinations"),
+        ("a long condition", "longer than 4096 characters"),
+        ("very many placeholders", "more than 200 placeholders"),
+        ("the keys of many channels", "more than 20,000 values"),
+    ],
+)
+def test_too_much_is_told_once(name: str, says: str, load) -> None:
+    loaded = load({"channels/one.yaml": BOMBS[name]})
+    assert len([p for p in loaded.problems if says in p.message]) == 1
+
+
+def test_a_snippet_cannot_multiply_steps_without_end(load) -> None:
+    files = {
+        "channels/snippets/a.yaml": "[{trim: PID-5}, {trim: PID-6}]\n".replace("[", "steps: [")
+    }
+    files["channels/one.yaml"] = HEAD + "steps:\n" + "  - use: {file: snippets/a.yaml}\n" * 600
+    found = [p for p in load(files).problems if "more than 500 steps" in p.message]
+    assert [p.code for p in found] == ["E004"]
+
+
+def test_similar_words_are_sought_for_the_first_mistakes_only(load) -> None:
+    wrong = [f"aboutt{i}: x" for i in range(1, 700)]
+    problems = load({"channels/one.yaml": HEAD + "\n".join(wrong) + "\n"}).problems
+    told = [p.hint for p in problems if p.code == "E101"]
+    assert len(told) == len(wrong)
+    assert told[0] == 'did you mean "about"?'
+    assert told[-1] == ""
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

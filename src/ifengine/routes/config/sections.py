@@ -135,7 +135,7 @@ def read_section(rows: Sequence[Key], node: Entries, problems: Problems) -> Sect
     for key, value in node:
         row = known.get(key.value)
         if row is None:
-            hint = nearest(key.value, spelled)
+            hint = nearest(key.value, spelled) if problems.takes_hints else ""
             # the key that was meant is not also reported missing
             section.meant.update(name for name in spelled if f'"{name}"' in hint)
             problems.error("E101", key.position, f'"{shorten(key.value)}" is not known here', hint)

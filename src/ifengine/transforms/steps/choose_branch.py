@@ -17,6 +17,8 @@ def build(value: Node, context: Context) -> Built | None:
     branches: list[tuple[Condition | None, Steps]] = []
     written: list[tuple[Condition | None, Text | None]] = []
     for number, branch in enumerate(value, 1):
+        if not context.room:
+            break
         given = context.parameters(branch, required=("when", "do"), example=_EXAMPLE)
         if given is None:
             continue
