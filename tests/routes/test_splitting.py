@@ -110,11 +110,13 @@ def test_every_segment_is_in_a_part_and_each_head_in_exactly_one(
 def test_a_minted_control_id_is_short_and_the_same_for_the_same(
     number: int, destination: str, part: int
 ) -> None:
-    made = minted(str(number), destination, part)
-    assert made == minted(str(number), destination, part)
-    assert made != minted(str(number), destination, part + 1)
-    assert made.replace("-", "").isalnum()
-    assert len(minted(str(number % 10**10), destination, part % 10)) <= 20
+    made = minted(str(number), destination, f"-{part}")
+    assert made == minted(str(number), destination, f"-{part}")
+    others = [(number + 1, destination, part), (number, destination + "x", part)]
+    others.append((number, destination, part + 1))
+    assert made not in [minted(str(n), d, f"-{p}") for n, d, p in others]
+    assert made != minted(str(number), part=f"-{part}")
+    assert len(minted(str(number % 10**10), destination, f"-{part % 10}")) <= 20
 
 
 @given(st.integers(0, 9999), st.integers(0, 999))
@@ -246,3 +248,44 @@ def test_numbers_and_names_of_parts_differ(make: Make) -> None:
     made = [Message.parse(p.content or b"") for p in plan]
     assert [m.raw(0, 8) for m in made] == [b"7-1", b"7-2"]
     assert [m.raw(0, 13) for m in made] == [b"1", b"2"]
+
+
+def test_a_destination_gets_control_ids_of_the_engines_own_where_it_asks(make: Make) -> None:
+    channel = make("order_by: patient", lab="control_id: mint", ward="", icu="control_id: mint")
+    plan = {p.destination: p for p in decide(channel, adt("M1")).plan}
+    assert plan["ward"].content is None
+    minted_ids = {Message.parse(plan[n].content or b"").header.control_id for n in ("lab", "icu")}
+    assert len(minted_ids) == 2
+    assert b"M1" not in minted_ids
+    again = {p.destination: p for p in decide(channel, adt("M1")).plan}
+    assert again == plan
+
+
+def test_each_part_gets_its_own_id_of_the_destinations(make: Make) -> None:
+    plan = decide(make(BY_OBR, lab="control_id: mint"), report("A", "B")).plan
+    ids = [Message.parse(p.content or b"").header.control_id.decode() for p in plan]
+    assert ids == [minted("7", "adt.lab", "-1"), minted("7", "adt.lab", "-2")]
+    assert [part_number(p.part) for p in plan] == [1, 2]
+
+
+def test_what_is_set_aside_has_an_id_of_its_own(make: Make) -> None:
+    late = (
+        "types: [ORU^*]\norder_by: patient\nsteps:\n  - latest_only: {per: OBR, key: OBR-3, "
+        "status: OBR-25, order: [P, F], newer: OBR-22, for: 30d}\n"
+    )
+    channel = make(late, lab="control_id: mint")
+    known = Known()
+    first = decide(channel, results("A", "F"), Scratch(6, NOW_US, known))
+    known.take(first.changes)
+    plan = decide(channel, results("AB", "PF"), Scratch(7, NOW_US, known)).plan
+    assert [p.fate for p in plan] == [Fate.QUEUED, Fate.HELD]
+    ids = [Message.parse(p.content or b"").header.control_id.decode() for p in plan]
+    assert ids == [minted("7", "adt.lab"), minted("7", "adt.lab", "-a1")]
+
+
+def results(orders: str, statuses: str) -> bytes:
+    lines = [
+        f"OBR|{i}||{o}|K" + "|" * 18 + f"20260105101500|||{s}\rOBX|1|NM|K||{i}||||||{s}\r"
+        for i, (o, s) in enumerate(zip(orders, statuses, strict=True), 1)
+    ]
+    return adt("M1", event="R01", message_type="ORU") + "".join(lines).encode()

@@ -27,11 +27,12 @@ from ifengine.routes.decisions import (
     failed,
     joined,
     of_part,
+    own_ids,
     set_aside,
     waiting_of,
 )
 from ifengine.routes.dedupe import DUPLICATE, Repeat, look
-from ifengine.routes.splitting import SplitError, split
+from ifengine.routes.splitting import SplitError, mint, split
 from ifengine.store.base import Fate
 from ifengine.transforms.base import (
     Aside,
@@ -77,6 +78,8 @@ class Channel:
         self.name = config.name
         self.destinations = tuple(d for d in config.destinations if d.enabled)
         self._tables = site.tables
+        # MSH-11.2 that is taken because of where it came in, by listener
+        self.modes_from = {name: c.accept_mode for name, c in site.listeners.items()}
         self._identity = site.identity
         self._reads_patient = config.order_by == "patient" or _reads_pid(config)
         self.merges = merges(config.steps)
@@ -280,7 +283,12 @@ class Channel:
             if delivery.fate is Fate.QUEUED:
                 memory.adopt(branch)
                 documents += own
-                plan += set_aside(delivery, (*scope.aside, *aside))
+                held = (*scope.aside, *aside)
+                if destination.mints:
+                    held = own_ids(
+                        held, scope.message_id, f"{self.name}.{destination.name}", scope.part
+                    )
+                plan += set_aside(delivery, held)
         config = self.config
         if config.no_match == "dead_letter" and all(p.fate is Fate.FILTERED for p in plan):
             plan.append(self._unmatched(scope))
@@ -409,6 +417,9 @@ class Channel:
                     channel_scope.calls = scope.calls
             if destination.acks:
                 copy = asking_for(destination.acks, copy, message)
+            if destination.mints:
+                copy = message.copy() if copy is message else copy
+                mint(copy, scope.message_id, f"{self.name}.{name}", scope.part)
             content = copy.encode() if copy.touched else None
             file_name = destination.files.name.render(scope) if destination.files else ""
         except CallNeededError:

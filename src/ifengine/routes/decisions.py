@@ -7,7 +7,7 @@ from ifengine.errors import EngineError
 from ifengine.hl7.ack import AckError
 from ifengine.hl7.message import Message
 from ifengine.routes.dedupe import Repeat
-from ifengine.routes.splitting import part_place
+from ifengine.routes.splitting import mint, part_place
 from ifengine.store.base import Fate
 from ifengine.transforms.base import (
     Aside,
@@ -153,6 +153,16 @@ def of_part(
     if content is None and planned.fate is Fate.QUEUED:
         content = message.encode()
     return replace(planned, content=content, part=part_place(number, planned.part), keys=keys)
+
+
+def own_ids(held: Iterable[Aside], message_id: str, where: str, part: str) -> tuple[Aside, ...]:
+    """Return what was set aside under control ids of the engine's own; see ``minted``."""
+    found = []
+    for number, one in enumerate(held, 1):
+        message = Message.parse(one.content)
+        mint(message, message_id, where, f"{part}-a{number}")
+        found.append(one._replace(content=message.encode()))
+    return tuple(found)
 
 
 def set_aside(delivery: PlannedDelivery, held: Iterable[Aside]) -> list[PlannedDelivery]:

@@ -48,7 +48,7 @@ def is_aside(place: int) -> bool:
     return place & ((1 << _ASIDE_BITS) - 1) > 0
 
 
-def minted(message_id: str, destination: str = "", part: int = 0) -> str:
+def minted(message_id: str, destination: str = "", part: str = "") -> str:
     """Return a control id (MSH-10) that no other message, destination or part has.
 
     The same for the same, so that a resend after a crash goes out under its first one. The name of
@@ -57,11 +57,11 @@ def minted(message_id: str, destination: str = "", part: int = 0) -> str:
     text = f"IFE{message_id}"
     if destination:
         digest = hashlib.sha256(destination.encode()).digest()
-        text += base64.b32encode(digest).decode("ascii")[:_TAG_LENGTH]
-    return f"{text}-{part}" if part else text
+        text += "." + base64.b32encode(digest).decode("ascii")[:_TAG_LENGTH]
+    return text + part
 
 
-def mint(message: Message, message_id: str, destination: str = "", part: int = 0) -> None:
+def mint(message: Message, message_id: str, destination: str = "", part: str = "") -> None:
     """Write a control id of the engine's own into MSH-10."""
     message.set_text(0, 10, None, None, None, minted(message_id, destination, part))
 
@@ -87,7 +87,7 @@ def split(message: Message, config: SplitConfig, message_id: str) -> list[Messag
         part = message.copy()
         part.delete_segments(i for i in every if i not in positions)
         if config.mints:
-            mint(part, message_id, part=number)
+            mint(part, message_id, part=f"-{number}")
         found.append(part)
     return found
 

@@ -271,6 +271,19 @@ CASES: list[tuple[str, str, dict[str, str]]] = [
         "cannot name a connection",
         connections(LISTEN + SEND + LISTEN.replace("in:", "¦channels:").replace("2575", "2576")),
     ),
+    (
+        "W219",
+        'meet at "out": their control ids',
+        {
+            **connections(LISTEN + SEND + LISTEN.replace("in:", "in2:").replace("2575", "2576")),
+            **two(
+                ORU + "to:\n  lab: {connection: out, control_id: mint}\n",
+                first="ifengine: 1\nchannel: one\nfrom: [in, in2]\n" + ORU
+                + "to:\n  ¦lab: {connection: out}\n" + TESTS,
+                source="channels",
+            ),
+        },
+    ),
     ("E190", "from: mllp", from_("¦{mllp: {port: 1}}")),
     ("E190", "`kek: vault:…`", site(IDENTITY + CONNECTIONS + 'keys: {kek: ¦"vault:transit/x"}\n')),
     (

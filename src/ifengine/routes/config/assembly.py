@@ -156,6 +156,7 @@ def _destination(draft: DestinationDraft) -> DestinationConfig:
         enabled=draft.enabled,
         connection=draft.connection,
         channel=draft.channel,
+        mints=section.get("control_id") == "mint",
         files=draft.files,
         types=draft.types,
         accept=draft.accept,

@@ -82,3 +82,54 @@ def _check_loops(handing: Sequence[Handed], problems: Problems) -> None:
                 f'what goes to "{destination.channel}" comes back to "{channel.name}"',
                 "messages would go round for ever",
             )
+
+
+def check_control_ids(channels: Sequence[ChannelDraft], problems: Problems) -> None:
+    """Where several senders meet at one receiver, its control ids should be the engine's.
+
+    Source: safety-rules.md 19.
+
+    Args:
+        channels: those that are enabled.
+        problems: gets them.
+    """
+    handing = list(_handing(channels))
+    met: dict[str, set[str]] = {}
+    warned: set[str] = set()
+    for channel in channels:
+        for destination in channel.destinations:
+            name = destination.connection
+            if name is None or not destination.enabled or mints(destination):
+                continue
+            senders = met.setdefault(name, set())
+            senders |= _ids_of(channel, handing, set())
+            if len(senders - {MINTED}) > 1 and name not in warned:
+                warned.add(name)
+                problems.warning(
+                    "W219",
+                    destination.position,
+                    f'several sources meet at "{name}": their control ids (MSH-10) may be equal',
+                    "control_id: mint gives each message one of the engine's own",
+                )
+
+
+MINTED = "the engine"
+
+
+def mints(destination: DestinationDraft) -> bool:
+    """Whether a destination gets control ids of the engine's own."""
+    return bool(destination.section.get("control_id") == "mint")
+
+
+def _ids_of(channel: ChannelDraft, handing: Sequence[Handed], seen: set[str]) -> set[str]:
+    """Return who made the control ids of a channel's messages."""
+    if channel.name in seen:
+        return set()
+    seen.add(channel.name)
+    found = set(channel.sources)
+    if channel.files_source is not None:
+        found.add(f"files of {channel.name}")
+    for other, destination in handing:
+        if destination.channel == channel.name:
+            found |= {MINTED} if mints(destination) else _ids_of(other, handing, seen)
+    return found

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from ifengine.routes.config.channel_file import ChannelDraft, DestinationDraft
-from ifengine.routes.config.checks_channels import check_handing_over
+from ifengine.routes.config.checks_channels import check_control_ids, check_handing_over
 from ifengine.routes.config.kinds import nearest
 from ifengine.routes.config.message_types import overlap, shown
 from ifengine.routes.config.site_file import SiteDraft
@@ -27,6 +27,7 @@ def check_site(
     enabled = [channel for channel in channels if channel.enabled]
     _check_overlaps(enabled, problems)
     _check_outboxes(enabled, problems)
+    check_control_ids(enabled, problems)
     _check_ports(site, problems)
     check_handing_over(channels, problems, complete=complete)
     if CHANNELS in site.places:
@@ -103,7 +104,6 @@ def _settings(channel: ChannelDraft, destination: DestinationDraft) -> dict[str,
 def _check_outboxes(channels: Sequence[ChannelDraft], problems: Problems) -> None:
     """A send connection owns one outbox, so all that feed it agree (safety-rules.md 19)."""
     first: dict[str, tuple[ChannelDraft, DestinationDraft]] = {}
-    warned: set[str] = set()
     for channel, destination in _feeding(channels):
         name = destination.connection or ""
         if name not in first:
@@ -119,18 +119,6 @@ def _check_outboxes(channels: Sequence[ChannelDraft], problems: Problems) -> Non
                 place,
                 f'"{name}" has one queue, and "{key}" differs from {other_channel.name}/{other.name}',
                 f"see {_where(other.position)}; all that feed a connection say the same",
-            )
-        if (
-            other_channel is not channel
-            and set(other_channel.sources) != set(channel.sources)
-            and name not in warned
-        ):
-            warned.add(name)
-            problems.warning(
-                "W219",
-                destination.position,
-                f'several sources meet at "{name}": their control ids (MSH-10) may be equal',
-                f"the other is {other_channel.name}, {_where(other.position)}",
             )
 
 

@@ -10,6 +10,7 @@ from ifengine.routes.config.keys_common import (
     FILE,
     NAME,
     ON_NAK,
+    PROCESSING_MODE,
     RETRY,
     TEXT,
     WORD,
@@ -36,12 +37,6 @@ def _parse_lanes(text: str) -> int:
 def _parse_processing_id(text: str) -> str:
     if not (text.isascii() and text.isalnum() and text.isupper() and len(text) == 1):
         raise ScalarError("is not a processing id", "P, D or T: table 0103")
-    return text
-
-
-def _parse_processing_mode(text: str) -> str:
-    if text not in ("A", "R", "I"):
-        raise ScalarError("is not a mode of a historical load", "A, R or I: table 0207")
     return text
 
 
@@ -200,10 +195,17 @@ DESTINATION: Final = (
         example='{url: "${env:FHIR_URL}", map: lab-us-core, bundle: transaction}',
     ),
     *ANSWERS,
+    Key(
+        name="control_id",
+        kind=OneOf(("keep", "mint")),
+        default="keep",
+        meaning="MSH-10 as it came, or one of the engine's own, made of message, destination and "
+        "part: wanted where several senders meet.",
+        example="mint",
+    ),
     *later(
         "otherwise",
         "application_ack",
-        "control_id",
         "mllp",
         "deliver",
         "batch",
@@ -406,7 +408,7 @@ CHANNEL: Final = (
     ),
     Key(
         name="accept_mode",
-        kind=ListOf(Scalar("a processing mode", _parse_processing_mode, "I")),
+        kind=ListOf(PROCESSING_MODE),
         meaning="MSH-11.2 of historical loads that are taken; without it they are held.",
         example="[I]",
     ),

@@ -53,6 +53,7 @@ class ListenConnection:
     unknown_types: str = "accept"  # accept: unrouted, AA; reject: AR 200/201
     processing_missing: str = "P"  # P or refuse
     versions: tuple[str, ...] = ()  # empty: any MSH-12
+    accept_mode: frozenset[str] = frozenset()  # MSH-11.2 of A, R, I that are not held
     guard_ignore_msh7: bool = False  # safety-rules.md 6, `ignore: [MSH-7]`
     charset_default: str = "ascii"
     charset_forced: str | None = None
@@ -150,6 +151,7 @@ class DestinationConfig:
     connection: str | None = None
     files: FilesTarget | None = None
     channel: str | None = None  # another channel of the site
+    mints: bool = False  # `control_id: mint`: MSH-10 is the engine's
     types: tuple[TypePattern, ...] = ()  # empty: every type
     accept: Condition | None = None
     accept_line: int = 0
