@@ -169,6 +169,17 @@ async def test_historical_modes_are_held_for_a_person_and_go_on_replay(
         await until(lambda: lab.ids == ["M2", "M3"])
 
 
+async def test_a_connection_may_take_historical_modes_for_all_its_channels(
+    site: Site, lab: Receiver
+) -> None:
+    site.listen = ", accept_mode: [I]"
+    async with running(site) as engine, sender(site) as his:
+        assert await his.send(adt("M1", msh="|P^A|2.5.1")) == "AA"
+        await until(lambda: held(engine))
+        assert await his.send(adt("M2", msh="|P^I|2.5.1", patient="other")) == "AA"
+        await until(lambda: lab.ids == ["M2"])
+
+
 async def held(engine: Running) -> bool:
     return (await engine.states()).get("M1") == {"lab": "held"}
 

@@ -97,6 +97,13 @@ class Pipeline:
         """Return which character set counts for what came in there."""
         return self._charsets.get(listener, self.charset)
 
+    def _takes(self, mode: bytes, listener: int) -> bool:
+        """Return whether a historical load is taken: by the channel, or from where it came."""
+        if mode in self._modes:
+            return True
+        name = self._parts.names.name(listener)
+        return mode.decode() in self.channel.modes_from.get(name, ())
+
     # --- start and feeding ------------------------------------------------------------------
 
     async def recover(self, head: int) -> None:
@@ -241,7 +248,7 @@ class Pipeline:
                 onward = self._parts.retired.onward if self._parts.retired else None
                 keys = self.writer.hashed(self.channel.order_keys(message, onward))
                 mode = message.header.processing_mode
-                if mode in HISTORICAL_MODES and mode not in self._modes:
+                if mode in HISTORICAL_MODES and not self._takes(mode, received.listener):
                     held = "processing mode (MSH-11.2) A, R or I"
                 decision = self._decide(message, received)
             except CallNeededError as needed:

@@ -236,7 +236,10 @@ class World:
             parsed = Message.parse(message.content, charset=self.charset)
             keys = self._channel.order_keys(parsed, self.recall.onward)
             mode = parsed.header.processing_mode
-            accepted = frozenset(mode.encode() for mode in self._config.accept_mode)
+            modes = self._config.accept_mode
+            if self._listener is not None:
+                modes |= self._listener.accept_mode
+            accepted = frozenset(mode.encode() for mode in modes)
             if mode in HISTORICAL_MODES and mode not in accepted:
                 held = "processing mode (MSH-11.2) A, R or I"
             decision = self._decide(parsed, message)

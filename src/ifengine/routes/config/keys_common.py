@@ -11,6 +11,7 @@ from ifengine.routes.config.scalars import (
     parse_port,
     parse_positive_duration,
     parse_positive_size,
+    parse_processing_mode,
     parse_whole,
     parse_words,
     parse_yes_no,
@@ -24,6 +25,7 @@ DURATION: Final = Scalar("a duration", parse_positive_duration, 60.0)
 SIZE: Final = Scalar("a size", parse_positive_size, 1024**2)
 HOST: Final = Scalar("a host", parse_host, "unfilled.invalid")
 PORT: Final = Scalar("a port", parse_port, 0)
+PROCESSING_MODE: Final = Scalar("a processing mode", parse_processing_mode, "I")
 WORD: Final = Scalar("a text", parse_words, "unfilled")
 FILE: Final = Scalar("a file", parse_words, "unfilled")
 

@@ -8,6 +8,7 @@ from ifengine.routes.config.keys_common import (
     HOST,
     NAME,
     PORT,
+    PROCESSING_MODE,
     SIZE,
     TEXT,
     WORD,
@@ -15,7 +16,7 @@ from ifengine.routes.config.keys_common import (
 )
 from ifengine.routes.config.kinds import ListOf, OneOf, Scalar
 from ifengine.routes.config.scalars import parse_fingerprint, parse_network
-from ifengine.routes.config.sections import Key, later
+from ifengine.routes.config.sections import Key
 
 TOLERANCES: Final = (
     "whitespace_between_frames",
@@ -129,7 +130,13 @@ LISTEN_CONNECTION: Final = (
         meaning="Character set whatever MSH-18 says.",
         example="UNICODE UTF-8",
     ),
-    *later("accept_mode"),
+    Key(
+        name="accept_mode",
+        kind=ListOf(PROCESSING_MODE),
+        meaning="MSH-11.2 of historical loads that are taken from here, beside those that a "
+        "channel names; others are held.",
+        example="[I]",
+    ),
 )
 
 SEND_CONNECTION: Final = (

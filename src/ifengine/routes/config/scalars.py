@@ -49,6 +49,13 @@ def parse_yes_no(text: str) -> bool:
     raise ScalarError("is not yes or no")
 
 
+def parse_processing_mode(text: str) -> str:
+    """Return a mode of a historical load: archive, restore, initial (table 0207)."""
+    if text not in ("A", "R", "I"):
+        raise ScalarError("is not a mode of a historical load", "A, R or I: table 0207")
+    return text
+
+
 def parse_duration(text: str) -> float:
     """Return seconds of ``500ms``, ``5s``, ``2m``, ``1h``, ``30d``, ``7y`` (365.25 days)."""
     found = _DURATION.fullmatch(text)

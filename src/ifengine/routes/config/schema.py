@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from ifengine.routes.config.keys_answers import PatternKind
 from ifengine.routes.config.keys_channel import CHANNEL, DESTINATION
 from ifengine.routes.config.keys_common import NAME, YES_NO
 from ifengine.routes.config.keys_connection import LISTEN_CONNECTION, SEND_CONNECTION
@@ -153,8 +154,9 @@ class _Writer:
                 return self._named(self.section(kind.rows))
             case TypeKind():
                 return self._pattern(_PATTERNS["a message type"], ["string"])
-            case PathKind() | ConditionKind():
-                return {"type": "string"}
+            case PathKind() | ConditionKind() | PatternKind():
+                between = {"pattern": "^/.+/i?$"} if isinstance(kind, PatternKind) else {}
+                return {"type": "string", **between}
             case TemplateKind():
                 return dict(SAYS)
             case _:

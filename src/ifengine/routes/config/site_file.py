@@ -416,6 +416,7 @@ def _listener(
         plaintext=inner.get("plaintext"),
         allow=allow,
         versions=tuple(value for value, _ in inner.get("versions", ())),
+        accept_mode=frozenset(value for value, _ in inner.get("accept_mode", ())),
         guard_ignore_msh7=bool(inner.get("ignore", ())),
         tolerate=tolerate,
         line=name.position.line,
