@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import gc
-import hashlib
 import os
 import secrets
 import signal
@@ -20,6 +19,7 @@ from ifengine.engine.answering import restore_waiting
 from ifengine.engine.building import Built, build, connect, register_names
 from ifengine.engine.gauges import Gauges
 from ifengine.engine.keeping import keeper
+from ifengine.engine.records import audit_counter, audit_gauge, audit_received
 from ifengine.engine.reloading import Reloader
 from ifengine.engine.runtime import EngineRuntime
 from ifengine.engine.switching import Switch
@@ -188,10 +188,10 @@ class Engine:
                 reloader=reloader,
             )
             reloader.switch.after.append(runtime.switched)
-            group.before_commit.append(_audit_received)
+            group.before_commit.append(audit_received)
             for outbox in built.outboxes.values():
                 group.before_commit.append(outbox.collect)
-            group.before_commit.append(_audit_counter(metrics))
+            group.before_commit.append(audit_counter(metrics))
             self.watch = watch
             try:
                 await self._start(parts, built, runtime, watch)
@@ -287,7 +287,7 @@ class Engine:
             await pipeline.recover(head)
             recovered += pipeline.unplanned
         watch.look_at_disk()
-        service = Service(runtime, audit_verified=_audit_gauge(parts.metrics))
+        service = Service(runtime, audit_verified=audit_gauge(parts.metrics))
         admin = AdminServer(site.admin_socket, runtime, service)
         await admin.start()
         self._admin_server = admin
@@ -469,30 +469,6 @@ class Engine:
             " acknowledged, what it held may or may not be there at the next start\n"
         )
         return EXIT_STORAGE_FAILED
-
-
-def _audit_gauge(metrics: Metrics) -> Callable[[bool], None]:
-    return lambda valid: metrics.audit_chain_valid.set(valid)
-
-
-def _audit_counter(metrics: Metrics) -> Callable[[Batch], None]:
-    def count(batch: Batch) -> None:
-        for act in batch.audits:
-            metrics.audit_records_total.labels(act.action).inc()
-
-    return count
-
-
-def _audit_received(batch: Batch) -> None:
-    """One audit record for all that a commit received, bound to what it holds."""
-    inbox = batch.inbox
-    if not inbox:
-        return
-    tags = hashlib.sha256(b"".join(entry.sealed[-16:] for entry in inbox)).hexdigest()[:32]
-    what = f"{len(inbox)} messages {inbox[0].inbox_id}-{inbox[-1].inbox_id} sha256:{tags}"
-    batch.audits.append(
-        NewAudit(inbox[-1].received_us, "engine", "received", what, 0, "stored", b"")
-    )
 
 
 def _settle_memory() -> None:
