@@ -17,6 +17,7 @@ from ifengine.hl7.path import Path, Where, scan_path
 __all__ = ["Condition", "Contains", "Scope", "Warned", "message_type", "parse_condition"]
 
 _LONGEST = 4096
+_TEXT_OR_OWN = "own segments begin with Z; a text that looks like a path is quoted"
 _TRIGGER_ONLY = "types: [ADT^A01, ORM^O01] compares type and trigger"
 
 
@@ -138,7 +139,7 @@ def _doubts(text: str, part: Part) -> Iterator[Warned]:
     for path, test in _all_paths(part):
         at = max(text.find(path.text), 0)
         if not path.is_relative and path.segment != "Z*" and not is_known_segment(path.segment):
-            yield Warned(at, f"{path.segment} is no segment of HL7", "own segments begin with Z")
+            yield Warned(at, f"{path.segment} is no segment of HL7", _TEXT_OR_OWN)
         whole = path.segment == "MSH" and path.field == 9 and path.component is None
         if whole and isinstance(test.check, Equals | OneOf) and test.check.whole:
             yield Warned(at, "MSH-9 has three components: this may never hold", _TRIGGER_ONLY)

@@ -345,7 +345,11 @@ class Context:
             near = []
             if self.problems.takes_hints:
                 near = difflib.get_close_matches(name, groups.STANDARD_SEGMENTS, 1, 0.6)
-            hint = f'did you mean "{near[0]}"?' if near else "own segments begin with Z"
+            hint = (
+                f'did you mean "{near[0]}"?'
+                if near
+                else "own segments begin with Z; a text that looks like a path is quoted"
+            )
             self.problems.warning("W303", text.at(0), f"{name} is no segment of HL7", hint)
         return path
 

@@ -278,8 +278,10 @@ CASES: list[tuple[str, str, dict[str, str]]] = [
             **connections(LISTEN + SEND + LISTEN.replace("in:", "in2:").replace("2575", "2576")),
             **two(
                 ORU + "to:\n  lab: {connection: out, control_id: mint}\n",
-                first="ifengine: 1\nchannel: one\nfrom: [in, in2]\n" + ORU
-                + "to:\n  ¦lab: {connection: out}\n" + TESTS,
+                first="ifengine: 1\nchannel: one\nfrom: [in, in2]\n"
+                + ORU
+                + "to:\n  ¦lab: {connection: out}\n"
+                + TESTS,
                 source="channels",
             ),
         },
@@ -684,6 +686,31 @@ CASES: list[tuple[str, str, dict[str, str]]] = [
         "the channel accepts none that it does",
         to("  lab: {connection: out, accept: ¦PV1-2 = O}\n", before="accept: PV1-2 = I\n" + ORU),
     ),
+    (
+        "W247",
+        "few senders wait 90 s",
+        channel("ack: {when: delivered, from: lab, timeout: ¦90s}\n" + ORU + REST),
+    ),
+    (
+        "E248",
+        "would not be known any more",
+        channel(
+            "ack: {when: delivered, from: lab, timeout: 40s}\ndedupe: {window: ¦30s}\n" + ORU + REST
+        ),
+    ),
+    ("W248", "nobody can look at the first", channel("dedupe: {window: ¦60d}\n" + ORU + REST)),
+    (
+        "W248",
+        "dead letters would be gone",
+        site(IDENTITY + CONNECTIONS + "keep: {messages: 30d, dead_letters: ¦20d}\n"),
+    ),
+    (
+        "W249",
+        "A18 names two patients",
+        channel("types: [ADT^*]\norder_by: ¦PID-3.1\n" + REST),
+    ),
+    ("W206", "order_by does not hold", to("  lab: {connection: out, order: ¦none}\n")),
+    ("E110", "looks like a path, but ABC", channel("accept: PV1-2 = ¦ABC-1\n" + ORU + REST)),
     ("W304", "PID-119 means nothing", channel("accept: PV1-2 = I and ¦PID-119 = 1\n" + ORU + REST)),
     ("W304", "OBX-3.99 means", channel("steps:\n  - trim: [PID-5, ¦OBX-3.99]\n" + ORU + REST)),
     (

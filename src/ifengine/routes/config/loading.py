@@ -16,6 +16,7 @@ from ifengine.routes.config.channel_file import (
 )
 from ifengine.routes.config.checks_ack import check_ack
 from ifengine.routes.config.checks_channel import check_channel
+from ifengine.routes.config.checks_promises import check_keeping, check_promises
 from ifengine.routes.config.checks_site import check_site
 from ifengine.routes.config.checks_split import check_split
 from ifengine.routes.config.filled import FilledText
@@ -154,11 +155,13 @@ def load_site(directory: Path, *, env: str | None = None, environ: Mapping[str, 
     _load_tests_beside(files, channels, around, problems)
     channel_files = _channel_files(directory)
     if site is not None:
+        check_keeping(site, problems)
         check_site(site, channels, problems, complete=len(channels) == len(channel_files))
         for channel in channels:
             together = [c for c in channels if c.enabled and set(c.sources) & set(channel.sources)]
             check_channel(channel, site, together or [channel], problems)
             check_ack(channel, site, problems)
+            check_promises(channel, site, problems)
             check_split(channel, problems)
     if problems.ok:
         used = [s for c in channels for s in (c.steps, *(d.steps for d in c.destinations))]
