@@ -33,7 +33,7 @@ from ifengine.routes.config.models import (
 from ifengine.routes.config.placeholders import refuse_placeholders
 from ifengine.routes.config.sections import Section, Status, read_section
 from ifengine.routes.config.site_file import on_nak_from, resolve, retry_from
-from ifengine.routes.config.sources import read_sources
+from ifengine.routes.config.sources import inline_name, read_sources
 from ifengine.routes.config.tests_shape import read_tests
 from ifengine.routes.dedupe import DedupeConfig
 from ifengine.transforms.base import Steps
@@ -88,6 +88,7 @@ class ChannelDraft:
     enabled: bool
     sources: tuple[str, ...]
     files_source: FilesSource | None
+    inline: Section | None = None  # the connection that `from:` itself describes
     from_channels: bool
     types: tuple[TypePattern, ...]
     accept: Condition | None
@@ -148,7 +149,8 @@ def read_channel(
         position=section.at("channel"),
         section=section,
         enabled=enabled,
-        sources=sources.connections,
+        sources=sources.connections if sources.mllp is None else (inline_name(stem),),
+        inline=sources.mllp,
         files_source=sources.files,
         from_channels=sources.channels,
         types=types,
@@ -302,7 +304,9 @@ def _destination(
         position=inner.position,
         section=inner,
         enabled=inner.get("enabled", True),
-        connection=inner.get("connection"),
+        connection=inner.get("connection")
+        if inner.get("mllp") is None
+        else inline_name(channel.name, name),
         channel=inner.get("channel"),
         files=files,
         types=types,
@@ -346,15 +350,15 @@ def _known_after(name: str, channel: ChannelDraft, around: Surroundings) -> Know
 
 
 def _one_target(name: str, inner: Section, body: Entries, problems: Problems) -> None:
-    targets = [key for key in ("connection", "files", "channel", "fhir") if inner.says(key)]
-    elsewhere = body.get("mllp") is not None
+    kinds = ("connection", "mllp", "files", "channel", "fhir")
+    targets = [key for key in kinds if inner.says(key)]
     if len(targets) > 1:
         problems.error(
             "E102",
             inner.keys[targets[1]].position,
             f'"{name}" has both {targets[0]} and {targets[1]}',
         )
-    elif not targets and not elsewhere and not _close_to_target(body):
+    elif not targets and not _close_to_target(body):
         problems.error(
             "E102",
             inner.position,

@@ -16,6 +16,7 @@ from ifengine.routes.config.keys_common import (
     WORD,
     YES_NO,
 )
+from ifengine.routes.config.keys_connection import INLINE_SEND
 from ifengine.routes.config.kinds import (
     ConditionKind,
     ListOf,
@@ -107,6 +108,12 @@ DESTINATION: Final = (
         example="no",
     ),
     Key(name="connection", kind=NAME, meaning="A connection that sends.", example="lis-adt"),
+    Key(
+        name="mllp",
+        kind=SectionKind(INLINE_SEND, "a map of host, port and plaintext or tls"),
+        meaning="A connection of this destination alone, for a first try.",
+        example="{host: 127.0.0.1, port: 6661, plaintext: a first try}",
+    ),
     Key(
         name="files",
         kind=SectionKind(FILES, "a map of dir and name"),
@@ -206,7 +213,6 @@ DESTINATION: Final = (
     *later(
         "otherwise",
         "application_ack",
-        "mllp",
         "deliver",
         "batch",
     ),

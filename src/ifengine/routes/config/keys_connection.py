@@ -165,6 +165,10 @@ SEND_CONNECTION: Final = (
     ),
 )
 
+# a connection written where it is used: the key says the direction
+INLINE_LISTEN: Final = tuple(row for row in LISTEN_CONNECTION if row.name != "listen")
+INLINE_SEND: Final = tuple(row for row in SEND_CONNECTION if row.name != "send")
+
 TLS: Final = (
     Key(name="cert", kind=FILE, meaning="Own certificate chain (PEM).", example="certs/engine.pem"),
     Key(name="key", kind=FILE, meaning="Its private key (PEM).", example='"${secret:engine-key}"'),

@@ -20,6 +20,7 @@ from ifengine.routes.config.checks_promises import check_keeping, check_promises
 from ifengine.routes.config.checks_site import check_site
 from ifengine.routes.config.checks_split import check_split
 from ifengine.routes.config.filled import FilledText
+from ifengine.routes.config.inline import take_inline
 from ifengine.routes.config.models import SiteConfig
 from ifengine.routes.config.overlay import check_overlay, merge
 from ifengine.routes.config.placeholders import Filler
@@ -156,6 +157,7 @@ def load_site(directory: Path, *, env: str | None = None, environ: Mapping[str, 
     channel_files = _channel_files(directory)
     if site is not None:
         check_keeping(site, problems)
+        take_inline(site, channels, problems)
         check_site(site, channels, problems, complete=len(channels) == len(channel_files))
         for channel in channels:
             together = [c for c in channels if c.enabled and set(c.sources) & set(channel.sources)]

@@ -46,6 +46,7 @@ class SiteDraft:
     says_identity: bool = False
     retry: RetryConfig = field(default_factory=RetryConfig)
     on_nak: Mapping[str, NakReaction] = field(default_factory=lambda: DEFAULT_ON_NAK)
+    tls: dict[str, tuple[TlsConfig, Section]] = field(default_factory=dict)
     enabled: dict[str, tuple[bool, Text]] = field(default_factory=dict)
     kek: str = ""
     vars: dict[str, Text] = field(default_factory=dict)  # by name, as written
@@ -73,8 +74,8 @@ def read_site(node: Entries, directory: Path, problems: Problems) -> SiteDraft:
     draft.vars = {key.value: value for key, value in entries if isinstance(value, Text)}
     draft.kek = _kek(section, directory, problems)
     _check_sources(section, problems)
-    tls = _tls_configs(section, directory, problems)
-    _read_connections(section, tls, draft, problems)
+    draft.tls = _tls_configs(section, directory, problems)
+    _read_connections(section, draft, problems)
     return draft
 
 
@@ -247,12 +248,7 @@ def _tls_configs(
     return found
 
 
-def _read_connections(
-    section: Section,
-    tls: dict[str, tuple[TlsConfig, Section]],
-    draft: SiteDraft,
-    problems: Problems,
-) -> None:
+def _read_connections(section: Section, draft: SiteDraft, problems: Problems) -> None:
     node = section.nodes.get("connections")
     if node is None:
         return
@@ -270,12 +266,20 @@ def _read_connections(
         if inner is None:
             continue
         inner.position = name.position
-        draft.connections[name.value] = inner
-        secured = _tls_of(name.value, inner, tls, problems)
-        if inner.says("listen"):
-            draft.listeners[name.value] = _listener(name, inner, secured, problems)
-        else:
-            draft.senders[name.value] = _sender(name, inner, secured)
+        add_connection(name, inner, draft, problems, listens=inner.says("listen"))
+
+
+def add_connection(
+    name: Text, inner: Section, draft: SiteDraft, problems: Problems, *, listens: bool
+) -> None:
+    """Add what one connection says to the site; every mistake in it becomes a problem."""
+    draft.places[name.value] = name.position
+    draft.connections[name.value] = inner
+    secured = _tls_of(name.value, inner, draft.tls, problems, listens=listens)
+    if listens:
+        draft.listeners[name.value] = _listener(name, inner, secured, problems)
+    else:
+        draft.senders[name.value] = _sender(name, inner, secured)
 
 
 def _connection_section(name: Text, body: Entries, problems: Problems) -> Section | None:
@@ -321,6 +325,8 @@ def _tls_of(
     inner: Section,
     tls: dict[str, tuple[TlsConfig, Section]],
     problems: Problems,
+    *,
+    listens: bool,
 ) -> TlsConfig | None:
     if not inner.says("tls"):
         if not inner.says("plaintext"):
@@ -344,7 +350,7 @@ def _tls_of(
         )
         return None
     config, written = tls[wanted]
-    if inner.says("listen"):
+    if listens:
         if config.cert is None and not written.says("cert"):
             problems.error(
                 "E211", inner.at("tls"), f'"{wanted}" has no cert, and a listener needs one'

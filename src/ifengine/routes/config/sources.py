@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ifengine.routes.config.keys_common import DURATION, FILE, NAME, WORD
-from ifengine.routes.config.kinds import BAD, not_yet, want_text
+from ifengine.routes.config.keys_connection import INLINE_LISTEN
+from ifengine.routes.config.kinds import BAD, want_text
 from ifengine.routes.config.models import FilesSource
 from ifengine.routes.config.sections import Key, Section, SectionKind, read_section
 from ifengine.routes.config.site_file import resolve
@@ -62,6 +63,13 @@ FROM: Final = (
         meaning="A folder whose files hold messages.",
         example='{dir: var/hub/in, pattern: "*.hl7", done: var/hub/done, bad: var/hub/bad}',
     ),
+    Key(
+        name="mllp",
+        kind=SectionKind(INLINE_LISTEN, "a map of port and plaintext or tls"),
+        meaning="A connection of this channel alone, for a first try: places belong into the site "
+        "file, where an environment can change them.",
+        example="{port: 2575, plaintext: a first try}",
+    ),
 )
 
 
@@ -74,6 +82,12 @@ class Sources(NamedTuple):
     connections: tuple[str, ...] = ()
     files: FilesSource | None = None
     channels: bool = False
+    mllp: Section | None = None  # a connection that is written in the channel
+
+
+def inline_name(channel: str, destination: str = "mllp") -> str:
+    """Return the name of a connection that a channel describes itself; no other can have it."""
+    return f"{channel}.{destination}"
 
 
 def read_sources(section: Section, directory: Path, problems: Problems) -> Sources:
@@ -101,10 +115,11 @@ def read_sources(section: Section, directory: Path, problems: Problems) -> Sourc
 
 
 def _files(node: Entries, directory: Path, problems: Problems) -> Sources:
-    if node.get("mllp") is not None:
-        problems.error("E190", node.position, not_yet("from: mllp"))
-        return Sources()
     outer = read_section(FROM, node, problems)
+    if outer.says("mllp"):
+        if outer.says("files"):
+            problems.error("E102", outer.keys["files"].position, '"from" has both files and mllp')
+        return Sources(mllp=outer.get("mllp"))
     said: Section | None = outer.get("files")
     if said is None:
         if not outer.says("files") and not outer.keys:
