@@ -11,22 +11,40 @@ import time
 from typing import Any
 
 from demo import balance
-from demo.hospital import NEW_WARD, Sender
+from demo.departments import UNKNOWN_PROCEDURE, Hub, Lab, Merges, OrderEntry
+from demo.hospital import NEW_WARD, Hospital
+from demo.night import Night, Research
 from demo.receivers import Receiver
+from demo.sending import Sender, Stream, Told
 from demo.serving import DemoError, copy_site
 
-ONCE_RATE = 120.0
-LASTING_RATE = 15.0
+ONCE_RATES = {"epic-adt": 80.0, "hub-in": 20.0, "lab-oru": 15.0, "cpoe-orm": 8.0}
+LASTING_SHARE = 0.15  # of these, when it goes on until Ctrl-C
 QUIET_SECONDS = 30.0
+RECEIVERS = {
+    ("adt-fanout", "lab"): "lis-adt",
+    ("adt-fanout", "pharmacy"): "pharmacy-adt",
+    ("identity-and-waiting", "registry"): "registry-adt",
+    ("identity-and-waiting", "ehr"): "ehr-hub",
+    ("lab-results", "ehr"): "ehr-oru",
+    ("radiology-orders", "ris"): "ris-orm",
+    ("regional-batch", "north"): "north-lis",
+    ("regional-batch", "south"): "south-lis",
+}
 SHOWN_METRICS = (
-    "ifengine_messages_received_total", "ifengine_acks_sent_total", "ifengine_messages_settled_total",
-    "ifengine_dead_letters{", "ifengine_duplicates_total{",
+    "ifengine_messages_received_total", "ifengine_acks_sent_total", "ifengine_dead_letters{",
+    "ifengine_duplicates_total{",
 )  # fmt: skip
 
 
 def say(text: str = "") -> None:
     """Print a line at once."""
     print(text, flush=True)
+
+
+def chapter(text: str) -> None:
+    """Print a heading."""
+    say(f"\n== {text}")
 
 
 def show(text: str, most: int = 12) -> None:
@@ -38,40 +56,75 @@ def show(text: str, most: int = 12) -> None:
         say(f"    ... {len(lines) - most} more lines")
 
 
+def unknown_procedure(content: bytes) -> bool:
+    """Return whether the radiology system refuses this order."""
+    return f"|{UNKNOWN_PROCEDURE}^".encode() in content
+
+
+def takes_all(_content: bytes) -> bool:
+    """Return that nothing is refused."""
+    return False
+
+
 class Demonstration:
     """The story, one method a chapter."""
 
-    def __init__(self, rate: float) -> None:
-        self.lab, self.pharmacy = Receiver("lab"), Receiver("pharmacy")
-        self.site, port = copy_site({"lis-adt": self.lab.port, "pharmacy-adt": self.pharmacy.port})
-        self.sender = Sender(port, rate)
-        self.lab.strangers = self.sender.hospital.strangers
-        self.replayed_ids: set[str] = set()
-        self.replayed = {"asked": 0, "done": 0}
+    def __init__(self, share: float) -> None:
+        self.receivers = {
+            place: Receiver(connection, unknown_procedure if place[1] == "ris" else takes_all)
+            for place, connection in RECEIVERS.items()
+        }
+        self.site, ports = copy_site(
+            list(ONCE_RATES),
+            {RECEIVERS[place]: receiver.port for place, receiver in self.receivers.items()},
+        )
+        merges, self.hospital = Merges(), Hospital()
+        streams: dict[str, Stream] = {
+            "epic-adt": self.hospital, "hub-in": Hub(merges), "lab-oru": Lab(merges),
+            "cpoe-orm": OrderEntry(),
+        }  # fmt: skip
+        self.senders = {
+            name: Sender(ports[name], rate * share, streams[name])
+            for name, rate in ONCE_RATES.items()
+        }
+        self.lab = self.receivers["adt-fanout", "lab"]
+        self.lab.strangers = self.hospital.strangers
+        self.night = Night()
+        self.research = Research(self.site.folder / "var" / "research")
+        self.decided: dict[str, str] = {}  # control id -> what a person made of it
+
+    def told(self) -> dict[str, Told]:
+        """Return everything sent over connections so far."""
+        return {
+            control: one
+            for sender in self.senders.values()
+            for control, one in list(sender.sent.items())
+        }
 
     def begin(self) -> None:
         """Make the keys, check the site, serve."""
-        say(f"a hospital in {self.site.folder}")
-        say("$ ifengine keys init")
-        show(self.site.run("keys", "init"))
-        say("$ ifengine check")
-        show(self.site.run("check"))
+        chapter(f"A hospital in {self.site.folder}")
+        for words in (("keys", "init"), ("check",), ("test",)):
+            say(f"$ ifengine {' '.join(words)}")
+            show(self.site.run(*words))
         say("$ ifengine serve")
         took = self.site.start()
         show(self.site.log.read_text())
-        say(
-            f"ready after {took:.1f} s; lab listens on {self.lab.port}, pharmacy on {self.pharmacy.port}"
-        )
-        self.sender.start()
+        say(f"ready after {took:.1f} s; eight receivers wait, four senders begin")
+        self.night.write(self.site.folder / "var" / "hub" / "in")
+        say(f"the region's file of the night, {len(self.night.sent)} results, lies in var/hub/in")
+        for sender in self.senders.values():
+            sender.start()
 
     def account(self) -> None:
         """Print one line of how things stand."""
-        sender = self.sender
-        say(
-            f"  sent {len(sender.sent):>6,}  acknowledged {len(sender.accepted):>6,}  "
-            f"at the lab {len(set(self.lab.delivered)):>6,}  at the pharmacy "
-            f"{len(set(self.pharmacy.delivered)):>6,}  refused by the lab {len(set(self.lab.refused)):>3}"
+        sent = sum(len(sender.sent) for sender in self.senders.values())
+        answered = sum(len(sender.answers) for sender in self.senders.values())
+        there = ", ".join(
+            f"{RECEIVERS[place]} {len(set(receiver.delivered)):,}"
+            for place, receiver in self.receivers.items()
         )
+        say(f"  sent {sent:>6,}  answered {answered:>6,}  \n    received: {there}")
 
     def watch(self, seconds: float) -> None:
         """Let traffic flow."""
@@ -79,58 +132,66 @@ class Demonstration:
 
     def crash(self) -> None:
         """Kill the serving process under load and start it again."""
-        before = len(self.sender.accepted)
+        chapter("Killed under load")
+        answered = sum(len(sender.answers) for sender in self.senders.values())
         pid = self.site.kill()
-        say(f"$ kill -9 {pid}        # under load, {before:,} messages acknowledged so far")
+        say(f"$ kill -9 {pid}        # {answered:,} messages answered so far")
         took = self.site.start()
-        say(
-            f"$ ifengine serve       # ready again after {took:.1f} s; the sender sends on by itself"
-        )
+        say(f"$ ifengine serve       # ready again after {took:.1f} s; the senders send on")
 
     def look(self) -> None:
-        """Show what a person sees of the dead letters."""
+        """Show what a person sees of what was not delivered."""
+        chapter("What waits for a person")
         say("$ ifengine dlq list")
         show(self.site.run("dlq", "list"))
-        say("$ ifengine messages list --state dead_letter --limit 3")
-        show(self.site.run("messages", "list", "--state", "dead_letter", "--limit", "3"))
+        say("$ ifengine messages list --state rejected --limit 2   # their senders were told")
+        show(self.site.run("messages", "list", "--state", "rejected", "--limit", "2"))
+        say("$ ifengine messages list --state dropped --limit 3")
+        show(self.site.run("messages", "list", "--state", "dropped", "--limit", "3"))
+
+    def expire(self) -> None:
+        """One of the results whose order never comes is not waited for any more."""
+        chapter("Results that wait for their order")
+        say("$ ifengine parked list")
+        show(self.site.run("parked", "list"), 6)
+        never = self.waiting("no order", "parked")[:1]
+        if not never:
+            raise DemoError("no result waits for its order")
+        number, control = never[0]
+        reason = "the ward did not order it"
+        say(f'$ ifengine parked expire {number} --reason "{reason}"')
+        show(self.site.run("parked", "expire", number, "--reason", reason))
+        self.decided[control] = "dead_letter"
 
     def repair(self) -> None:
-        """Enter the missing ward in the table, restart in order, replay what waited for it."""
-        hospital = self.sender.hospital
-        hospital.admits_to_new_ward = False  # nobody is brought there while the table is changed
+        """Enter the missing ward in the table, reload, replay what waited for it."""
+        chapter("Corrected while it runs, and replayed")
+        self.hospital.admits_to_new_ward = False  # nobody is brought there while it is changed
         time.sleep(0.5)
         table = self.site.folder / "channels" / "tables" / "ward.csv"
         table.write_text(table.read_text().rstrip("\n") + f"\n{NEW_WARD},E9\n")
-        say(
-            f"# the ward {NEW_WARD} is entered in channels/tables/ward.csv; serve is stopped in order"
-        )
-        code = self.site.stop()
-        if code != 0:
-            raise DemoError(f"serve stopped with {code}")
-        took = self.site.start()
-        say(f"$ ifengine serve       # stopped with exit 0, ready again after {took:.1f} s")
-        waiting = self.letters("new ward")
-        self.replay(waiting, "reprocess", "the ward is in the table now")
-        hospital.wards.append(NEW_WARD)  # from now on a ward like the others
-        strangers = self.letters("stranger")[:1]
+        say(f"# the ward {NEW_WARD} is entered in channels/tables/ward.csv")
+        say("$ ifengine reload")
+        show(self.site.run("reload"))
+        letters = self.waiting("new ward", "dead_letter")
+        self.replay(letters, "reprocess", "the ward is in the table now")
+        self.hospital.wards.append(NEW_WARD)  # from now on a ward like the others
+        strangers = self.waiting("stranger", "dead_letter")[:1]
         if not strangers:
             raise DemoError("the lab refused nobody: there is nothing to replay")
-        self.lab.strangers.difference_update(
-            self.sender.sent[control].patient for _, control in strangers
-        )
+        told = self.told()
+        self.lab.strangers.difference_update(told[control].patient for _, control in strangers)
         say("# the lab registers one of the patients it had refused")
         self.replay(strangers, "stored", "the lab registered the patient")
         say("$ ifengine audit verify")
         show(self.site.run("audit", "verify"))
 
-    def letters(self, reason: str) -> list[tuple[str, str]]:
-        """Return (message id, control id) of the dead letters with one cause."""
-        found = []
-        for record in self.site.json(
-            "messages", "list", "--state", "dead_letter", "--limit", "100000"
-        ):
-            told = self.sender.sent.get(record["control_id"])
-            if told is not None and told.reason == reason:
+    def waiting(self, reason: str, state: str) -> list[tuple[str, str]]:
+        """Return (message id, control id) of the messages in a state with one cause."""
+        found, told = [], self.told()
+        for record in self.site.json("messages", "list", "--state", state, "--limit", "100000"):
+            one = told.get(record["control_id"])
+            if one is not None and one.reason == reason:
                 found.append((record["id"], record["control_id"]))
         return sorted(found, key=lambda one: int(one[0]))
 
@@ -143,22 +204,23 @@ class Demonstration:
         say(f'$ ifengine dlq replay {shown} --as {how} --yes --reason "{reason}"')
         show(self.site.run("dlq", "replay", *ids, "--as", how, "--yes", "--reason", reason))
         controls = {control for _, control in letters}
-        self.replayed_ids |= controls
-        self.replayed["asked"] += len(ids)
+        self.decided.update(dict.fromkeys(controls, "sent"))
         deadline = time.monotonic() + QUIET_SECONDS
         while not controls <= set(self.lab.delivered):
             if time.monotonic() > deadline:
                 raise DemoError("what was replayed did not arrive at the lab")
             time.sleep(0.05)
 
-    def replays_in_the_books(self) -> int:
-        """Return how many of the replayed messages the engine now calls sent at the lab."""
-        done = 0
-        for record in self.records():
-            one = balance.destination(record, "lab")
-            if record["control_id"] in self.replayed_ids and one is not None:
-                done += one["state"] == "sent"
-        return done
+    def wait_for_the_night(self) -> None:
+        """Wait until the region's files are taken."""
+        chapter("The file of the night")
+        hub = self.site.folder / "var" / "hub"
+        deadline = time.monotonic() + QUIET_SECONDS
+        while not ((hub / "done" / "night.hl7").exists() and (hub / "bad" / "cut.hl7").exists()):
+            if time.monotonic() > deadline:
+                raise DemoError("the files of the night were not taken")
+            time.sleep(0.1)
+        say("taken: var/hub/done/night.hl7; without its end: var/hub/bad/cut.hl7")
 
     def records(self) -> list[dict[str, Any]]:
         """Return everything the engine lists."""
@@ -170,53 +232,65 @@ class Demonstration:
         deadline = time.monotonic() + QUIET_SECONDS
         while time.monotonic() < deadline:
             states = {record["state"] for record in self.records()}
-            if not states & {"received", "queued", "retrying", "in_doubt"}:
+            if not states & set(balance.UNSETTLED):
                 return
             time.sleep(0.3)
 
     def end(self) -> bool:
         """Stop sending, draw the balance, stop serving; return whether all is right."""
-        self.sender.stop()
+        chapter("The balance")
+        # the hub last: the laboratory may wait for one of its merges
+        for name in ("lab-oru", "cpoe-orm", "epic-adt", "hub-in"):
+            self.senders[name].stop()
         self.wait_until_quiet()
-        self.account()
         say("$ ifengine metrics     # some of them")
         text = self.site.run("metrics")
         lines = [line for line in text.splitlines() if line.startswith(SHOWN_METRICS)]
-        show("\n".join(line for line in lines if not line.endswith(" 0.0")), 24)
-        self.replayed["done"] = self.replays_in_the_books()
+        show("\n".join(line for line in lines if not line.endswith(" 0.0")), 10)
+        records = self.records()
+        self.research.read(records)
         drawn = balance.draw(
-            self.sender, (self.lab, self.pharmacy), self.records(), self.replayed,
-            frozenset(self.replayed_ids),
+            (*self.senders.values(), self.night),
+            {**self.receivers, ("regional-batch", "research"): self.research},
+            records, self.decided, self.night.cut_files,
         )  # fmt: skip
-        repeats = len(self.lab.repeats()) + len(self.pharmacy.repeats())
+        second = sum(sender.second_sends for sender in self.senders.values())
+        repeats = sum(sender.repeats for sender in self.senders.values())
+        twice = sum(len(receiver.repeats()) for receiver in self.receivers.values())
         say(
-            f"{self.sender.second_sends} messages were sent twice on purpose, "
-            f"{self.sender.repeats} again after a lost connection; delivered twice, and marked so: "
-            f"{repeats}"
+            f"{second} messages were sent twice on purpose, {repeats} again after a lost connection;"
+            f" delivered twice, and marked so: {twice}"
         )
         drawn.print()
+        telling = self.research.telling
+        say(
+            f"{len(telling)} copies for research tell who somebody is" if telling
+            else f"{len(self.research.delivered)} copies for research: no name, number or day in them"
+        )  # fmt: skip
         code = self.site.stop()
         say(f"serve stopped with exit {code}")
-        return drawn.holds() and code == 0
+        return drawn.holds() and not telling and code == 0
 
     def close(self) -> None:
         """Leave nothing running."""
         self.site.close()
-        self.lab.close()
-        self.pharmacy.close()
+        for receiver in self.receivers.values():
+            receiver.close()
 
 
 def story(demonstration: Demonstration, once: bool) -> None:
     """Tell it."""
     demonstration.begin()
     for _ in range(2):
-        demonstration.watch(1.5)
+        demonstration.watch(2.0)
         demonstration.account()
     demonstration.crash()
-    demonstration.watch(4.0 if once else 30.0)
+    demonstration.watch(5.0 if once else 40.0)
     demonstration.account()
     demonstration.look()
+    demonstration.expire()
     demonstration.repair()
+    demonstration.wait_for_the_night()
     demonstration.watch(2.0)
     demonstration.account()
     while not once:
@@ -228,12 +302,12 @@ def main() -> int:
     """Run the demonstration; exit 0 when the balance holds."""
     once = os.environ.get("ONCE", "") not in ("", "0")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    demonstration = Demonstration(ONCE_RATE if once else LASTING_RATE)
+    demonstration = Demonstration(1.0 if once else LASTING_SHARE)
     try:
         try:
             story(demonstration, once)
         except KeyboardInterrupt:
-            if not demonstration.sender.is_alive():
+            if not all(sender.is_alive() for sender in demonstration.senders.values()):
                 return 130
             say("\nstopping")
         return 0 if demonstration.end() else 1

@@ -1,18 +1,21 @@
-"""The two receiving systems of the demonstration: they answer, and keep a log of their own."""
+"""The receiving systems of the demonstration: they answer, and keep a log of their own."""
 
 import socket
 import threading
 from collections import Counter
+from collections.abc import Callable
 
 START, END = b"\x0b", b"\x1c\r"
 
 
 class Receiver:
-    """One receiving system. Refuses patients it was told not to know."""
+    """One receiving system. Refuses patients it was told not to know, and what ``refuses`` names."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, refuses: Callable[[bytes], bool]) -> None:
         self.name = name
+        self.refuses = refuses
         self.delivered: list[str] = []  # control ids it took over, in order
+        self.patients: dict[str, str] = {}  # control id -> PID-3.1 as it came
         self.refused: list[str] = []
         self.strangers: set[str] = set()
         self.server = socket.create_server(("127.0.0.1", 0))
@@ -53,8 +56,12 @@ class Receiver:
         if patient in self.strangers:
             code, more = "AE", "ERR||PID^1^3|204^Unknown key identifier^HL70357|E\r"
             self.refused.append(control)
+        elif self.refuses(content):
+            code, more = "AR", "ERR||OBR^1^4|207^Application internal error^HL70357|E\r"
+            self.refused.append(control)
         else:
             self.delivered.append(control)
+            self.patients[control] = patient
         return (
             f"MSH|^~\\&|{self.name.upper()}|RIVERSIDE|||20260105101500||ACK|{self.name}{len(self.delivered)}|P|2.5.1\r"
             f"MSA|{code}|{control}\r{more}"

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -48,20 +48,23 @@ def take_folder() -> tuple[Path, TextIO]:
     return folder, lock
 
 
-def copy_site(receivers: Mapping[str, int]) -> tuple["Site", int]:
+def copy_site(
+    sources: Sequence[str], receivers: Mapping[str, int]
+) -> tuple["Site", dict[str, int]]:
     """Copy the site of the repository; an overlay gives it free ports.
 
-    ``receivers``: connection -> port. Returns the site and the port it listens on.
+    ``sources``: connections that listen; ``receivers``: connection -> port. Returns the site and
+    the port of each source.
     """
     folder, lock = take_folder()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     shutil.copy(ROOT / "ifengine.yaml", folder)
     shutil.copytree(ROOT / "channels", folder / "channels")
-    listen, metrics = free_ports(2)
+    metrics, *ports = free_ports(1 + len(sources))
+    listen = dict(zip(sources, ports, strict=True))
     lines = ["# Written by the demonstration: the same site on free ports.", "connections:"]
-    lines.append(f"  epic-adt: {{port: {listen}}}")
-    lines += [f"  {name}: {{port: {port}}}" for name, port in receivers.items()]
+    lines += [f"  {name}: {{port: {port}}}" for name, port in {**listen, **receivers}.items()]
     lines += [f"listen: {{metrics: 127.0.0.1:{metrics}}}", ""]
     (folder / "env").mkdir()
     (folder / "env" / "demo.yaml").write_text("\n".join(lines))
