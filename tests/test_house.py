@@ -203,6 +203,8 @@ TESTED_BY = {
     "routes/decisions.py": "routes/test_splitting.py",
     "routes/config/checks_channels.py": "routes/config/test_problems.py",
     "routes/endpoints/channels.py": "engine/test_channel_to_channel.py",
+    "routes/batches.py": "engine/test_batches.py",
+    "routes/intake.py": "engine/test_intake.py",
     "routes/config/checks_split.py": "routes/config/test_problems.py",
     "routes/received.py": "routes/test_pipeline.py",
     "cli/check.py": "cli/test_site_commands.py",

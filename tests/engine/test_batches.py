@@ -1,10 +1,25 @@
 """Messages that come as one and go as several, in a running engine."""
 
+import asyncio
+import random
 from typing import Any
 
 import pytest
 
-from engine.support import Receiver, Running, Site, ack, adt, running, sender, until
+from engine.support import (
+    END,
+    START,
+    Receiver,
+    Running,
+    Sender,
+    Site,
+    ack,
+    adt,
+    running,
+    sender,
+    until,
+)
+from ifengine.hl7.batch import split_batch
 from ifengine.hl7.message import Message
 
 SPLIT = """\
@@ -106,3 +121,131 @@ async def test_after_a_crash_every_part_arrives_under_the_id_it_had(
     async with running(site):
         await until(lambda: sorted(orders(lab)) == ["A", "B", "C"])
         assert before in lab.ids
+
+
+# --- batches over MLLP ------------------------------------------------------------------------
+
+UNBATCH = "order_by: patient\nunbatch: {check_counts: yes}\n"
+BHS = rb"BHS|^~\&|HUB|RIVER|IE|RIVER|20260105||night||B77" + b"\r"
+
+
+def batch(*messages: bytes, count: int | None = None) -> bytes:
+    return BHS + b"".join(messages) + b"BTS|%d\r" % (len(messages) if count is None else count)
+
+
+async def exchange(his: Sender, content: bytes) -> tuple[bytes, list[tuple[str, str]]]:
+    """Send a frame; return the header of the answering batch and its (MSA-1, MSA-2)."""
+    his.writer.write(START + content + END)
+    answer = await his.answer()
+    found = split_batch(answer)
+    assert found.faults == ()
+    return found.header, [acknowledged(message) for message in found.messages]
+
+
+def acknowledged(content: bytes) -> tuple[str, str]:
+    (line,) = [line for line in content.split(b"\r") if line.startswith(b"MSA")]
+    fields = line.decode().split("|")
+    return fields[1], fields[2]
+
+
+async def test_a_batch_in_one_frame_is_answered_by_a_batch_that_refers_to_it(
+    site: Site, lab: Receiver
+) -> None:
+    site.head = UNBATCH
+    sent = [adt(f"M{n}", patient=str(n)) for n in range(20)]
+    async with running(site), sender(site) as his:
+        header, answers = await exchange(his, batch(*sent))
+        assert answers == [("AA", f"M{n}") for n in range(20)]
+        fields = header.split(b"|")
+        assert fields[2:6] == [b"IE", b"RIVER", b"HUB", b"RIVER"]
+        assert fields[11] == b"B77"
+        await until(lambda: lab.received == sent)
+        # the batch again: each message is known, and told so
+        _, answers = await exchange(his, batch(*sent))
+        assert answers == [("AA", f"M{n}") for n in range(20)]
+        assert await his.send(adt("LAST")) == "AA"
+        await until(lambda: lab.ids[20:] == ["LAST"])
+
+
+async def test_a_bad_message_in_a_batch_is_refused_alone(site: Site, lab: Receiver) -> None:
+    site.head = UNBATCH
+    training = adt("M2", msh="|T|2.5.1")
+    nameless = adt("", patient="8")
+    async with running(site), sender(site) as his:
+        _, answers = await exchange(his, batch(adt("M1"), training, nameless, adt("M3")))
+        assert [code for code, _ in answers] == ["AA", "AR", "AE", "AA"]
+        await until(lambda: lab.ids == ["M1", "M3"])
+
+
+async def test_a_batch_whose_count_does_not_agree_is_refused_whole_and_kept(
+    site: Site, lab: Receiver
+) -> None:
+    site.head = UNBATCH
+    async with running(site) as engine, sender(site) as his:
+        his.writer.write(START + batch(adt("M1"), adt("M2"), count=3) + END)
+        answer = await his.answer()
+        assert split_batch(answer).header.split(b"|")[11] == b"B77"
+        assert acknowledged(answer)[0] == "AE"
+        assert b"BTS-1 does not agree with the messages of its batch" in answer
+        (row,) = await engine.ask("messages.list", limit=10)
+        assert row["state"] == "rejected"
+        assert await his.send(adt("M3")) == "AA"
+        await until(lambda: lab.ids == ["M3"])
+        assert await engine.letters() == []
+
+
+async def test_an_empty_batch_is_legal_counted_and_answered_in_its_turn(
+    site: Site, lab: Receiver
+) -> None:
+    site.head = UNBATCH
+    async with running(site) as engine, sender(site) as his:
+        his.writer.write(START + adt("M1") + END + START + batch() + END + START + adt("M2") + END)
+        assert acknowledged(await his.answer()) == ("AA", "M1")
+        empty = await his.answer()
+        assert empty.endswith(b"\rBTS|0\r")
+        assert acknowledged(await his.answer()) == ("AA", "M2")
+        assert [row["control_id"] for row in await engine.ask("messages.list", limit=10)] == [
+            "M2",
+            "M1",
+        ]
+
+
+async def test_a_batch_for_a_channel_without_unbatch_is_refused_as_one(
+    site: Site, lab: Receiver
+) -> None:
+    async with running(site), sender(site) as his:
+        his.writer.write(START + batch(adt("M1"), adt("M2")) + END)
+        answer = await his.answer()
+        assert acknowledged(answer)[0] in ("AR", "AE")
+        assert b"batches are not accepted here" in answer
+        assert await his.send(adt("M3")) == "AA"
+        await until(lambda: lab.ids == ["M3"])
+
+
+async def test_a_crash_in_a_batch_loses_nothing_that_was_answered_and_takes_all_of_it_or_none(
+    site: Site, lab: Receiver
+) -> None:
+    site.head = UNBATCH
+    site.options["lab"] = "retry: {first: 50ms, max: 100ms, jitter: 0}"
+    dice = random.Random(9)
+    answered: set[str] = set()
+    whole: list[set[str]] = []
+    for number in range(6):
+        names = [f"R{number}N{n}" for n in range(30)]
+        whole.append(set(names))
+        async with running(site) as engine, sender(site) as his:
+            his.writer.write(START + batch(*(adt(name, patient=name[-1]) for name in names)) + END)
+            if dice.random() < 0.5:
+                _ = await his.answer()
+                answered |= set(names)
+            else:
+                await asyncio.sleep(dice.random() * 0.02)
+            await engine.kill()
+    async with running(site) as engine:
+        rows = await engine.ask("messages.list", limit=1000)
+        stored = {row["control_id"] for row in rows}
+        assert answered <= stored
+        for names_of_one in whole:
+            assert names_of_one <= stored or not names_of_one & stored
+        assert len(rows) == len(stored)
+        await until(lambda: set(lab.ids) == stored)

@@ -22,7 +22,7 @@ from ifengine.clock import ManualClock
 from ifengine.engine.building import build, connect, register_names
 from ifengine.hl7.message import Message
 from ifengine.routes.identity import Retired
-from ifengine.routes.intake import IntakeLoad
+from ifengine.routes.intake_load import IntakeLoad
 from ifengine.routes.memory import Memories
 from ifengine.routes.outbox_loading import unseal_content
 from ifengine.routes.parts import Numbers, Parts

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifengine.hl7.batch import BatchFault, is_batch, split_batch
+from ifengine.hl7.batch import BatchFault, batch_of_answers, is_batch, split_batch
 
 FHS = rb"FHS|^~\&|HUB|REGION|IE|HERE|20260105||name||F7"
 BHS = rb"BHS|^~\&|HUB|REGION|IE|HERE|20260105||b1||B9"
@@ -108,3 +108,22 @@ def test_no_bytes_break_it_and_every_message_is_a_part_of_what_came(
     for message in split_batch(content).messages:
         at = content.index(message, at) + len(message)
         assert message.startswith(b"MSH")
+
+
+def test_a_batch_of_answers_goes_back_to_who_sent_the_batch_and_refers_to_it() -> None:
+    answers = [b"MSH|^~\\&|\rMSA|AA|1\r", b"MSH|^~\\&|\rMSA|AE|2\r"]
+    made = batch_of_answers(BHS, answers, at_us=1_767_607_200_000_000, control_id=b"IFEB1")
+    assert made == (
+        rb"BHS|^~\&|IE|HERE|HUB|REGION|20260105100000+0000||||IFEB1|B9"
+        + b"\r"
+        + b"".join(answers)
+        + b"BTS|2\r"
+    )
+    assert split_batch(made).messages == tuple(answers)
+
+
+def test_an_empty_batch_of_answers_is_one() -> None:
+    made = batch_of_answers(b"FHS#^~\\&#A", (), at_us=0, control_id=b"X")
+    assert made.startswith(b"BHS#^~\\&###A##1970")
+    assert made.endswith(b"\rBTS#0\r")
+    assert split_batch(made).faults == ()

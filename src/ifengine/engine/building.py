@@ -32,7 +32,8 @@ from ifengine.routes.endpoints.files import FilesLane
 from ifengine.routes.endpoints.mllp import MllpLane
 from ifengine.routes.file_source import FileSource
 from ifengine.routes.identity import Barrier
-from ifengine.routes.intake import ChannelIntake, Intake, IntakeLoad
+from ifengine.routes.intake import ChannelIntake, Intake
+from ifengine.routes.intake_load import IntakeLoad
 from ifengine.routes.lanes import Schedule
 from ifengine.routes.parts import Parts
 from ifengine.routes.pipeline import Pipeline

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from ifengine.admin.server import AdminServer
 from ifengine.admin.service import Service
 from ifengine.clock import Clock, SystemClock
-from ifengine.engine.answering import restore_waiting
+from ifengine.engine.answering import recover_outboxes
 from ifengine.engine.building import Built, build, connect, register_names
 from ifengine.engine.gauges import Gauges
 from ifengine.engine.keeping import keeper
@@ -30,7 +30,7 @@ from ifengine.routes.config.loading import Loaded, load_site
 from ifengine.routes.config.models import SiteConfig
 from ifengine.routes.documents import DocumentStore
 from ifengine.routes.identity import Retired
-from ifengine.routes.intake import IntakeLoad
+from ifengine.routes.intake_load import IntakeLoad
 from ifengine.routes.memory import Memories
 from ifengine.routes.parts import Numbers, Parts
 from ifengine.routes.workers import Workers
@@ -278,9 +278,7 @@ class Engine:
     ) -> None:
         site = self._settings.site
         head = parts.numbers.inbox_id
-        await restore_waiting(parts, built.outboxes, built.senders)
-        for outbox in built.outboxes.values():
-            await outbox.recover()
+        await recover_outboxes(parts, built.outboxes, built.senders)
         await runtime.restore_pauses()
         recovered = 0
         for pipeline in built.pipelines.values():

@@ -29,7 +29,8 @@ from ifengine.routes.channel import Channel
 from ifengine.routes.config.models import ListenConnection, SiteConfig
 from ifengine.routes.delivery import Outbox
 from ifengine.routes.file_source import FileSource
-from ifengine.routes.intake import ChannelIntake, Intake, IntakeLoad
+from ifengine.routes.intake import ChannelIntake, Intake
+from ifengine.routes.intake_load import IntakeLoad
 from ifengine.routes.parts import Parts
 from ifengine.routes.pipeline import Pipeline
 from ifengine.store.base import NameKind

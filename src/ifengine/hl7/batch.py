@@ -5,9 +5,11 @@ messages is legal, and is not the same as no batch.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from ifengine.clock import as_datetime
 from ifengine.hl7.header import BYTE_ORDER_MARK
 
 _LINE = re.compile(rb"[^\r\n]*(?:\r\n?|\n|$)")
@@ -135,6 +137,37 @@ def split_batch(content: bytes) -> Batch:
         _field(header, 11),
         header,
     )
+
+
+def batch_of_answers(
+    header: bytes, answers: Sequence[bytes], *, at_us: int, control_id: bytes
+) -> bytes:
+    """Return a batch of acknowledgments that refers to the batch it answers (BHS-12).
+
+    Args:
+        header: the BHS, or the FHS, of the batch that is answered.
+        answers: one message each, in the order of the messages they answer; perhaps none.
+        at_us: the time of the answer, for BHS-7.
+        control_id: BHS-11 of the answer.
+    """
+    separator = header[3:4]
+    stamp = as_datetime(at_us).strftime("%Y%m%d%H%M%S+0000").encode("ascii")
+    fields = [
+        b"BHS",
+        _field(header, 2),
+        _field(header, 5),
+        _field(header, 6),
+        _field(header, 3),
+        _field(header, 4),
+        stamp,
+        b"",
+        b"",
+        b"",
+        control_id,
+        _field(header, 11),
+    ]
+    trailer = b"BTS" + separator + b"%d" % len(answers)
+    return b"\r".join((separator.join(fields), b"".join(answers) + trailer, b""))
 
 
 def _field(header: bytes, number: int) -> bytes:

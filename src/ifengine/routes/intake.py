@@ -10,13 +10,15 @@ from typing import NamedTuple
 
 from ifengine.hl7.ack import APPLICATION_CODES, due_answers, waits_for_outcome
 from ifengine.hl7.ack_passing import Told, write_told
-from ifengine.hl7.header import Header, read_header
+from ifengine.hl7.header import Header, HeaderFault, read_header
 from ifengine.mllp.framing import FramingFault, encode_frame
 from ifengine.mllp.listener import Inbound
 from ifengine.routes.answer_lines import AnswerLines, Slot
+from ifengine.routes.batches import BatchReply, gate_in_batch, take_batch, takes_batches
 from ifengine.routes.channel import Channel
 from ifengine.routes.config.models import ChannelConfig, ListenConnection
 from ifengine.routes.gates import TAG_ONLY, Gate, Gates, compared_bytes
+from ifengine.routes.intake_load import IntakeLoad, LastHour
 from ifengine.routes.parts import Parts
 from ifengine.routes.pipeline import Pipeline
 from ifengine.routes.received import Received
@@ -25,8 +27,6 @@ from ifengine.store.base import Batch, GuardVerdict, InboxKind, NewAudit, NewInb
 from ifengine.store.sealing import BlobKind
 from ifengine.telemetry.metrics import type_label
 
-MOST_PENDING_BYTES = 16 * 1024 * 1024
-MOST_PENDING_MESSAGES = 10_000
 DEFAULT_WINDOW_US = 7 * 86_400 * 1_000_000
 
 
@@ -47,34 +47,10 @@ class _Pending(NamedTuple):
     decision: Decision
     started: float
     senders: WaitingSenders | None = None  # its sender waits for what a destination answers
+    reply: BatchReply | None = None  # of the frame it came in with others
 
     def __repr__(self) -> str:
         return f"<Pending {self.entry.inbox_id}>"
-
-
-class LastHour:
-    """How many came in the last 60 minutes, by the minute."""
-
-    __slots__ = ("_counts", "_minute")
-
-    def __init__(self) -> None:
-        self._counts = [0] * 60
-        self._minute = 0
-
-    def add(self, now: float) -> None:
-        """Count one, ``now`` on the monotonic clock."""
-        self._move(int(now // 60))
-        self._counts[self._minute % 60] += 1
-
-    def total(self, now: float) -> int:
-        """Return the sum of the last 60 minutes."""
-        self._move(int(now // 60))
-        return sum(self._counts)
-
-    def _move(self, minute: int) -> None:
-        for passed in range(self._minute + 1, min(minute, self._minute + 60) + 1):
-            self._counts[passed % 60] = 0
-        self._minute = max(minute, self._minute)
 
 
 class ChannelIntake:
@@ -196,7 +172,7 @@ class Intake:
         connection: ListenConnection,
         number: int,
         channels: Sequence[ChannelIntake],
-        load: "IntakeLoad",
+        load: IntakeLoad,
     ) -> None:
         self.connection = connection
         self._parts = parts
@@ -213,6 +189,7 @@ class Intake:
         self._rejected = metrics.rejected_total
         self._unrouted = metrics.unrouted_total.labels(connection.name)
         self._faults = metrics.framing_faults_total
+        self._batches = metrics.batches_received_total.labels(connection.name)
 
     def switch(self, connection: ListenConnection, channels: Sequence[ChannelIntake]) -> None:
         """Decide by another configuration from the next frame on; what came is handed on as it was."""
@@ -235,18 +212,70 @@ class Intake:
         parts = self._parts
         try:
             header = read_header(content)
+            if header.fault is HeaderFault.BATCH and takes_batches(header, self._configs()):
+                self._batch_received(connection, content)
+                return
             gate = self._gates.decide(header)
         except Exception:  # noqa: BLE001 - kept for people, unanswered; the next frame goes on
             self._keep_unread(connection, content)
             return
+        self._take(connection, header, content, gate)
+        parts.group.soon()
+
+    def _take(
+        self,
+        connection: Inbound,
+        header: Header,
+        content: bytes,
+        gate: Gate,
+        reply: BatchReply | None = None,
+    ) -> None:
         channel = self._by_name[gate.channel.name] if gate.channel is not None else None
         decision = Decision(gate, channel)
         entry = self._entry(connection, header, content, decision)
-        self._queue(connection, header, content, entry, decision)
+        self._queue(connection, header, content, entry, decision, reply)
         if channel is not None:
-            now = parts.clock.monotonic()
+            now = self._parts.clock.monotonic()
             channel.count_received(header, len(content), entry.received_us, now)
-        parts.group.soon()
+
+    def _configs(self) -> list[ChannelConfig]:
+        return [intake.config for intake in self._channels]
+
+    def _batch_received(self, connection: Inbound, content: bytes) -> None:
+        """Queue all messages of a frame for one commit, to be answered together."""
+        came = take_batch(content, self._configs())
+        taken = [
+            (header := read_header(message), message, gate_in_batch(self._gates.decide(header)))
+            for message in came.messages
+        ]
+        self._batches.inc()
+        reply = BatchReply(came.header, max(1, len(taken)))
+        for header, message, gate in taken:
+            self._take(connection, header, message, came.gate or gate, reply)
+        if not taken:
+            self._let_answer(connection, reply)
+        self._parts.group.soon()
+
+    def _let_answer(self, connection: Inbound, reply: BatchReply) -> None:
+        """Answer a batch of no messages in its turn: it is legal, and there is nothing to store."""
+        parts = self._parts
+        gate = Gate(InboxKind.ACKNOWLEDGMENT, None)
+        nothing = NewInboxEntry(
+            0, parts.clock.now_us(), self._number, 0, gate.kind, 0, connection.peer, b""
+        )
+        self._open_batch()
+        self._pending.append(
+            _Pending(
+                connection,
+                read_header(b""),
+                b"",
+                nothing,
+                Decision(gate, None),
+                parts.clock.monotonic(),
+                reply=reply,
+            )
+        )
+        self._load.add(0)
 
     def _keep_unread(self, connection: Inbound, content: bytes) -> None:
         """Keep a frame that met a fault of ours: a record, and no answer that could be wrong."""
@@ -310,12 +339,10 @@ class Intake:
         content: bytes,
         entry: NewInboxEntry,
         decision: Decision,
+        reply: BatchReply | None = None,
     ) -> None:
         parts = self._parts
-        batch = parts.group.batch
-        if self._pending_batch is not batch:
-            self._pending_batch, self._pending = batch, []
-            batch.done.append(partial(self._committed, self._pending))
+        batch = self._open_batch()
         senders = None if decision.channel is None else decision.channel.senders
         if senders is not None:
             if (
@@ -328,8 +355,17 @@ class Intake:
                 senders.received(batch, entry)
         batch.inbox.append(entry)
         now = parts.clock.monotonic()
-        self._pending.append(_Pending(connection, header, content, entry, decision, now, senders))
+        pending = _Pending(connection, header, content, entry, decision, now, senders, reply)
+        self._pending.append(pending)
         self._load.add(len(content))
+
+    def _open_batch(self) -> Batch:
+        """Return the batch that is open, whose commit is heard of."""
+        batch = self._parts.group.batch
+        if self._pending_batch is not batch:
+            self._pending_batch, self._pending = batch, []
+            batch.done.append(partial(self._committed, self._pending))
+        return batch
 
     def _committed(self, pending: list[_Pending]) -> None:
         """The batch is on stable storage: answer, in order, one write a connection."""
@@ -346,8 +382,12 @@ class Intake:
                 self._let_wait(item, now_us)
                 continue
             frames, count = outgoing.setdefault(item.connection, ([], [0]))
-            count[0] += item.header is not None
-            frames.extend(self._answers(item, now_us))
+            if item.reply is None:
+                count[0] += item.header is not None
+                frames.extend(encode_frame(answer) for answer in self._answers(item, now_us))
+            elif item.reply.add(self._answers(item, now_us)):
+                count[0] += 1
+                frames.append(encode_frame(item.reply.content(now_us, item.entry.inbox_id)))
             channel = item.decision.channel
             if channel is not None:
                 channel.ack_seconds.observe(now - item.started)
@@ -365,7 +405,9 @@ class Intake:
         header, senders, channel = item.header, item.senders, item.decision.channel
         if header is None or senders is None or channel is None:
             return
-        accepts = b"".join(self._answers(item, now_us, but=APPLICATION_CODES))
+        accepts = b"".join(
+            encode_frame(answer) for answer in self._answers(item, now_us, but=APPLICATION_CODES)
+        )
         if accepts:
             self._lines.accept(item.connection, accepts)
         slot = self._lines.reserve(item.connection, holds_accepts=not header.enhanced_mode)
@@ -391,7 +433,7 @@ class Intake:
         ):
             if answer.code in but:
                 continue
-            frames.append(encode_frame(answer.content))
+            frames.append(answer.content)
             if decision.channel is not None:
                 decision.channel.count_ack(answer.code)
         return frames
@@ -451,35 +493,3 @@ class Intake:
                     b"",
                 )
             )
-
-
-class IntakeLoad:
-    """Bytes and messages received but not yet on disk, over all listeners; pauses reading at a bound."""
-
-    def __init__(self, changed: Callable[[bool], None]) -> None:
-        self.pending_bytes = 0
-        self.pending_messages = 0
-        self._changed = changed
-        self._paused = False
-
-    def add(self, size: int) -> None:
-        """Count a frame that waits for its commit."""
-        self.pending_bytes += size
-        self.pending_messages += 1
-        if not self._paused and (
-            self.pending_bytes > MOST_PENDING_BYTES or self.pending_messages > MOST_PENDING_MESSAGES
-        ):
-            self._paused = True
-            self._changed(True)
-
-    def remove(self, size: int, count: int) -> None:
-        """Count frames that are on disk."""
-        self.pending_bytes -= size
-        self.pending_messages -= count
-        if (
-            self._paused
-            and self.pending_bytes < MOST_PENDING_BYTES // 2
-            and self.pending_messages < MOST_PENDING_MESSAGES // 2
-        ):
-            self._paused = False
-            self._changed(False)

@@ -138,6 +138,7 @@ FAMILIES: tuple[Family, ...] = (
         "channel",
         "Messages whose control id no longer tells repeats.",
     ),
+    _family("batches_received_total", "counter", "connection", "Frames that held a batch."),
     _family("unrouted_total", "counter", "connection", "Messages that no channel takes."),
     _family("rejected_total", "counter", "connection reason", "Messages refused at intake."),
     _family(
@@ -235,6 +236,7 @@ class Metrics:
     framing_faults_total: Labelled[Counter]
     control_id_reused_total: Labelled[Counter]
     guard_off_total: Labelled[Counter]
+    batches_received_total: Labelled[Counter]
     unrouted_total: Labelled[Counter]
     rejected_total: Labelled[Counter]
     answers_ignored_total: Labelled[Counter]

@@ -348,3 +348,27 @@ def test_what_goes_to_another_channel_is_sent(tmp_path: Path) -> None:
         + "to:\n  next: {channel: two}\n"
         + "tests:\n  - {name: a, given: {sample: adt}, expect: {ack: AA, next: sent}}\n",
     )
+
+
+BATCH = """\
+      BHS|^~\\&|HUB|ELM|ENG|ELM|20260105||n||B1
+      MSH|^~\\&|REG|ELM|ENG|ELM|20260105120000||ADT^A01^ADT_A01|C1|P|2.5.1
+      PID|1||7001^^^ELM^MR
+      MSH|^~\\&|REG|ELM|ENG|ELM|20260105120000||ADT^A01^ADT_A01|C2|T|2.5.1
+      PID|1||7002^^^ELM^MR
+"""
+
+
+def test_a_batch_at_a_listener_is_split_or_refused_whole(tmp_path: Path) -> None:
+    good(
+        tmp_path,
+        HEAD
+        + "unbatch: {check_counts: yes}\n"
+        + TO_LAB
+        + "tests:\n  - name: one is refused alone\n    given: |\n"
+        + BATCH
+        + "      BTS|2\n    expect: {lab: {contains: C1}}\n"
+        + "  - name: a wrong count\n    given: |\n"
+        + BATCH
+        + "      BTS|3\n    expect: {ack: AE, ack_text: BTS-1 does not agree, lab: rejected}\n",
+    )

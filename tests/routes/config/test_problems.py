@@ -228,6 +228,15 @@ CASES: list[tuple[str, str, dict[str, str]]] = [
         ),
     ),
     (
+        "E260",
+        "its messages would each wait",
+        channel(
+            "ack: {when: delivered, from: lab, timeout: 40s}\n¦unbatch: {check_counts: yes}\n"
+            + ORU
+            + REST
+        ),
+    ),
+    (
         "E261",
         "would be nobody's",
         channel("split_message: {by: OBR, carry: ¦[PV1]}\n" + ORU + REST),
@@ -708,6 +717,11 @@ CASES: list[tuple[str, str, dict[str, str]]] = [
         "W249",
         "A18 names two patients",
         channel("types: [ADT^*]\norder_by: ¦PID-3.1\n" + REST),
+    ),
+    (
+        "W236",
+        "OBX-11 is written whatever it says",
+        channel("steps:\n  - {for_each: OBX, do: [{set: {¦OBX-11: F}}]}\n" + ORU + REST),
     ),
     ("W206", "order_by does not hold", to("  lab: {connection: out, order: ¦none}\n")),
     ("E110", "looks like a path, but ABC", channel("accept: PV1-2 = ¦ABC-1\n" + ORU + REST)),

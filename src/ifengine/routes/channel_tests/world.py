@@ -14,6 +14,7 @@ from ifengine.hl7.batch import split_batch
 from ifengine.hl7.charset import CharsetPolicy
 from ifengine.hl7.header import read_header
 from ifengine.hl7.message import Message
+from ifengine.routes.batches import refused_batch
 from ifengine.routes.channel import (
     UNMATCHED,
     Channel,
@@ -172,6 +173,8 @@ class World:
         """Return the messages of what comes in, each with the reason why it cannot be taken."""
         config = self._config
         found = split_batch(content)
+        if not found.is_batch and config.files_source is None:
+            return [(content, "")]  # a listener splits what has an envelope
         if not config.unbatch:
             if config.files_source is not None and (found.is_batch or len(found.messages) > 1):
                 return [(content, "several messages in one file: `unbatch` splits them")]
@@ -183,6 +186,8 @@ class World:
     def _receive(self, content: bytes, fault: str) -> None:
         header = read_header(content)
         gate = self._gates.decide(header)
+        if fault:
+            gate = refused_batch(fault, [self._config])
         message = CameIn(len(self._messages) + 1, self.now_us, content, header)
         self._messages[message.number] = message
         if self._sender.is_a_folder and (fault or gate.kind is InboxKind.REJECTED):

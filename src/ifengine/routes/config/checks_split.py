@@ -21,11 +21,19 @@ def split_from(section: Section) -> SplitConfig | None:
 
 def check_split(channel: ChannelDraft, problems: Problems) -> None:
     """Add every problem of `split_message`."""
+    ack: Section | None = channel.section.get("ack")
+    waits = ack is not None and ack.get("when") == "delivered"
+    if waits and channel.section.says("unbatch"):
+        problems.error(
+            "E260",
+            channel.section.keys["unbatch"].position,
+            "a batch is answered once, and its messages would each wait for a destination",
+            "leave ack out, or take batches in another channel",
+        )
     config, section = split_from(channel.section), channel.section.get("split_message")
     if config is None:
         return
-    ack: Section | None = channel.section.get("ack")
-    if ack is not None and ack.get("when") == "delivered":
+    if waits:
         problems.error(
             "E260",
             channel.section.keys["split_message"].position,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.support import Receiver, Site, adt, running, sender, until
-from ifengine.routes.intake import (
+from ifengine.routes.intake_load import (
     MOST_PENDING_BYTES,
     MOST_PENDING_MESSAGES,
     IntakeLoad,
