@@ -61,6 +61,7 @@ CODES: Final[Mapping[str, str]] = {
     "E244": "A message may not get to the destination that answers; not_sent says what its sender hears.",
     "E245": "The destination is given up later than the sender that waits for it.",
     "W245": "Nothing is tried again while a sender waits: one attempt decides.",
+    "W236": "A step writes OBX-11 whatever it says, a correction or deletion included.",
     "W206": "order_by and order: none contradict each other at a destination.",
     "W247": "A sender is kept waiting longer than senders wait.",
     "E248": "A repetition would not be known any more when its sender sends it again.",
