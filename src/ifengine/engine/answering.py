@@ -47,7 +47,23 @@ def let_senders_wait(
             outbox.senders = senders
 
 
-async def restore_waiting(
+async def recover_outboxes(
+    parts: Parts, outboxes: Mapping[int, Outbox], senders: Mapping[int, WaitingSenders]
+) -> None:
+    """Find what is unsettled in every outbox. Nothing leaves one before all have found theirs.
+
+    What one destination answers a waiting sender ends or frees deliveries of other outboxes.
+    """
+    await _restore_waiting(parts, outboxes, senders)
+    for outbox in outboxes.values():
+        outbox.paused = True
+    for outbox in outboxes.values():
+        await outbox.recover()
+    for outbox in outboxes.values():
+        outbox.paused = False
+
+
+async def _restore_waiting(
     parts: Parts, outboxes: Mapping[int, Outbox], senders: Mapping[int, WaitingSenders]
 ) -> None:
     """Take up the messages whose senders waited when the engine stopped, before any is sent."""

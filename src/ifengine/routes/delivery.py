@@ -129,6 +129,8 @@ class Outbox(AnsweringDeliveries):
             if destination is not None:
                 destination.count(unsettled.state, unsettled.count, unsettled.label)
         for loaded in stuck:
+            if loaded.entry.seq in self._cancelled:
+                continue  # its sender was told no while the store was read
             if loaded.entry.seq > cursor:
                 self._ahead.add(loaded.entry.seq)
             self._enter(loaded)
