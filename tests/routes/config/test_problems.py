@@ -295,7 +295,6 @@ CASES: list[tuple[str, str, dict[str, str]]] = [
             ),
         },
     ),
-    ("E190", "from: mllp", from_("¦{mllp: {port: 1}}")),
     ("E190", "`kek: vault:…`", site(IDENTITY + CONNECTIONS + 'keys: {kek: ¦"vault:transit/x"}\n')),
     (
         "E201",

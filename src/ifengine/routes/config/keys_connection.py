@@ -165,6 +165,15 @@ SEND_CONNECTION: Final = (
     ),
 )
 
+_LIMITS: Final = (
+    "max_message",
+    "max_connections",
+    "max_connections_per_address",
+    "idle_timeout",
+    "frame_timeout",
+)
+LIMITS: Final = tuple(row for row in LISTEN_CONNECTION if row.name in _LIMITS)
+
 # a connection written where it is used: the key says the direction
 INLINE_LISTEN: Final = tuple(row for row in LISTEN_CONNECTION if row.name != "listen")
 INLINE_SEND: Final = tuple(row for row in SEND_CONNECTION if row.name != "send")

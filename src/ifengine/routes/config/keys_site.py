@@ -12,10 +12,10 @@ from ifengine.routes.config.keys_common import (
     WORD,
     YES_NO,
 )
-from ifengine.routes.config.keys_connection import TLS
+from ifengine.routes.config.keys_connection import LIMITS, TLS
 from ifengine.routes.config.kinds import ListOf, MapOf, OneOf, PathKind, Raw, Scalar
 from ifengine.routes.config.scalars import HostPort, parse_host_port, parse_size, parse_unix
-from ifengine.routes.config.sections import Key, NamedSections, SectionKind, Status, later
+from ifengine.routes.config.sections import Key, NamedSections, SectionKind, Status
 
 ENVIRONMENTS: Final = ("production", "test")
 
@@ -255,5 +255,10 @@ SITE: Final = (
         meaning="Whether channels may have python steps, run by worker processes.",
         example="off",
     ),
-    *later("limits"),
+    Key(
+        name="limits",
+        kind=SectionKind(LIMITS),
+        meaning="For every connection that listens and says nothing else.",
+        example="{max_message: 20MiB, max_connections: 128}",
+    ),
 )

@@ -3,7 +3,7 @@
 from typing import Final
 
 from ifengine.routes.config.filled import shorten
-from ifengine.routes.config.kinds import nearest, not_yet
+from ifengine.routes.config.kinds import nearest
 from ifengine.transforms.source import Entries, Node, Problems, Text
 
 ALLOWED: Final = (
@@ -16,20 +16,18 @@ ALLOWED: Final = (
     "environment",
     "enabled",
     "vars",
+    "limits",
 )
-LATER: Final = ("limits",)
 # allowed beside them: the language's version, and anchors
 _SILENT: Final = ("ifengine", "shared")
 
 
 def check_overlay(node: Entries, problems: Problems) -> Entries:
-    """Return the entries that an environment may change; the others become E220 or E190."""
+    """Return the entries that an environment may change; the others become E220."""
     kept: list[tuple[Text, Node]] = []
     for key, value in node:
         if key.value in ALLOWED or key.value in _SILENT:
             kept.append((key, value))
-        elif key.value in LATER:
-            problems.error("E190", key.position, not_yet(key.value))
         elif key.value == "channels" and isinstance(value, Entries):
             _refuse_channels(value, problems)
         else:

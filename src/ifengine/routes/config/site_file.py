@@ -277,7 +277,8 @@ def add_connection(
     draft.connections[name.value] = inner
     secured = _tls_of(name.value, inner, draft.tls, problems, listens=listens)
     if listens:
-        draft.listeners[name.value] = _listener(name, inner, secured, problems)
+        limits: Section | None = draft.section.get("limits")
+        draft.listeners[name.value] = _listener(name, inner, secured, limits, problems)
     else:
         draft.senders[name.value] = _sender(name, inner, secured)
 
@@ -388,11 +389,14 @@ _LISTENER_KEYS = {
 
 
 def _listener(
-    name: Text, inner: Section, tls: TlsConfig | None, problems: Problems
+    name: Text,
+    inner: Section,
+    tls: TlsConfig | None,
+    limits: Section | None,
+    problems: Problems,
 ) -> ListenConnection:
-    said: dict[str, Any] = {
-        to: inner.values[key] for key, to in _LISTENER_KEYS.items() if key in inner.values
-    }
+    values = {**({} if limits is None else limits.values), **inner.values}
+    said: dict[str, Any] = {to: values[key] for key, to in _LISTENER_KEYS.items() if key in values}
     for key in ("charset", "charset_forced"):
         written = inner.get(key)
         if written is not None and find_codec(written) is None:
