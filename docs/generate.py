@@ -18,6 +18,7 @@ from ifengine.routes.config import (
     keys_tests,
 )
 from ifengine.routes.config.explain_codes import CODES
+from ifengine.routes.config.explain_rules import RULES
 from ifengine.routes.config.sections import Key, SectionKind, Status
 from ifengine.telemetry.metrics import FAMILIES, PREFIX
 from ifengine.transforms.table_of_steps import NOT_YET, STEPS
@@ -142,7 +143,10 @@ def codes_page() -> str:
     ]
     return (
         f"{HEAD}# What `ifengine check` can say\n\nE is an error: `serve` does not start. W is a "
-        "warning: it does.\n\n" + table(("code", "meaning"), rows)
+        "warning: it does.\n\n"
+        + table(("code", "meaning"), rows)
+        + "\n## Which rule is held by which code\n\n"
+        + table(("what is found", "codes"), [(cell(r.what), " ".join(r.codes)) for r in RULES])
     )
 
 

@@ -8,7 +8,7 @@ CODES: Final[Mapping[str, str]] = {
     "E001": "The text is not YAML as channels use it: indentation, quotes, brackets, one document.",
     "E002": "Something is written twice where only one can count.",
     "E003": "Tags are not used; anchors stand under `shared:` and are made before they are used.",
-    "E004": "A file cannot be read: missing, too large, too deep, or not UTF-8.",
+    "E004": "A file cannot be read: missing, too large, too deep, too much of it, or not UTF-8.",
     "W005": "A blank and # cut the value short: what follows is a comment.",
     # keys and values
     "E101": "A key is not known at this place.",
