@@ -66,7 +66,9 @@ ISSUE = {
     "serve", "check", "try", "send", "receive", "channels list", "channels pause", "channels resume",
     "messages list", "messages show", "messages trace", "dlq list", "dlq show", "dlq replay",
     "init", "explain", "graph", "schema", "fmt", "config show", "config diff",
-    "secrets set", "secrets list", "secrets remove",
+    "parked list", "parked show", "parked release", "parked expire", "patients list",
+    "patients show", "patients merge", "patients unmerge", "patients resolve", "test", "reload",
+    "config history", "secrets set", "secrets list", "secrets remove",
     "dlq discard", "audit verify", "keys init", "keys status", "doctor", "metrics", "version",
 }  # fmt: skip
 

@@ -1,6 +1,6 @@
 """What receivers answer beside yes and no: known already, too many failures, enhanced mode."""
 
-from engine.support import Receiver, Site, ack, adt, running, sender, until
+from engine.support import Receiver, Site, ack, adt, running, sender, shown, until
 
 QUICK = "retry: {first: 50ms, factor: 1, max: 50ms, jitter: 0, refused: 3, in_doubt: 3}"
 
@@ -57,9 +57,9 @@ async def test_failures_in_a_row_stop_the_queue_and_the_rest_waits_for_a_person(
         await until(lambda: is_dead(engine, "M6"))
         assert (await engine.states())["M7"] == {"lab": "queued"}
         lab.answer = ack
-        (outbox,) = [o for o in engine.engine._built.outboxes.values() if o.name == "to-lab"]
-        assert outbox.stopped
-        outbox.resume()
+        found = await engine.ask("doctor")
+        assert "to-lab stopped" in shown(found)
+        await engine.ask("channels.resume", name="adt")
         await until(lambda: sent(engine, "M8"))
 
 
@@ -81,3 +81,25 @@ async def test_acks_original_asks_for_none_of_the_enhanced_mode(site: Site, lab:
         his.writer.write(b"\x0b" + adt("M1", msh="|P|2.5.1|||NE|NE") + b"\x1c\r")
         await until(lambda: sent(engine, "M1"))
         assert lab.received[0].split(b"\r")[0].rstrip(b"|").endswith(b"|P|2.5.1")
+
+
+async def test_a_reload_neither_forgets_the_failures_nor_keeps_the_old_words(
+    site: Site, lab: Receiver
+) -> None:
+    site.head = ""
+    site.options["lab"] = "stop_after: 3"
+    lab.answer = lambda c: ack(c, "AE")
+    async with running(site) as engine, sender(site) as his:
+        await his.send(adt("M1"))
+        await his.send(adt("M2"))
+        await until(lambda: is_dead(engine, "M2"))
+        site.options["lab"] = "stop_after: 3\nacks: accept"
+        site.write()
+        assert (await engine.ask("config.reload"))["done"] is True
+        await his.send(adt("M3"))
+        await until(lambda: is_dead(engine, "M3"))
+        assert lab.received[2].endswith(adt("M3")[-20:])
+        assert b"|AL|NE" in lab.received[2]
+        await his.send(adt("M4"))
+        assert "to-lab stopped" in shown(await engine.ask("doctor"))
+        assert (await engine.states())["M4"] == {"lab": "queued"}

@@ -62,7 +62,8 @@ ANSWERS: Final = (
         name="stop_after",
         kind=whole(1, MOST_FAILURES),
         meaning="So many refusals or missing answers in a row stop the queue, until a person "
-        "resumes it. A receiver that cannot be reached is waited for and does not count.",
+        "says `ifengine channels resume` or the engine starts again. A receiver that cannot be "
+        "reached is waited for and does not count.",
         example="20",
     ),
 )
