@@ -205,6 +205,7 @@ TESTED_BY = {
     "routes/endpoints/channels.py": "engine/test_channel_to_channel.py",
     "routes/batches.py": "engine/test_batches.py",
     "routes/intake.py": "engine/test_intake.py",
+    "routes/config/checks_choice.py": "routes/config/test_problems.py",
     "routes/config/checks_split.py": "routes/config/test_problems.py",
     "routes/received.py": "routes/test_pipeline.py",
     "cli/check.py": "cli/test_site_commands.py",

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 from ifengine.errors import EngineError
 from ifengine.hl7.identifiers import patient_identifiers
-from ifengine.hl7.message import NULL, Message
+from ifengine.hl7.message import Message
 from ifengine.routes.acks_asked import asking_for
+from ifengine.routes.choosing import chooses, not_for, passed_over, rule, visit_of
 from ifengine.routes.config.models import (
     ChannelConfig,
     DestinationConfig,
-    FollowConfig,
     SiteConfig,
 )
 from ifengine.routes.decisions import (
@@ -53,7 +53,7 @@ from ifengine.transforms.identity import (
     order_key,
     resolves,
 )
-from ifengine.transforms.memory import Blank, Document, Key, Scratch, Space
+from ifengine.transforms.memory import Blank, Document, Scratch, Space
 from ifengine.transforms.trace import Trace
 
 __all__ = [
@@ -77,6 +77,7 @@ class Channel:
         self.config = config
         self.name = config.name
         self.destinations = tuple(d for d in config.destinations if d.enabled)
+        self._chooses = chooses(config, self.destinations)
         self._tables = site.tables
         # MSH-11.2 that is taken because of where it came in, by listener
         self.modes_from = {name: c.accept_mode for name, c in site.listeners.items()}
@@ -269,7 +270,12 @@ class Channel:
         """Decide for each destination what it gets, on its own copy and with its own memory."""
         plan: list[PlannedDelivery] = []
         documents = scope.documents
+        passed = passed_over(self.config, self.destinations, scope) if self._chooses else {}
         for destination in wanted:
+            if destination.name in passed:
+                name = destination.name
+                plan.append(PlannedDelivery(name, Fate.FILTERED, reason=passed[name]))
+                continue
             branch = memory.branch()
             own: list[Document] = []
             aside: list[Aside] = []
@@ -303,8 +309,8 @@ class Channel:
             reason = Reason("more than one patient (PID) in one message", "")
             return Decision(_all(wanted, Fate.DEAD_LETTER, reason, "channel"))
         if config.accept is not None and not config.accept.holds(scope):
-            rule = _rule(config, "accept", config.accept_line)
-            return Decision(_all(wanted, Fate.FILTERED, rule))
+            refused = rule(config, "accept", config.accept_line)
+            return Decision(_all(wanted, Fate.FILTERED, refused))
         return None
 
     def _repeated(
@@ -393,11 +399,11 @@ class Channel:
     ) -> PlannedDelivery:
         name = destination.name
         try:
-            refused = self._not_for(destination, message, channel_scope)
+            refused = not_for(self.config, destination, channel_scope)
             if refused is not None:
                 return PlannedDelivery(name, Fate.FILTERED, reason=refused)
             if destination.follow is not None:
-                visit = self._visit(destination.follow, name, channel_scope)
+                visit = visit_of(destination.follow, name, channel_scope)
                 if visit[2]:
                     until_us = context.now_us + destination.follow.lasts_us
                     memory.put(Space.VISIT, visit, "", until_us=until_us)
@@ -429,28 +435,6 @@ class Channel:
             return failed(name, error, context.sender_waits and answers)
         return PlannedDelivery(name, Fate.QUEUED, content=content, file_name=file_name)
 
-    def _not_for(
-        self, destination: DestinationConfig, message: Message, scope: StepScope
-    ) -> Reason | None:
-        """Return the rule by which a destination does not take a message; None: it does."""
-        name = destination.name
-        if destination.types:
-            header = message.header
-            code = header.message_code.decode("latin-1")
-            event = header.trigger_event.decode("latin-1")
-            if not any(pattern.admits(code, event) for pattern in destination.types):
-                return _rule(self.config, f"{name} types", destination.line)
-        if destination.accept is None or destination.accept.holds(scope):
-            return None
-        follow = destination.follow
-        if follow is not None and scope.memory.get(Space.VISIT, self._visit(follow, name, scope)):
-            return None  # the rest of a visit that began here
-        return _rule(self.config, f"{name} accept", destination.accept_line)
-
-    def _visit(self, follow: FollowConfig, destination: str, scope: StepScope) -> Key:
-        value = follow.key.read(scope.message, scope) or ""
-        return (self.name, destination, "" if value == NULL else value.strip())
-
     def _unmatched(self, scope: StepScope) -> PlannedDelivery:
         values = [
             path.read(scope.message) or ""
@@ -480,11 +464,6 @@ def _all(
     destinations: Iterable[DestinationConfig], fate: Fate, reason: Reason, step: str = ""
 ) -> Plan:
     return tuple(PlannedDelivery(d.name, fate, reason=reason, step=step) for d in destinations)
-
-
-def _rule(config: ChannelConfig, what: str, line: int) -> Reason:
-    text = f"{what}, {config.file}:{line}"
-    return Reason(text, text)
 
 
 def _reads_pid(config: ChannelConfig) -> bool:

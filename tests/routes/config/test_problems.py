@@ -204,7 +204,11 @@ CASES: list[tuple[str, str, dict[str, str]]] = [
     ("E104", "is not HOST:PORT", site(IDENTITY + CONNECTIONS + "listen: {metrics: ¦9464}\n")),
     ("E110", "use a single =", channel("accept: PV1-2 ¦== I\n" + ORU + REST)),
     ("E110", "did not expect", channel("accept: any OBX-8 = HH ¦PV1-2\n" + ORU + REST)),
-    ("E190", "`route` is part of the language", channel("¦route: first\n" + ORU + REST)),
+    (
+        "E190",
+        "`batch` is part of the language",
+        to("  lab: {connection: out, ¦batch: {or: 100}}\n"),
+    ),
     ("E102", '"for" is missing', to("  lab: {connection: out, follow: ¦{key: PV1-19.1}}\n")),
     (
         "E102",
@@ -236,6 +240,20 @@ CASES: list[tuple[str, str, dict[str, str]]] = [
             + REST
         ),
     ),
+    (
+        "E264",
+        '"lab" takes every one',
+        channel(
+            "route: first\n" + ORU
+            + "to:\n  lab: {connection: out}\n  ¦ward: {connection: out}\n" + TESTS
+        ),
+    ),
+    (
+        "E264",
+        'can reach "rest"',
+        to("  lab: {connection: out}\n  ¦rest: {connection: out, otherwise: yes}\n"),
+    ),
+    ("E264", "there is none", to("  rest: {connection: out, otherwise: ¦yes}\n")),
     (
         "E261",
         "would be nobody's",

@@ -34,6 +34,7 @@ def build_site(
     )
     _take(section.get("store"), said, {"reserve": "reserve_bytes"})
     _take(section, said, {"environment": "environment"})
+    said["reload_auto"] = section.get("reload") == "auto"
     listen, store = section.get("listen"), section.get("store")
     metrics = None if listen is None else listen.get("metrics")
     if metrics is not None:
@@ -69,7 +70,7 @@ def build_channel(draft: ChannelDraft) -> ChannelConfig:
     """Return one channel; its draft must hold no error."""
     section = draft.section
     said: dict[str, Any] = {}
-    _take(section, said, {"about": "about", "owner": "owner", "no_match": "no_match"})
+    _take(section, said, {"about": "about", "owner": "owner", "no_match": "no_match", "route": "route"})
     _take(
         section.get("dedupe"),
         said,
@@ -157,6 +158,7 @@ def _destination(draft: DestinationDraft) -> DestinationConfig:
         connection=draft.connection,
         channel=draft.channel,
         mints=section.get("control_id") == "mint",
+        otherwise=section.get("otherwise", False),
         files=draft.files,
         types=draft.types,
         accept=draft.accept,

@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterator, Sequence
 
 from ifengine.routes.config.channel_file import ChannelDraft, DestinationDraft, step_nodes
+from ifengine.routes.config.checks_choice import check_choice
 from ifengine.routes.config.checks_filters import check_filters
+from ifengine.routes.config.checks_split import check_split
 from ifengine.routes.config.message_types import (
     IDENTITY_EVENTS,
     admitted_identity_events,
@@ -43,6 +45,8 @@ def check_channel(
     if not channel.section.tries("tests"):
         problems.warning("W201", channel.position, f'"{channel.name}" has no tests')
     check_filters(channel, problems)
+    check_split(channel, problems)
+    check_choice(channel, problems)
     for destination in channel.destinations:
         _check_destination(channel, destination, problems)
 

@@ -73,6 +73,7 @@ CODES: Final[Mapping[str, str]] = {
     "E262": "A channel hands messages to one that is off, or that does not take them.",
     "W262": "A channel takes messages from channels, and none hands any over.",
     "E263": "Channels hand messages to each other in a circle.",
+    "E264": "A destination gets no message: one before it, or beside it, takes every one.",
     # steps, conditions and templates
     "E105": "A step does one thing; here are two verbs.",
     "E106": "A step has no verb.",

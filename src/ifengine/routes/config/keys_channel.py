@@ -203,6 +203,13 @@ DESTINATION: Final = (
     ),
     *ANSWERS,
     Key(
+        name="otherwise",
+        kind=YES_NO,
+        default="no",
+        meaning="It gets only what no sibling takes.",
+        example="yes",
+    ),
+    Key(
         name="control_id",
         kind=OneOf(("keep", "mint")),
         default="keep",
@@ -211,7 +218,6 @@ DESTINATION: Final = (
         example="mint",
     ),
     *later(
-        "otherwise",
         "application_ack",
         "deliver",
         "batch",
@@ -493,5 +499,11 @@ CHANNEL: Final = (
         "the sender gets one answer, and a part that fails is a dead letter alone.",
         example="{by: OBR, carry: [PID, PV1]}",
     ),
-    *later("route"),
+    Key(
+        name="route",
+        kind=OneOf(("all", "first")),
+        default="all",
+        meaning="Every destination that accepts, or the first one as they are written.",
+        example="first",
+    ),
 )

@@ -19,7 +19,6 @@ from ifengine.routes.config.checks_channel import check_channel
 from ifengine.routes.config.checks_promises import check_keeping, check_promises
 from ifengine.routes.config.checks_results import check_results
 from ifengine.routes.config.checks_site import check_site
-from ifengine.routes.config.checks_split import check_split
 from ifengine.routes.config.filled import FilledText
 from ifengine.routes.config.inline import take_inline
 from ifengine.routes.config.models import SiteConfig
@@ -166,7 +165,6 @@ def load_site(directory: Path, *, env: str | None = None, environ: Mapping[str, 
             check_ack(channel, site, problems)
             check_promises(channel, site, problems)
             check_results(channel, problems)
-            check_split(channel, problems)
     if problems.ok:
         used = [s for c in channels for s in (c.steps, *(d.steps for d in c.destinations))]
         import_used(around.known.python_files, used, problems)

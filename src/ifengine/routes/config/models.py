@@ -151,6 +151,7 @@ class DestinationConfig:
     connection: str | None = None
     files: FilesTarget | None = None
     channel: str | None = None  # another channel of the site
+    otherwise: bool = False  # only what no sibling takes
     mints: bool = False  # `control_id: mint`: MSH-10 is the engine's
     types: tuple[TypePattern, ...] = ()  # empty: every type
     accept: Condition | None = None
@@ -222,6 +223,7 @@ class ChannelConfig:
     dedupe_window_seconds: float = 7 * 86400.0
     dedupe_on_reuse: str = "process"  # or dead_letter
     dedupe: DedupeConfig | None = None  # business duplicates
+    route: str = "all"  # or first
     no_match: str = "filtered"  # or dead_letter
     ack: "AckConfig | None" = None  # None: AA or CA once it is stored
     steps: Steps
@@ -253,6 +255,7 @@ class SiteConfig:
     store_path: Path
     reserve_bytes: int = 2 * 1024**3
     kek: str  # "file:/absolute/path"
+    reload_auto: bool = False  # files that changed are taken without being asked to
     keep_messages_seconds: float = 30 * 86400.0
     keep_dead_letters_seconds: float = 180 * 86400.0
     keep_audit_seconds: float = 7 * 365.25 * 86400.0
