@@ -151,8 +151,9 @@ def _error_of(step: str) -> str:
 
 def _tables() -> Iterator[tuple[str, "Sequence[Key]"]]:
     """Yield every table of keys, and where it is written."""
-    from ifengine.routes.config.keys_channel import CHANNEL, DESTINATION
+    from ifengine.routes.config.keys_channel import CHANNEL
     from ifengine.routes.config.keys_connection import LISTEN_CONNECTION, SEND_CONNECTION
+    from ifengine.routes.config.keys_destination import DESTINATION
     from ifengine.routes.config.keys_site import SITE
     from ifengine.routes.config.keys_tests import CHANGED, DETAILS, TEST
     from ifengine.routes.config.sections import NamedSections, SectionKind

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ifengine.routes.config import scalars
-from ifengine.routes.config.keys_channel import CHANNEL, DEDUPE, DESTINATION, EXPECT, FILES
+from ifengine.routes.config.keys_channel import CHANNEL, DEDUPE, EXPECT
 from ifengine.routes.config.keys_common import RETRY
 from ifengine.routes.config.keys_connection import LISTEN_CONNECTION, SEND_CONNECTION, TLS
+from ifengine.routes.config.keys_destination import DESTINATION, FILES
 from ifengine.routes.config.keys_site import DEFAULTS, KEEP, LISTEN, PATIENT, SITE, STORE
 from ifengine.routes.config.keys_tests import CHANGED, DETAILS, TEST
 from ifengine.routes.config.kinds import Raw

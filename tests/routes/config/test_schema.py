@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from ifengine.routes.config import keys_channel, keys_connection, keys_site
+from ifengine.routes.config import keys_channel, keys_connection, keys_destination, keys_site
 from ifengine.routes.config.loading import load_site
 from ifengine.routes.config.schema import (
     CHANNEL_SCHEMA,
@@ -138,7 +138,7 @@ def test_every_verb_and_what_stands_beside_it_is_offered_in_a_step(editor: Edito
 def test_keys_words_and_a_snippet_are_offered_inside_a_destination(editor: Editor) -> None:
     text = "to:\n  lab:\n    order: \n    retry: \n  \n  ris:\n    \n"
     file = editor.channel(text).file
-    assert names(editor.server.complete(file, 3, 11)) >= set(keys_channel.ORDERS)
+    assert names(editor.server.complete(file, 3, 11)) >= set(keys_destination.ORDERS)
     snippets = editor.server.complete(file, 4, 11)
     assert [item["insertText"] for item in snippets if item["label"] == "retry"] != []
     assert "on_in_doubt" in names(editor.server.complete(file, 7, 4))
@@ -171,7 +171,7 @@ def of_table(rows: tuple[Key, ...]) -> dict[str, str]:
 
 
 def test_every_key_s_example_is_right_in_the_editor_too(editor: Editor) -> None:
-    destination = of_table(keys_channel.DESTINATION)
+    destination = of_table(keys_destination.DESTINATION)
     body = "".join(f"    {name}: {example}\n" for name, example in destination.items())
     channel = {**of_table(keys_channel.CHANNEL), "to": f"\n  lab:\n{body}", "tests": "[]"}
     text = "".join(f"{name}: {example}\n" for name, example in channel.items())

@@ -13,8 +13,9 @@ from ifengine.routes.config.cases import Case
 from ifengine.routes.config.dedupe_keys import read_dedupe
 from ifengine.routes.config.filled import shorten
 from ifengine.routes.config.keys_answers import check_answers
-from ifengine.routes.config.keys_channel import CHANNEL, DESTINATION
+from ifengine.routes.config.keys_channel import CHANNEL
 from ifengine.routes.config.keys_common import NAME
+from ifengine.routes.config.keys_destination import DESTINATION
 from ifengine.routes.config.kinds import (
     BAD,
     ListOf,

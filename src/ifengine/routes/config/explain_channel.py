@@ -7,7 +7,8 @@ meaning that the table of keys gives it, so that nothing a channel does is left 
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from ifengine.routes.config.keys_channel import CHANNEL, DESTINATION
+from ifengine.routes.config.keys_channel import CHANNEL
+from ifengine.routes.config.keys_destination import DESTINATION
 from ifengine.routes.config.models import (
     ChannelConfig,
     DestinationConfig,

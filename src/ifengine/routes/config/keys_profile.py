@@ -3,8 +3,8 @@
 import re
 from typing import Final
 
-from ifengine.routes.config.keys_channel import TYPES
 from ifengine.routes.config.keys_common import TEXT, YES_NO, whole
+from ifengine.routes.config.keys_destination import TYPES
 from ifengine.routes.config.kinds import ListOf, OrWord, Raw, Scalar
 from ifengine.routes.config.scalars import ScalarError, parse_words
 from ifengine.routes.config.sections import Key

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from ifengine.routes.config.keys_answers import PatternKind
-from ifengine.routes.config.keys_channel import CHANNEL, DESTINATION
+from ifengine.routes.config.keys_channel import CHANNEL
 from ifengine.routes.config.keys_common import NAME, YES_NO
 from ifengine.routes.config.keys_connection import LISTEN_CONNECTION, SEND_CONNECTION
+from ifengine.routes.config.keys_destination import DESTINATION
 from ifengine.routes.config.keys_site import SITE
 from ifengine.routes.config.keys_tests import ACKS, ANSWERS, CHANGED, DETAILS, STATES, STEP, TEST
 from ifengine.routes.config.kinds import (
