@@ -2,11 +2,12 @@
 
 import os
 
-from ifengine.clock import MICROSECONDS
+from ifengine.clock import MICROSECONDS, as_datetime
 from ifengine.engine.building import Built
 from ifengine.engine.watch import Watch
 from ifengine.mllp.listener import MllpListener
 from ifengine.mllp.tls import certificate_expiry
+from ifengine.routes.config.models import SiteConfig
 from ifengine.routes.parts import Parts
 from ifengine.settings import Settings
 
@@ -24,17 +25,31 @@ class Gauges:
         self._shown: set[tuple[str, str]] = set()
         self._counted: dict[tuple[str, str, str], int] = {}
         metrics = parts.metrics
-        metrics.disk_reserve_bytes.set(self._site.reserve_bytes)
         metrics.config_last_reload_successful.set(1)
         metrics.config_last_reload_success_timestamp_seconds.set(
             parts.clock.now_us() / MICROSECONDS
         )
-        for name, table in self._site.tables.items():
+        self.switched(self._site)
+
+    def switched(self, site: SiteConfig) -> None:
+        """Show what another configuration says."""
+        self._site = site
+        metrics = self._parts.metrics
+        metrics.disk_reserve_bytes.set(site.reserve_bytes)
+        for name, table in site.tables.items():
             metrics.table_entries.labels(name).set(len(table.rows))
+        self._certificates()
+        self._expectations()
+
+    def _expectations(self) -> None:
+        """How often each channel should hear something at this hour; 0 where it may be silent."""
+        now = as_datetime(self._parts.clock.now_us()).astimezone()  # the hours of the people here
         for channel in self._site.channels:
             if channel.enabled:
-                metrics.expected_interval_seconds.labels(channel.name).set(0)
-        self._certificates()
+                every = channel.expect_every_seconds or 0.0
+                open_now = is_within(channel.expect_between, now.hour * 60 + now.minute)
+                expected = every if open_now else 0.0
+                self._parts.metrics.expected_interval_seconds.labels(channel.name).set(expected)
 
     def _certificates(self) -> None:
         for tls in (
@@ -50,6 +65,7 @@ class Gauges:
         """Bring every gauge up to date."""
         self._queues()
         self._channels()
+        self._expectations()
         for listener in self._built.listeners:
             self._listener(listener)
         metrics, watch = self._parts.metrics, self._watch
@@ -127,3 +143,11 @@ class Gauges:
         if more > 0:
             family.labels(*labels).inc(more)  # type: ignore[attr-defined]
             self._counted[key] = count
+
+
+def is_within(between: str, minute: int) -> bool:
+    """Whether a minute of the day lies in hours such as ``06:00-22:00`` or ``22:00-05:00``."""
+    if not between:
+        return True
+    start, end = (int(part[:2]) * 60 + int(part[3:]) for part in between.split("-"))
+    return start <= minute < end if start < end else minute >= start or minute < end

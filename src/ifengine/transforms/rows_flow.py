@@ -36,6 +36,7 @@ FLOW: tuple[StepRow, ...] = (
         "{PATH: text}",
         "stop with this reason if empty",
         "require: {PV1-2: no patient class}",
+        failing="require: {OBX-3: no code}",
     ),
     StepRow(
         "validate",
@@ -52,6 +53,7 @@ FLOW: tuple[StepRow, ...] = (
         "first branch that holds",
         "choose: [{when: PV1-2 = I, do: [{clear: PV1-18}]}]",
         ("otherwise",),
+        failing="choose: {when: PV1-2 = I, do: [{clear: PV1-18}]}",
     ),
     StepRow(
         "for_each",
@@ -60,6 +62,7 @@ FLOW: tuple[StepRow, ...] = (
         "once per segment",
         "for_each: OBX",
         ("do",),
+        failing="for_each: OBX-3",
     ),
     StepRow(
         "reject",
@@ -77,6 +80,7 @@ FLOW: tuple[StepRow, ...] = (
         "end here, counted, acknowledged",
         "drop: test patients go no further",
         ends=True,
+        failing="drop: [no, more]",
     ),
     StepRow(
         "fail",
@@ -85,5 +89,6 @@ FLOW: tuple[StepRow, ...] = (
         "to the dead letters",
         "fail: this event needs a person",
         ends=True,
+        failing="fail: ${PID-5.1 | uper}",
     ),
 )

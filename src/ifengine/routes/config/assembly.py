@@ -80,7 +80,7 @@ def build_channel(draft: ChannelDraft) -> ChannelConfig:
             "on_reuse": "dedupe_on_reuse",
         },
     )
-    _take(section.get("expect"), said, {"every": "expect_every_seconds"})
+    _take(section.get("expect"), said, {"every": "expect_every_seconds", "between": "expect_between"})
     if section.says("accept_processing"):
         said["accept_processing"] = frozenset(v for v, _ in section.get("accept_processing"))
     if section.says("accept_mode"):

@@ -230,6 +230,7 @@ class ChannelConfig:
     destinations: tuple[DestinationConfig, ...] = ()
     tests: tuple[Case, ...] = field(default=(), repr=False)
     expect_every_seconds: float | None = None
+    expect_between: str = ""  # hours of a day in the machine's own time, `06:00-22:00`; "": always
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
