@@ -470,7 +470,10 @@ def test_the_example_of_a_step_loads_in_a_channel(verb: str, example: str, tmp_p
     beside = "  do: [{clear: OBX-8}]\n" if verb == "for_each" else ""
     text = f"- {example}\n{beside}".replace("\\|", "|")
     block = Block(GENERATED / "steps.md", 1, "yaml steps", "", text)
-    assert problems_of(files_of(block), tmp_path) == []
+    # the channel around takes admissions, of which no sender waits for an answer
+    around = {"W306", "E246"}
+    found = problems_of(files_of(block), tmp_path)
+    assert [problem for problem in found if problem.code not in around] == []
 
 
 def test_the_steps_of_the_reference_are_all_there() -> None:
