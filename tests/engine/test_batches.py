@@ -249,3 +249,37 @@ async def test_a_crash_in_a_batch_loses_nothing_that_was_answered_and_takes_all_
             assert names_of_one <= stored or not names_of_one & stored
         assert len(rows) == len(stored)
         await until(lambda: set(lab.ids) == stored)
+
+
+async def test_a_message_that_is_split_waits_as_a_whole_and_goes_on_after_a_crash(
+    site: Site, lab: Receiver
+) -> None:
+    site.head = (
+        "types: [ORU^*, ORM^*]\norder_by: OBR[1]-3\nsplit_message: {by: OBR}\nsteps:\n"
+        "  - when: MSH-9.1 = ORM\n    remember: {fact: order, per: OBR, key: OBR-3}\n"
+        "  - when: MSH-9.1 = ORU\n"
+        "    wait_for: {fact: order, per: OBR, key: OBR-3, up_to: 30m}\n"
+    )
+    site.options["lab"] = "types: [ORU^*]"
+    async with running(site) as engine, sender(site) as his:
+        await his.send(order("O1", "A"))
+        await his.send(report("M1", "A", "B"))
+        await until(lambda: waits(engine))
+        await engine.kill()
+    assert lab.received == []
+    async with running(site) as engine, sender(site) as his:
+        assert await waits(engine)
+        await his.send(order("O2", "B"))
+        await until(lambda: orders(lab) == ["A", "B"])
+        row = await engine.row("M1")
+        assert {d["state"] for d in row["destinations"]} == {"sent"}
+
+
+async def waits(engine: Running) -> bool:
+    row = await engine.row("M1")
+    return [d["state"] for d in row["destinations"]] == ["parked"]
+
+
+def order(control: str, *numbers: str) -> bytes:
+    content = adt(control, event="O01", message_type="ORM")
+    return content + "".join(f"ORC|NW\rOBR|1||{n}|K\r" for n in numbers).encode()

@@ -176,3 +176,21 @@ async def test_a_reused_control_id_is_set_aside_only_where_that_was_chosen(
 
 def test_a_received_message_does_not_show_its_content() -> None:
     assert "CANARY" not in repr(Received(1, 1, b"CANARY", GuardVerdict.NEW))
+
+
+@pytest.mark.parametrize("window", [2000, 4])
+async def test_what_two_sources_put_into_one_batch_is_planned_in_the_order_of_the_store(
+    works: Works, start: Callable[..., Pipeline], monkeypatch: pytest.MonkeyPatch, window: int
+) -> None:
+    # the second source hears of the commit after the first, in the same turn of the loop
+    monkeypatch.setattr("ifengine.routes.pipeline.MEMORY_WINDOW", window)
+    pipeline = start()
+    await pipeline.recover(0)
+    messages = [receive(works, number) for number in range(1, 17)]
+    await works.parts.group.durable()
+    for message in (*messages[0::2], *messages[1::2]):
+        pipeline.feed(message)
+    await settle(works, 16)
+    assert planned(works) == list(range(1, 17))
+    assert cursor(works) == 16
+    assert pipeline.unplanned == 0

@@ -204,6 +204,12 @@ CASES: list[tuple[str, str, dict[str, str]]] = [
     ("E104", "is not HOST:PORT", site(IDENTITY + CONNECTIONS + "listen: {metrics: ¦9464}\n")),
     ("E110", "use a single =", channel("accept: PV1-2 ¦== I\n" + ORU + REST)),
     ("E110", "did not expect", channel("accept: any OBX-8 = HH ¦PV1-2\n" + ORU + REST)),
+    ("E190", "`for` is part", channel("¦for: {facility: table facilities}\n" + ORU + REST)),
+    (
+        "E190",
+        "`combine` is part",
+        channel("¦combine: {key: OBR-3, up_to: 5m}\n" + ORU + REST),
+    ),
     (
         "E190",
         "`batch` is part of the language",
@@ -622,6 +628,16 @@ CASES: list[tuple[str, str, dict[str, str]]] = [
             "ack: {when: delivered, from: ¦lab, timeout: 40s}\n"
             + ORU
             + "to:\n  lab: {connection: out, enabled: no}\n"
+            + TESTS
+        ),
+    ),
+    (
+        "E243",
+        "would only answer that it stored",
+        channel(
+            "ack: {when: delivered, from: lab, timeout: 40s}\n"
+            + ORU
+            + "to:\n  lab: {connection: out, acks: ¦accept}\n"
             + TESTS
         ),
     ),
