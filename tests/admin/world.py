@@ -174,6 +174,7 @@ class World:
         dry_run: bool,
         actor: str,
         reason: str,
+        sender_was_refused: bool,
     ) -> ReplayReport:
         self.replays.append(
             {
@@ -183,6 +184,7 @@ class World:
                 "dry_run": dry_run,
                 "actor": actor,
                 "reason": reason,
+                **({"sender_was_refused": True} if sender_was_refused else {}),
             }
         )
         return self.report(letters) if self.report else report(going=letters)

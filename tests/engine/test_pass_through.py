@@ -19,6 +19,7 @@ from engine.support import (
     sender,
     until,
 )
+from ifengine.admin.client import CallError
 
 ACK = "ack: {when: delivered, from: lab, timeout: 2s%s}\norder_by: patient"
 LAB = "ack_timeout: 1500ms"
@@ -129,7 +130,9 @@ async def test_a_refused_message_is_tried_anew_when_it_comes_again_with_its_line
         assert await his.send(adt("M1")) == "AA"
         assert lab.ids == ["M1", "M1"]
         rows = await engine.ask("messages.list", limit=10)
-        assert sorted(row["destinations"][0]["state"] for row in rows) == ["rejected", "sent"]
+        newest, first = rows
+        assert [row["destinations"][0]["state"] for row in rows] == ["sent", "rejected"]
+        assert newest["origin"] == first["id"]
 
 
 async def test_a_repetition_of_what_was_accepted_gets_the_first_answer_and_goes_nowhere(
@@ -383,6 +386,65 @@ async def test_a_double_click_gets_the_first_answer_and_a_refused_one_is_tried_a
         answer = await ask(his, adt("M3", msh="|P|2.4"))
         assert b"MSA|AA|M3|77\r" in answer
         assert lab.ids == ["M1", "M2"]
+
+
+# --- people ---------------------------------------------------------------------------------------
+
+
+async def test_what_a_sender_was_refused_is_offered_to_nobody_unless_it_is_said(
+    site: Site, lab: Receiver, ward: Receiver
+) -> None:
+    site.receivers["ward"] = ward
+    lab.answer = lambda c: ack(c, "AE")
+    async with running(site) as engine, sender(site) as his:
+        assert await his.send(adt("M1")) == "AE"
+        lab.answer = ack
+        message = (await engine.row("M1"))["id"]
+        assert await engine.letters() == []
+        with pytest.raises(CallError):
+            await engine.ask("dlq.replay", ids=[message], reason="by phone")
+        asked = {"ids": [message], "sender_was_refused": True, "as": "stored"}
+        preview = await engine.ask("dlq.replay", **asked, dry_run=True)
+        assert (preview["asked"], preview["going"]) == (2, 2)
+        report = await engine.ask("dlq.replay", **asked, reason="the ward asked by phone")
+        assert report["going"] == 2
+        await comes_to(engine, "M1", {"lab": "sent", "ward": "sent"})
+        assert lab.received[0] == lab.received[1]
+        again = await engine.ask("dlq.replay", letters=preview["letters"], sender_was_refused=True,
+                                 reason="once more")  # fmt: skip
+        assert (again["going"], again["gone"]) == (0, 2)
+
+
+async def test_a_list_of_held_messages_leaves_out_what_waits_for_its_sender(
+    site: Site, lab: Receiver, ward: Receiver
+) -> None:
+    site.receivers["ward"] = ward
+    site.options["lab"] = "ack_timeout: 300ms"
+    lab.answer = lambda c: None
+    async with running(site) as engine, sender(site) as his:
+        assert await his.send(adt("M1")) == "AR"
+        message = (await engine.row("M1"))["id"]
+        with pytest.raises(CallError):
+            await engine.ask("dlq.replay", ids=[message], reason="by phone")
+        await engine.ask("dlq.replay", ids=[message], sender_was_refused=True, reason="by phone")
+        await until(lambda: ward.ids == ["M1"])
+        lab.answer = ack
+        # what a person has sent does not go a second time with the sender's own repetition
+        assert await his.send(adt("M1")) == "AA"
+        await comes_to(engine, "M1", {"lab": "sent", "ward": "sent"})
+        assert ward.ids == ["M1"]
+
+
+async def test_a_dead_letter_of_another_destination_ends_with_the_no(
+    site: Site, lab: Receiver, ward: Receiver
+) -> None:
+    site.receivers["ward"] = ward
+    site.options["ward"] = "steps:\n  - fail: not yet\n"
+    lab.answer = lambda c: ack(c, "AE")
+    async with running(site) as engine, sender(site) as his:
+        assert await his.send(adt("M1")) == "AE"
+        assert await states_of(engine, "M1") == {"lab": "rejected", "ward": "rejected"}
+        assert await engine.letters() == []
 
 
 # --- connections ----------------------------------------------------------------------------------

@@ -373,3 +373,68 @@ class History:
                 break
         assert self.open == {}
         assert self.queue.low() == self.queue.through
+
+
+@pytest.mark.parametrize("order", list(Order))
+@pytest.mark.parametrize("keys", [(b"k",), (), None])
+def test_what_is_gated_keeps_its_place_and_goes_only_when_the_gate_opens(
+    order: Order, keys: tuple[bytes, ...] | None
+) -> None:
+    queue = schedule(order, ordered=keys is not None, lanes=4)
+    gated = entry(1, keys)
+    queue.add(gated, gated=True)
+    queue.add(entry(2, keys))
+    free = [e.seq for e in iter(queue.take, None)]
+    assert 1 not in free
+    waits = order is not Order.NONE
+    assert free == ([] if waits else [2])
+    queue.open_gate(1)
+    going = queue.take()
+    assert going is gated
+    queue.settle(going)
+    assert [e.seq for e in iter(queue.take, None)] == ([2] if waits else [])
+
+
+def test_a_gate_that_opens_while_an_earlier_one_is_under_way_lets_nothing_overtake() -> None:
+    queue = schedule()
+    queue.add(entry(1))
+    queue.add(entry(2), gated=True)
+    first = queue.take()
+    assert first is not None
+    queue.open_gate(2)
+    assert queue.take() is None
+    queue.settle(first)
+    second = queue.take()
+    assert second is not None
+    assert second.seq == 2
+
+
+def test_what_is_gated_with_keys_does_not_hold_the_cursor_back_and_may_be_cancelled() -> None:
+    queue = schedule()
+    assert [e.seq for e in queue.add(entry(1), gated=True)] == [1]
+    queue.add(entry(2, (b"other",)))
+    going = queue.take()
+    assert going is not None
+    queue.settle(going)
+    assert queue.low() == 2
+    queue.add(entry(3))
+    queue.remove(1)
+    assert [e.seq for e in iter(queue.take, None)] == [3]
+
+
+def test_what_ended_in_doubt_for_its_sender_holds_nothing_and_goes_again_behind_the_rest() -> None:
+    queue = schedule()
+    queue.add(entry(1))
+    queue.add(entry(2))
+    first = queue.take()
+    assert first is not None
+    queue.set_aside(first)
+    second = queue.take()
+    assert second is not None
+    assert queue.low() == 1
+    queue.replace(1, first.fresh())
+    assert queue.take() is None
+    queue.settle(second)
+    again = queue.take()
+    assert again is not None
+    assert (again.seq, again.content, again.exceptional) == (1, None, True)

@@ -7,7 +7,13 @@ from typing import NamedTuple
 
 from ifengine.admin import acts, search
 from ifengine.admin.messages import one, shown_detail
-from ifengine.admin.records import Look, MessageRecord, destination_name, order_keys
+from ifengine.admin.records import (
+    DestinationRecord,
+    Look,
+    MessageRecord,
+    destination_name,
+    order_keys,
+)
 from ifengine.admin.request import (
     Caller,
     Params,
@@ -21,6 +27,7 @@ from ifengine.clock import MICROSECONDS, rfc3339
 from ifengine.errors import EngineError
 from ifengine.hl7.header import read_header
 from ifengine.hl7.message import Message
+from ifengine.routes.outbox_loading import ASIDE
 from ifengine.store.base import ExceptionRow, ExceptionState, Fate, Reader
 from ifengine.store.sealing import BlobKind
 
@@ -77,7 +84,8 @@ def _letters(runtime: Runtime, reader: Reader, rows: Sequence[ExceptionRow]) -> 
     found = []
     for row in rows:
         entry = reader.outbox_entry(row.outbox, row.seq)
-        if entry is not None:
+        # what its sender was told no about is offered by no list: `selected_refused`
+        if entry is not None and row.stage != ASIDE:
             found.append(
                 Letter(
                     ref=DeadLetterRef(row.outbox, row.seq),
@@ -342,6 +350,50 @@ async def selected(runtime: Runtime, params: Params) -> list[Letter]:
     letters.sort(key=lambda letter: (letter.inbox_id, letter.ref.outbox, letter.ref.seq))
     limit = params.number("limit")
     return letters[:limit] if limit else letters
+
+
+async def selected_refused(runtime: Runtime, params: Params) -> list[Letter]:
+    """Return the deliveries of messages whose sender was told no, named by ids or by a preview."""
+    ids, names = params.texts("ids"), params.texts("letters")
+    others = {"group", "channel", "since_us", "until_us", "type", "all"} & params.names()
+    if bool(ids) == bool(names) or others:
+        raise usage("name the messages whose sender was refused by their ids, nothing else")
+    if names:
+        return _named([], names)
+    destination = params.text("dest")
+    found: list[Letter] = []
+    for text in ids:
+        record = await one(runtime, inbox_number(text))
+        found += [
+            Letter(
+                ref=DeadLetterRef(at.planned.outbox, at.state.seq),
+                inbox_id=record.row.inbox_id,
+                channel=record.channel,
+                destination=at.name,
+                state="rejected",
+                reason=at.state.reason,
+                since_us=record.row.received_us,
+            )
+            for at in record.destinations
+            if at.planned.outbox and destination in ("", at.name) and _was_refused(at)
+        ]
+    if not found:
+        raise RequestError(
+            "not_found", "no delivery of these messages was ended by a no to their sender"
+        )
+    limit = params.number("limit")
+    return found[:limit] if limit else found
+
+
+def _was_refused(at: DestinationRecord) -> bool:
+    if at.state.fate is Fate.REJECTED:
+        return True
+    exception = at.state.exception
+    return (
+        exception is not None
+        and exception.state is ExceptionState.HELD
+        and exception.stage == ASIDE
+    )
 
 
 def _named(letters: Sequence[Letter], names: Sequence[str]) -> list[Letter]:

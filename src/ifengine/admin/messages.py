@@ -23,7 +23,9 @@ from ifengine.store.base import (
     AttemptRow,
     AuditRow,
     Fate,
+    GuardVerdict,
     InboxKind,
+    InboxRow,
     OutboxRow,
     OutcomeRow,
     PlanRow,
@@ -70,7 +72,8 @@ def summary(record: MessageRecord) -> dict[str, object]:
         "state": record.fate.name.lower(),
         "reason": record.reason,
         "config_version": record.config_version,
-        "origin": str(row.origin) if row.kind is InboxKind.DUPLICATE and row.origin else None,
+        # what it repeats; or what its sender was told no about before it came again
+        "origin": str(row.origin) if row.origin and _repeats(row) else None,
         "destinations": [
             {
                 "name": destination.name,
@@ -326,3 +329,7 @@ def shown_detail(
         return printable(runtime.ring.open(kind, a, b, sealed).decode("utf-8", "surrogateescape"))
     except SealError:
         return None
+
+
+def _repeats(row: InboxRow) -> bool:
+    return row.kind is InboxKind.DUPLICATE or row.verdict is GuardVerdict.NEW

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from ifengine.admin.dead_letters import SELECTION, Letter, message_types, selected
+from ifengine.admin.dead_letters import SELECTION, Letter, message_types, selected, selected_refused
 from ifengine.admin.request import Caller, Params, RequestError, usage
 from ifengine.admin.runtime import DeadLetterRef, Runtime
 from ifengine.routes.dead_letters import IDENTITY_EVENTS
 
-REPLAY = SELECTION | {"as", "dry_run", "allow_older", "reason"}
+REPLAY = SELECTION | {"as", "dry_run", "allow_older", "sender_was_refused", "reason"}
 DISCARD = SELECTION | {"dry_run", "reason"}
 
 MOST_REPLAYED_AT_ONCE = 1000  # security.md 5: more needs two people, who do not exist yet
@@ -19,13 +19,15 @@ async def replay(runtime: Runtime, params: Params, caller: Caller) -> dict[str, 
 
     As ``stored`` the bytes go out again as they were; as ``reprocess`` today's channel runs over
     what was received. A bulk replay leaves identity events out; they go one at a time.
+    ``sender_was_refused``: messages, by their ids, whose sender was told no, and nothing else.
     """
     how = params.text("as") or "reprocess"
     if how not in ("stored", "reprocess"):
         raise usage("as: must be stored or reprocess")
     dry_run = params.flag("dry_run")
     reason = params.text("reason").strip() if dry_run else params.needed("reason")
-    letters = await selected(runtime, params)
+    refused = params.flag("sender_was_refused")
+    letters = await (selected_refused if refused else selected)(runtime, params)
     if len(letters) > MOST_REPLAYED_AT_ONCE and not dry_run:
         raise RequestError(
             "refused",
@@ -39,6 +41,7 @@ async def replay(runtime: Runtime, params: Params, caller: Caller) -> dict[str, 
         dry_run=dry_run,
         actor=caller.actor,
         reason=reason,
+        sender_was_refused=refused,
     )
     by_ref = {letter.ref: letter for letter in letters}
     # the engine leaves identity events out of a bulk replay; said apart from what has no key

@@ -142,6 +142,7 @@ class Runtime(Protocol):
         dry_run: bool,
         actor: str,
         reason: str,
+        sender_was_refused: bool,
     ) -> ReplayReport:
         """Send dead letters again behind what waits; the act and its audit are one transaction."""
         ...

@@ -32,7 +32,8 @@ dlq.show           id, dest, phi, reason                             [{letter, i
                                                                      attempts: [...]}]
 dlq.replay         one of ids, letters, group, or filters (channel,  {dry_run, as, asked, going, older, unordered,
                    dest, since_us, until_us, type, all), limit;      gone, filtered, failed_again, identity, merged,
-                   as, dry_run, allow_older, reason                  config_version, letters, sample: [...]}
+                   as, dry_run, allow_older, reason,                 config_version, letters, sample: [...]}
+                   sender_was_refused (with ids or letters)
 dlq.discard        the same selection; dry_run, reason               {dry_run, asked, discarded, gone, letters, sample}
 parked.list        channel, fact, limit                              [{id, channel, type, fact, since, until, reason,
                                                                      step, config_version}], next to end first
@@ -49,6 +50,8 @@ patients.unmerge   number, dry_run, reason                           {dry_run, r
 config.reload      reason, dry_run, skip_tests                       {done, version, plan, refused, tests,
                                                                      in_flight}
 config.history     --                                                [{version, digest, at, running}]
+config.diff        old, new                                          {old, new, changes: [{path, before, after,
+                                                                     place_before, place_after}]}
 audit.verify       --                                                {ok, records, first_bad, problem}
 keys.status        --                                                {kek_id, kek, keys: [{key_id, purpose, kek_id,
                                                                      created_at, age_seconds, seals, current}]}
@@ -116,6 +119,7 @@ VERBS: Mapping[str, Verb] = {
     "patients.unmerge": _verb(patients.unmerge, "number", "dry_run", "reason"),
     "config.reload": _verb(configuration.reload, *configuration.RELOAD),
     "config.history": _verb(configuration.history),
+    "config.diff": _verb(configuration.diff, "old", "new"),
     "audit.verify": _verb(audits.verify_chain),
     "keys.status": _verb(keys.status),
     "doctor": _verb(doctor.examine, "check"),

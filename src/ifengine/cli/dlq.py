@@ -214,6 +214,8 @@ def _confirm(word: str, yes: bool) -> None:
               show_default=True, help="Send the stored bytes, or run today's channel.")  # fmt: skip
 @click.option("--allow-older", is_flag=True,
               help="Also those older than what the destination already has.")  # fmt: skip
+@click.option("--sender-was-refused", is_flag=True,
+              help="Messages, by id, whose sender was told no: it may have sent them elsewhere.")  # fmt: skip
 @output_option("text", "json")
 @site_options
 def replay(
@@ -232,6 +234,7 @@ def replay(
     yes: bool,
     how: str,
     allow_older: bool,
+    sender_was_refused: bool,
     output: str,
 ) -> int:
     """Send dead letters again; the help is REPLAY_HELP."""
@@ -241,6 +244,8 @@ def replay(
     )  # fmt: skip
     why = _confirmable("replay", reason, dry_run, yes)
     options: dict[str, Any] = {"as": how, "allow_older": allow_older, "reason": why}
+    if sender_was_refused:
+        options["sender_was_refused"] = True
     preview: Row = ask(place, "dlq.replay", **chosen, **options, dry_run=True)
     talk = output == "json" and not dry_run
     if output == "text" or talk:

@@ -170,6 +170,7 @@ class _Stopped:
         dry_run: bool,
         actor: str,
         reason: str,
+        sender_was_refused: bool,
     ) -> ReplayReport:
         """Refuse: it takes an engine."""
         raise _needs_engine()

@@ -274,6 +274,7 @@ class EngineRuntime:
         dry_run: bool,
         actor: str,
         reason: str,
+        sender_was_refused: bool,
     ) -> ReplayReport:
         """Send dead letters again."""
         result = await self._letters.replay(
@@ -283,6 +284,7 @@ class EngineRuntime:
             dry_run=dry_run,
             actor=actor,
             reason=reason,
+            sender_was_refused=sender_was_refused,
         )
         return ReplayReport(
             going=_refs(result.going),

@@ -97,10 +97,16 @@ class DeadLetters:
         dry_run: bool,
         actor: str,
         reason: str,
+        sender_was_refused: bool = False,
     ) -> Sorted:
-        """Send dead letters again. ``how``: ``stored`` or ``reprocess``."""
+        """Send dead letters again. ``how``: ``stored`` or ``reprocess``.
+
+        ``sender_was_refused``: those whose sender was told no, which is then untrue, and only those.
+        """
         async with self._one_at_a_time:
             found = await self._find(letters)
+            chosen = [f for f in found.letters if f.was_refused == sender_was_refused]
+            found = found._replace(letters=[f for f in chosen if self._is_free(f)])
             result = Sorted()
             present = {f.letter for f in found.letters}
             result.gone = [letter for letter in letters if letter not in present]
@@ -128,7 +134,11 @@ class DeadLetters:
     async def discard(self, letters: Sequence[Letter], *, actor: str, reason: str) -> list[Letter]:
         """Settle dead letters as discarded; what they held goes on."""
         async with self._one_at_a_time:
-            found = (await self._find(letters)).letters
+            found = [
+                f
+                for f in (await self._find(letters)).letters
+                if not f.is_settled and self._is_free(f)
+            ]
             batch, settled = self._parts.group.batch, _Settled()
             for item in found:
                 outcome = self._outcome(item, Fate.DISCARDED, 0, item.exception.reason)
@@ -139,6 +149,11 @@ class DeadLetters:
             await self._parts.group.durable()
             self._tell(settled)
             return [item.letter for item in found]
+
+    def _is_free(self, item: FoundLetter) -> bool:
+        """Whether nothing ended it since it was read: its sender may have been told no."""
+        outbox = self._outboxes.get(item.letter.outbox)
+        return item.is_settled or outbox is None or not outbox.was_cancelled(item.letter.seq)
 
     # --- looking ------------------------------------------------------------------------------
 
@@ -310,7 +325,7 @@ class DeadLetters:
         match self._kind(decision):
             case "going":
                 self._send_again(batch, item, decision, settled)
-            case "filtered":
+            case "filtered" if not item.is_settled:
                 reason = decision[0].reason.safe if decision[0].reason else ""
                 batch.outcomes.append(self._outcome(item, Fate.FILTERED, 0, reason))
                 batch.exceptions.append((item.letter.outbox, item.letter.seq))
@@ -351,7 +366,8 @@ class DeadLetters:
             )
             entry.possible_duplicate = item.exception.possible_duplicate
             fates.append(PlannedFate(target.number, Fate.QUEUED, outbox.number, entry.seq, ""))
-            if same_outbox:
+            if same_outbox and not item.is_settled:
+                outbox.take_by_hand(item.letter.seq)
                 # exceptional from the start: a restart must find it before what it held
                 batch.exceptions.append(behind_row(item.letter.outbox, entry, now_us, "replayed"))
                 settled.replaced.append(
@@ -366,7 +382,7 @@ class DeadLetters:
             else:
                 settled.fed.append((outbox, entry, state))
             last = entry.seq
-        if not any(f.outbox == item.letter.outbox for f in fates):
+        if not item.is_settled and not any(f.outbox == item.letter.outbox for f in fates):
             self._note_removed(item, settled)
         batch.plans.append(
             PlanRow(
@@ -378,14 +394,15 @@ class DeadLetters:
                 tuple(fates),
             )
         )
-        batch.outcomes.append(self._outcome(item, Fate.QUEUED, last, "replayed"))
-        batch.exceptions.append((item.letter.outbox, item.letter.seq))
+        if not item.is_settled:  # what was told no stays told
+            batch.outcomes.append(self._outcome(item, Fate.QUEUED, last, "replayed"))
+            batch.exceptions.append((item.letter.outbox, item.letter.seq))
 
     def _failed_again(
         self, batch: Batch, item: FoundLetter, decision: PlannedDelivery, settled: _Settled
     ) -> None:
         """Keep the dead letter, with what stopped it this time. A drop on a replay stays with a person."""
-        if decision.step in ("stored", "replay"):
+        if decision.step in ("stored", "replay") or item.is_settled:
             return  # the letter is as it was
         reason = decision.reason or Reason("", "")
         number, seq = item.letter
@@ -426,6 +443,7 @@ class DeadLetters:
     def _note_removed(self, item: FoundLetter, settled: _Settled) -> None:
         outbox = self._outboxes.get(item.letter.outbox)
         if outbox is not None:
+            outbox.take_by_hand(item.letter.seq)
             settled.removed.append(
                 (
                     outbox,

@@ -90,6 +90,7 @@ class Outbox(AnsweringDeliveries):
         self.senders = NO_SENDERS  # by channel
         self._cancelled: set[int] = set()  # of those that are still only in the store
         self._by_hand: set[int] = set()  # what people decided about, where senders wait
+        self._told_no: set[int] = set()  # what people could have decided about, and was ended
         self._metrics = {
             d.number: DestinationMetrics(parts, d.channel, d.name) for d in destinations.values()
         }
@@ -479,8 +480,6 @@ class Outbox(AnsweringDeliveries):
         self._stored_head = max(self._stored_head, entry.seq)
         if entry.seq > self.schedule.through + 1:
             self._ahead.add(entry.seq)
-        if self.senders:
-            self._by_hand.add(old_seq)
         self.schedule.replace(old_seq, entry)
         self.pump()
 
@@ -489,8 +488,6 @@ class Outbox(AnsweringDeliveries):
         destination = self.destinations.get(destination_number)
         if destination is not None:
             destination.count(state, -1, label)
-        if self.senders:
-            self._by_hand.add(seq)
         self.schedule.remove(seq)
         self.pump()
 

@@ -56,6 +56,8 @@ class AnsweringDeliveries(ABC):
     _settled_since: int
     _cancelled: set[int]
     _by_hand: set[int]
+    _told_no: set[int]
+    senders: Mapping[int, Senders]
 
     @abstractmethod
     def destination_of(self, entry: Entry) -> Destination:
@@ -136,6 +138,8 @@ class AnsweringDeliveries(ABC):
         batch = parts.group.batch
         batch.outcomes.append(cancelled_row(self.number, seq, parts.clock.now_us(), reason))
         batch.exceptions.append((self.number, seq))
+        if state is not EntryState.WAITING:
+            self._told_no.add(seq)
         if seq > self.schedule.through:
             self._cancelled.add(seq)
         self._drop(seq)
@@ -144,6 +148,15 @@ class AnsweringDeliveries(ABC):
             destination.count(state, -1)
             self._metrics[destination_number].rejected()
         parts.loop.call_soon(self.pump)
+
+    def was_cancelled(self, seq: int) -> bool:
+        """Return whether a delivery that a person could act on ended with a no to its sender."""
+        return seq in self._told_no
+
+    def take_by_hand(self, seq: int) -> None:
+        """A person decides about a delivery: no answer to a sender does any more."""
+        if self.senders:
+            self._by_hand.add(seq)
 
     def _drop(self, seq: int) -> None:
         entry = self.schedule.entry(seq)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ifengine.errors import EngineError
-from ifengine.routes.outbox_loading import KEY_BYTES, unseal_content
+from ifengine.routes.outbox_loading import ASIDE, KEY_BYTES, unseal_content
 from ifengine.routes.splitting import is_aside
 from ifengine.store.base import CursorKind, ExceptionRow, ExceptionState, Fate, OutboxRow, Reader
 from ifengine.store.sealing import BlobKind, KeyRing
@@ -34,6 +34,8 @@ class FoundLetter:
     content: bytes = field(repr=False)  # as received
     stored: bytes | None = field(repr=False)  # as it was to be sent; None: its steps failed
     runs: int
+    was_refused: bool = False  # its sender was told no: nobody but a person sends it
+    is_settled: bool = False  # ended so: it has an outcome, and no exception
 
 
 class FoundLetters(NamedTuple):
@@ -62,6 +64,10 @@ def find_letters(reader: Reader, ring: KeyRing, letters: Iterable[Letter]) -> Fo
 def _find(reader: Reader, ring: KeyRing, letter: Letter) -> FoundLetter | None:
     exception = reader.exception(letter.outbox, letter.seq)
     delivery = reader.outbox_entry(letter.outbox, letter.seq)
+    settled = False
+    if exception is None and delivery is not None:
+        exception = _rejected(reader, delivery)
+        settled = exception is not None
     if exception is None or delivery is None or exception.state not in FOR_A_PERSON:
         return None
     inbox = reader.inbox(delivery.inbox_id)
@@ -83,6 +89,34 @@ def _find(reader: Reader, ring: KeyRing, letter: Letter) -> FoundLetter | None:
         content=content,
         stored=stored,
         runs=max((p.run for p in reader.plans(delivery.inbox_id)), default=0),
+        was_refused=settled or exception.stage == ASIDE,
+        is_settled=settled,
+    )
+
+
+def _rejected(reader: Reader, delivery: OutboxRow) -> ExceptionRow | None:
+    """Return a delivery whose sender was told no as if it were a dead letter; once."""
+    outcome = reader.outcome(delivery.outbox, delivery.seq)
+    if outcome is None or outcome.fate is not Fate.REJECTED:
+        return None
+    later = (plan for plan in reader.plans(delivery.inbox_id) if plan.run > delivery.run)
+    if any(f.destination == delivery.destination for plan in later for f in plan.fates):
+        return None  # it was sent again already
+    return ExceptionRow(
+        delivery.outbox,
+        delivery.seq,
+        ExceptionState.DEAD_LETTER,
+        outcome.attempts,
+        0,
+        0,
+        outcome.at_us,
+        "delivery",
+        "",
+        outcome.reason,
+        outcome.code,
+        b"",
+        delivery.config_version,
+        outcome.possible_duplicate,
     )
 
 

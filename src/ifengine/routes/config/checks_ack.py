@@ -88,6 +88,13 @@ def _answering(
             "E243", section.at("from"), f'"{name}" is not enabled: nobody would ever answer'
         )
         return None
+    elif found.section.get("acks", "original") != "original":
+        problems.error(
+            "E243",
+            found.section.at("acks"),
+            f'"{name}" would only answer that it stored the message',
+            "acks: original: the answer says what became of it",
+        )
     return found
 
 

@@ -57,7 +57,7 @@ CODES: Final[Mapping[str, str]] = {
     "E240": "A control id (MSH-10) is no key for business duplicates.",
     "E241": "content: ignore could drop a change or a correction.",
     "E242": "A dead merge must hold what belongs to its patients, so its queue holds keys.",
-    "E243": "Nobody could answer the sender that waits: a folder, or a destination that is off.",
+    "E243": "Nobody could answer the sender that waits: a folder, a destination that is off or only stores.",
     "E244": "A message may not get to the destination that answers; not_sent says what its sender hears.",
     "E245": "The destination is given up later than the sender that waits for it.",
     "W245": "Nothing is tried again while a sender waits: one attempt decides.",
