@@ -93,6 +93,26 @@ def test_the_last_identifier_is_not_taken_away(load, steps, expected) -> None:
 
 
 @pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ("[{keep_repetitions: {in: PID-3, where: .5 in [MR, PI]}}]", []),
+        ("[{keep_repetitions: {in: PID-3, where: .5 = SS}}]", ["E233"]),
+        ("[{keep_repetitions: {in: PID-3, where: .5 != MR}}]", ["E233"]),
+        ("[{keep_repetitions: {in: PID-3, where: .4 = A}}]", []),
+        ("[{keep_repetitions: {in: PID-4, where: .5 = SS}}]", []),
+        ("[{drop_repetitions: {in: PID-3, where: .5 = SS}}]", []),
+        ("[{drop_repetitions: {in: PID-3, where: .5 in [SS, MR]}}]", ["E233"]),
+        ("[{drop_repetitions: {in: PID-3, where: .5 = MR and .4 = B}}]", []),
+        ("[{when: PV1-2 = O, keep_repetitions: {in: PID-3, where: .5 = SS}}]", []),
+    ],
+)
+def test_the_sites_own_identifier_stays(load, steps, expected) -> None:
+    assert (
+        codes(load(channel(steps.replace("where: ", "where: '").replace("}}", "'}}")))) == expected
+    )
+
+
+@pytest.mark.parametrize(
     ("types", "steps", "expected"),
     [
         ("[ADT^A40]", "[{delete_segments: MRG}]", ["E232"]),

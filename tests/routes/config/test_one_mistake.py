@@ -164,6 +164,7 @@ MISTAKES: list[tuple[str, str, str, str, str]] = [
         "about: Inpatients only,",
         "because: ¦so it is\n    about: Inpatients only,",
     ),
+    ("E233", "no MR is left", ADT, 'where: ".5 in [MR, PI]"', 'where: ¦".5 in [SS, PI]"'),
     ("E233", "last identifier", ADT, "  - clear: PID-19", "  - clear: ¦PID-3"),
     ("W250", "never reached", HUB, "- when: MSH-9.1 = ORM\n", "- when: ¦MSH-9.2 = A34\n"),
     ("W306", "has MRG", ADT, "  - clear: PID-19", "  - {when: ¦MRG-1 exists, clear: PID-19}"),

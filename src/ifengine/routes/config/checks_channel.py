@@ -44,7 +44,7 @@ def check_channel(
     _check_identity_events(channel, together, problems)
     if not channel.section.tries("tests"):
         problems.warning("W201", channel.position, f'"{channel.name}" has no tests')
-    check_filters(channel, problems)
+    check_filters(channel, site, problems)
     check_split(channel, problems)
     check_choice(channel, problems)
     for destination in channel.destinations:

@@ -8,12 +8,16 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from ifengine.errors import NotationError
+from ifengine.hl7.condition import Condition, parse_condition
+from ifengine.hl7.condition_logic import Choice, Clause, clauses_of, covers, never_hold
 from ifengine.hl7.path import parse_path
 from ifengine.routes.config.channel_file import ChannelDraft, DestinationDraft, step_nodes
 from ifengine.routes.config.message_types import required_segments, shown
 from ifengine.routes.config.models import TypePattern
 from ifengine.routes.config.sections import Section
+from ifengine.routes.config.site_file import SiteDraft
 from ifengine.transforms.base import Steps
+from ifengine.transforms.identity import PatientIdentity
 from ifengine.transforms.source import Entries, Items, Node, Position, Problems, Text
 
 # identifiers without which a message belongs to nobody
@@ -32,7 +36,7 @@ class _Taken(NamedTuple):
     position: Position
 
 
-def check_filters(channel: ChannelDraft, problems: Problems) -> None:
+def check_filters(channel: ChannelDraft, site: SiteDraft, problems: Problems) -> None:
     """Add every problem of filters, of a channel and of its destinations."""
     lists: list[tuple[Section, Steps, Sequence[TypePattern]]] = [
         (channel.section, channel.steps, channel.types)
@@ -47,6 +51,7 @@ def check_filters(channel: ChannelDraft, problems: Problems) -> None:
             if isinstance(node, Entries) and not node.get("when") and not node.get("for_each"):
                 _check_required(node, types, problems)
                 _check_identifiers(node, number, steps, problems)
+                _check_repetitions(node, site.identity, problems)
 
 
 def _check_required(node: Entries, types: Sequence[TypePattern], problems: Problems) -> None:
@@ -81,6 +86,38 @@ def _check_identifiers(node: Entries, number: int, steps: Steps, problems: Probl
                 f"{emptied} is the last identifier: the message would be nobody's",
                 "keep one: keep_repetitions, or copy instead of move; deidentify for research",
             )
+
+
+def _check_repetitions(node: Entries, identity: PatientIdentity | None, problems: Problems) -> None:
+    """What filters the identifiers must leave those by which the site knows its patients."""
+    for verb in ("keep_repetitions", "drop_repetitions"):
+        given = node.get(verb)
+        if identity is None or not isinstance(given, Entries):
+            continue
+        place, where = given.get("in"), given.get("where")
+        if not (isinstance(place, Text) and isinstance(where, Text)):
+            continue
+        try:
+            condition = parse_condition(where.value, relative=True)
+        except NotationError:
+            continue
+        if place.value != identity.path.text or not _leaves_none(verb, condition, identity.type):
+            continue
+        problems.error(
+            "E233",
+            where.position,
+            f"no {identity.type} is left in {place.value}: the site knows its patients by it",
+            f"as in where: .5 in [{identity.type}, …]",
+        )
+
+
+def _leaves_none(verb: str, condition: Condition, kind: str) -> bool:
+    """Whether a repetition of this type (component 5) is taken away for certain."""
+    clauses = clauses_of(condition)
+    if clauses is None:
+        return False
+    of_kind = (Clause({".5": Choice(frozenset({kind}))}),)
+    return never_hold(clauses, of_kind) if verb == "keep_repetitions" else covers(clauses, of_kind)
 
 
 def _is_written_after(place: tuple[str, int], number: int, steps: Steps) -> bool:
