@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -92,7 +92,7 @@ def show(place: Place, origin: bool, output: str) -> None:
 
 
 @config.command()
-@click.argument("sites", nargs=-1, metavar="[DIR [DIR]]", type=click.Path(path_type=Path))
+@click.argument("sites", nargs=-1, metavar="[DIR|N [DIR|M]]", type=click.Path(path_type=Path))
 @click.option("--env", "envs", multiple=True, metavar="NAME",
               help="Overlay; twice: of the first side and of the second.")  # fmt: skip
 @click.option("--site", "site_directory", metavar="DIR", envvar="IFENGINE_SITE",
@@ -101,14 +101,17 @@ def show(place: Place, origin: bool, output: str) -> None:
 def diff(
     sites: tuple[Path, ...], envs: tuple[str, ...], site_directory: Path | None, output: str
 ) -> int:
-    """Print what differs between two sites, or between two overlays of one.
+    """Print what differs between two sites, two overlays of one, or two versions that ran.
 
+    N M are numbers of `config history`, asked from the running engine; N alone: against what runs.
     Two directories (DIR alone: against this site), or with --env twice two overlays of one site;
     --env once compares the site file alone with itself under that overlay.
 
     Compared is what the files say: order of keys, comments, quotes and indentation are not. Ends
     with 1 when something differs.
     """
+    if _are_versions(sites) and not envs:
+        return _version_diff(Place(site_directory or Path.cwd(), None), sites, output)
     (old, old_env), (new, new_env) = _sides(sites, envs, site_directory)
     changes = list(_site_changes(old, old_env, new, new_env))
     if old.resolve() != new.resolve():
@@ -124,6 +127,39 @@ def diff(
         total = len(changes) + len(tables)
         click.echo(plural(total, "difference") if total else "no difference", err=True)
     return ExitCode.PROBLEMS if changes or tables else ExitCode.DONE
+
+
+def _are_versions(sites: tuple[Path, ...]) -> bool:
+    """Whether these are numbers of versions: digits that name no directory here."""
+    words = [str(site) for site in sites]
+    return 0 < len(words) <= 2 and all(
+        word.isascii() and word.isdigit() and not Path(word).exists() for word in words
+    )
+
+
+def _version_diff(place: Place, versions: tuple[Path, ...], output: str) -> int:
+    new = str(versions[1]) if len(versions) == 2 else None
+    answer = ask(place, "config.diff", old=str(versions[0]), new=new)
+    changes = answer["changes"]
+    if output == "json":
+        print_json(changes)
+    else:
+        for change in changes:
+            print_line(_kept_line(change))
+        told = plural(len(changes), "difference") if changes else "no difference"
+        click.echo(f"version {answer['old']} to {answer['new']}: {told}", err=True)
+    return ExitCode.PROBLEMS if changes else ExitCode.DONE
+
+
+def _kept_line(change: Any) -> str:
+    before, after = change["before"], change["after"]
+    at = change["place_before"] if after is None else change["place_after"]
+    where = "" if at is None else f"  # {at['file']}:{at['line']}"
+    if before is None:
+        return f"+ {change['path']}: {after}{where}"
+    if after is None:
+        return f"- {change['path']}: {before}{where}"
+    return f"~ {change['path']}: {before} -> {after}{where}"
 
 
 Side = tuple[Path, str | None]

@@ -14,6 +14,7 @@ from ifengine.engine.switching import Switch
 from ifengine.errors import EngineError
 from ifengine.routes.channel_tests.run import ChannelReport, run_tests
 from ifengine.routes.config.compare import changes, needs_restart
+from ifengine.routes.config.kept_files import pack
 from ifengine.routes.config.loading import Loaded
 from ifengine.routes.config.models import SiteConfig
 from ifengine.routes.config.render import render_problem
@@ -121,27 +122,6 @@ class Reloader:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await self.parts.loop.run_in_executor(None, work)
-
-
-def pack(loaded: Loaded) -> bytes:
-    """Return the files of a configuration as one text, to be kept sealed with its version."""
-    parts = []
-    for name in sorted(loaded.lines):
-        lines = loaded.lines[name]
-        parts.append(f"{name} {len(lines)}\n" + "".join(f"{line}\n" for line in lines))
-    return "".join(parts).encode("utf-8", "replace")
-
-
-def unpack(content: bytes) -> dict[str, tuple[str, ...]]:
-    """Undo ``pack``."""
-    lines = content.decode().split("\n")
-    found: dict[str, tuple[str, ...]] = {}
-    at = 0
-    while at < len(lines) - 1:
-        name, _, count = lines[at].rpartition(" ")
-        found[name] = tuple(lines[at + 1 : at + 1 + int(count)])
-        at += 1 + int(count)
-    return found
 
 
 def _what_is_wrong(loaded: Loaded) -> list[str]:

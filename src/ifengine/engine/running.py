@@ -16,7 +16,7 @@ from ifengine.admin.server import AdminServer
 from ifengine.admin.service import Service
 from ifengine.clock import Clock, SystemClock
 from ifengine.engine.answering import recover_outboxes
-from ifengine.engine.auto_reload import ACTOR, AutoReload, tell
+from ifengine.engine.auto_reload import AutoReload, reload_and_tell
 from ifengine.engine.building import Built, build, connect, register_names
 from ifengine.engine.gauges import Gauges
 from ifengine.engine.keeping import keeper
@@ -27,7 +27,7 @@ from ifengine.engine.switching import Switch
 from ifengine.engine.watch import Watch
 from ifengine.errors import EngineError, StorageFailedError
 from ifengine.routes.awaited import AwaitedFacts
-from ifengine.routes.config.kept_files import pack
+from ifengine.routes.config.kept_files import sealed_files
 from ifengine.routes.config.loading import Loaded, load_site
 from ifengine.routes.config.models import SiteConfig
 from ifengine.routes.documents import DocumentStore
@@ -42,7 +42,7 @@ from ifengine.store.group import GroupCommit
 from ifengine.store.keys import FileKek
 from ifengine.store.names import Names
 from ifengine.store.registry import open_store
-from ifengine.store.sealing import BlobKind, KeyRing
+from ifengine.store.sealing import KeyRing
 from ifengine.telemetry.http import MetricsServer
 from ifengine.telemetry.log import (
     describe,
@@ -241,15 +241,11 @@ class Engine:
 
         switch.after.append(switched)
         watch.tidy = switch.tidy
-
-        async def reload() -> None:
-            tell(await reloader.reload(actor=ACTOR, reason=""))
-
-        auto = self._auto = AutoReload(parts, site, self._load_site, reload)
+        auto = self._auto = AutoReload(parts, site, self._load_site)
         switch.after.append(auto.switched)
         watch.auto = auto.turn
-        reloader = Reloader(parts, switch, auto.load)
-        return reloader
+        auto.reloader = Reloader(parts, switch, auto.load)
+        return auto.reloader
 
     async def _first_commit(self, parts: Parts) -> None:
         """Keys, names, the configuration's version and the mark that this run has begun."""
@@ -267,7 +263,8 @@ class Engine:
             version = (latest.version if latest else 0) + 1
             batch.config_versions.append(ConfigVersionRow(version, site.digest, now_us))
             parts.config_version = version
-            batch.config_contents.extend(await self._contents(parts, version))
+            loaded = await parts.loop.run_in_executor(None, self._load_site)
+            batch.config_contents += sealed_files(loaded, site.digest, version, parts.ring)
         else:
             parts.config_version = latest.version
         batch.settings[CLEAN_STOP] = "0"
@@ -283,13 +280,6 @@ class Engine:
             )
         )
         await parts.group.durable()
-
-    async def _contents(self, parts: Parts, version: int) -> list[tuple[int, bytes]]:
-        """Return the files of a new version, sealed; none where they changed since the start."""
-        loaded = await parts.loop.run_in_executor(None, self._load_site)
-        if loaded.site is None or loaded.site.digest != self._settings.site.digest:
-            return []
-        return [(version, parts.ring.seal(BlobKind.CONFIG, version, 0, pack(loaded)))]
 
     async def _start(
         self, parts: Parts, built: Built, runtime: EngineRuntime, watch: Watch
@@ -325,7 +315,9 @@ class Engine:
         parts.spawn(watch.run())
         await runtime.reloader.remember_running(site)
         self._auto.started(unchanged=runtime.reloader.running is not None)
-        parts.loop.add_signal_handler(signal.SIGHUP, self._reload_on_signal, parts, runtime)
+        parts.loop.add_signal_handler(
+            signal.SIGHUP, lambda: parts.spawn(reload_and_tell(runtime.reloader, "SIGHUP"))
+        )
         _settle_memory()
         runtime.is_ready = True
         for outbox in built.outboxes.values():
@@ -357,14 +349,6 @@ class Engine:
                 f" {recovered} messages to process, {waiting} to deliver"
             )
         return lines
-
-    def _reload_on_signal(self, parts: Parts, runtime: EngineRuntime) -> None:
-        """SIGHUP: what stands in the way is told where the start was told."""
-
-        async def reload() -> None:
-            tell(await runtime.reloader.reload(actor="SIGHUP", reason=""))
-
-        parts.spawn(reload())
 
     # --- running ------------------------------------------------------------------------------
 

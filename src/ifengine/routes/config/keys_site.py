@@ -249,6 +249,13 @@ SITE: Final = (
         example="{facility: MERCY}",
     ),
     Key(
+        name="reload",
+        kind=OneOf(("manual", "auto")),
+        default="manual",
+        meaning="auto: files that changed and then rested for 2 s are checked, tested and taken.",
+        example="auto",
+    ),
+    Key(
         name="python",
         kind=YES_NO,
         default="on",
