@@ -35,7 +35,7 @@ class Problem(NamedTuple):
     hint: str = ""
 
 
-MOST_HINTS = 500  # finding a similar word costs more than all else that is done with a wrong one
+MOST_HINTS = 100  # finding a similar word costs more than all else that is done with a wrong one
 
 
 @dataclass(slots=True)
