@@ -135,6 +135,10 @@ async def test_a_file_of_a_name_that_is_taken_keeps_both(site: Site, lab: Receiv
         await until(lambda: lab.ids == ["M1", "M2"])
 
 
+async def all_sent(engine: Running) -> bool:
+    return all(found == {"lab": "sent"} for _, found in await states(engine))
+
+
 async def test_a_crash_between_the_commit_and_the_move_delivers_nothing_twice(
     site: Site, lab: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,6 +151,7 @@ async def test_a_crash_between_the_commit_and_the_move_delivers_nothing_twice(
         patched.setattr(FileSource, "_move", _full)
         async with running(site) as engine:
             await until(lambda: len(lab.received) == 8)
+            await until(lambda: all_sent(engine))  # on disk: or a crash sends it again
             await engine.kill()
     assert names(site, "in") == ["night.hl7"]
     async with running(site):
