@@ -552,3 +552,26 @@ async def test_a_no_is_nowhere_after_a_crash_either(
         await until(lambda: ward.ids == ["M2"])
         assert await states_of(engine, "M1") == {"lab": "rejected", "ward": "rejected"}
     assert lab.ids == ["M1", "M2"]
+
+
+async def test_a_reload_lets_who_waits_hear_its_answer_and_who_comes_go_by_the_new_rule(
+    site: Site, lab: Receiver
+) -> None:
+    free = hold(lab)
+    async with running(site) as engine, sender(site) as his, sender(site) as hers:
+        waiting = asyncio.create_task(his.send(adt("M1")))
+        await until(lambda: lab.ids == ["M1"])
+        site.head = "order_by: patient"  # from now on stored is enough
+        site.write()
+        assert (await engine.ask("config.reload"))["done"] is True
+        assert await hers.send(adt("M2", patient="701")) == "AA"
+        assert not waiting.done()
+        free.set()
+        assert await waiting == "AA"
+        await until(lambda: lab.ids == ["M1", "M2"])
+        site.head = ACK % ""
+        site.write()
+        assert (await engine.ask("config.reload"))["done"] is True
+        lab.answer = lambda content: ack(content, "AE")
+        assert await his.send(adt("M3")) == "AE"
+        await comes_to(engine, "M3", {"lab": "rejected"})
