@@ -163,6 +163,13 @@ def test_every_step_is_explained_with_its_example_and_its_mistake(row: Any) -> N
         assert re.search(r"(error|warning)\[[EW]\d{3}\]: ", done.out)
 
 
+@pytest.mark.parametrize(("verb", "meant"), [("use", "field"), ("python", "transform")])
+def test_the_usual_mistake_in_a_file_beside_is_a_word_and_not_the_file(
+    verb: str, meant: str
+) -> None:
+    assert f'did you mean "{meant}"?' in here("explain", "step", verb).out
+
+
 def test_a_step_of_a_later_release_a_key_and_an_unknown_word_are_answered() -> None:
     for verb in NOT_YET[:1]:
         assert "does not have yet" in here("explain", verb).out

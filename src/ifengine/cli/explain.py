@@ -15,6 +15,7 @@ from ifengine.cli.site import SITE_FILE, load
 
 if TYPE_CHECKING:
     from ifengine.routes.config.sections import Key
+    from ifengine.transforms.reading import Known
     from ifengine.transforms.step_row import StepRow
 
 _CODE = re.compile(r"[EW][0-9]{3}", re.IGNORECASE)
@@ -132,17 +133,36 @@ def _indented(text: str) -> list[str]:
 def _error_of(step: str) -> str:
     """Return what check says about a step, without its place."""
     from ifengine.routes.config.yaml_nodes import compose
-    from ifengine.transforms.compile import Known, compile_steps
+    from ifengine.transforms.compile import compile_steps
     from ifengine.transforms.source import Problems
 
     problems = Problems()
     node = compose(f"- {step}\n", "step", problems)
-    compile_steps(node, problems, Known(tables={}))
+    compile_steps(node, problems, _known())
     # the tables of this site are not known here
     found = [problem for problem in problems.found if problem.code != "E301"] or problems.found
     return "\n".join(
         f"{p.severity.value}[{p.code}]: {p.message}" + (f"\n  = {p.hint}" if p.hint else "")
         for p in found[:1]
+    )
+
+
+def _known() -> "Known":
+    """Return a site that has the files of the examples, and nothing else."""
+    from ifengine.transforms.reading import Known
+    from ifengine.transforms.site_files import PythonFile, Snippet
+    from ifengine.transforms.source import Items, Position
+
+    function = PythonFile("python/strange_lab.py", "", frozenset({"transform"}))
+    snippet = Snippet(
+        "snippets/us-phone.yaml",
+        Items((), Position("snippets/us-phone.yaml", 1, 1)),
+        frozenset({"field"}),
+    )
+    return Known(
+        tables={},
+        python_files={function.name: function},
+        snippets={snippet.name: snippet},
     )
 
 
