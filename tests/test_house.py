@@ -197,6 +197,7 @@ TESTED_BY = {
     "admin/search.py": "admin/test_messages.py",
     "admin/replays.py": "admin/test_dead_letters.py",
     "admin/parked.py": "engine/test_parking.py",
+    "admin/shadow.py": "engine/test_shadow.py",
     "routes/config/kept_files.py": "routes/config/test_version_diff.py",
     "admin/configuration.py": "engine/test_auto_reload.py",
     "routes/parked_messages.py": "engine/test_parking.py",

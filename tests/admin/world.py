@@ -51,7 +51,7 @@ from ifengine.store.names import Names
 from ifengine.store.sealing import BlobKind, KeyRing
 from ifengine.transforms.base import Steps
 from ifengine.transforms.identity import PatientIdentity
-from ifengine.transforms.memory import Change
+from ifengine.transforms.memory import Call, Change, Reply
 from ifengine.transforms.template import Template
 
 T = TypeVar("T")
@@ -115,6 +115,9 @@ class World:
         self.site = _site(self.folder)
 
     # --- Runtime ------------------------------------------------------------------------------
+
+    async def call(self, call: Call) -> Reply:
+        return Reply(None, "there are no workers here")
 
     async def read(self, look: Callable[[Reader], T]) -> T:
         reader = self.store.reader()

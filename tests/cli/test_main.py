@@ -68,7 +68,7 @@ ISSUE = {
     "init", "explain", "graph", "schema", "fmt", "config show", "config diff",
     "parked list", "parked show", "parked release", "parked expire", "patients list",
     "patients show", "patients merge", "patients unmerge", "patients resolve", "test", "reload",
-    "config history", "secrets set", "secrets list", "secrets remove",
+    "config history", "shadow", "secrets set", "secrets list", "secrets remove",
     "dlq discard", "audit verify", "keys init", "keys status", "doctor", "metrics", "version",
 }  # fmt: skip
 

@@ -11,7 +11,7 @@ from ifengine.routes.memory import Memories
 from ifengine.store.base import Batch, Reader
 from ifengine.store.names import Names
 from ifengine.store.sealing import KeyRing
-from ifengine.transforms.memory import Change
+from ifengine.transforms.memory import Call, Change, Reply
 
 T = TypeVar("T")
 
@@ -122,6 +122,10 @@ class Runtime(Protocol):
         self, *, actor: str, reason: str, dry_run: bool, skip_tests: bool
     ) -> ReloadReport:
         """Load, check and test the site again, and switch to it unless something is in the way."""
+        ...
+
+    async def call(self, call: Call) -> Reply:
+        """Let a worker run a function of the site, or of a candidate."""
         ...
 
     def channels(self) -> Sequence[ChannelStatus]: ...

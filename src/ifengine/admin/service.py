@@ -52,6 +52,8 @@ config.reload      reason, dry_run, skip_tests                       {done, vers
 config.history     --                                                [{version, digest, at, running}]
 config.diff        old, new                                          {old, new, changes: [{path, before, after,
                                                                      place_before, place_after}]}
+shadow             channel, since_us, until_us, limit, files         {compared, same, different, left_out, kinds,
+                   (names and texts in turn), env            rules, messages: [{id, differences}]}
 audit.verify       --                                                {ok, records, first_bad, problem}
 keys.status        --                                                {kek_id, kek, keys: [{key_id, purpose, kek_id,
                                                                      created_at, age_seconds, seals, current}]}
@@ -77,6 +79,7 @@ from ifengine.admin import (
     parked,
     patients,
     replays,
+    shadow,
 )
 from ifengine.admin.request import Caller, Params, RequestError, Role, usage
 from ifengine.admin.runtime import Runtime
@@ -120,6 +123,7 @@ VERBS: Mapping[str, Verb] = {
     "config.reload": _verb(configuration.reload, *configuration.RELOAD),
     "config.history": _verb(configuration.history),
     "config.diff": _verb(configuration.diff, "old", "new"),
+    "shadow": _verb(shadow.shadow, *shadow.SHADOW),
     "audit.verify": _verb(audits.verify_chain),
     "keys.status": _verb(keys.status),
     "doctor": _verb(doctor.examine, "check"),

@@ -52,7 +52,16 @@ COMMANDS: tuple[CommandRow, ...] = (
         "receive", "ifengine.cli.receive", "receive", "be a receiver of MLLP for trying channels"
     ),
     CommandRow(
-        "reload", "ifengine.cli.reload", "reload", "load the site again and switch, between messages"
+        "reload",
+        "ifengine.cli.reload",
+        "reload",
+        "load the site again and switch, between messages",
+    ),
+    CommandRow(
+        "shadow",
+        "ifengine.cli.shadow",
+        "shadow",
+        "run old messages through other rules and compare",
     ),
     CommandRow("channels", "ifengine.cli.channels", "channels", "list, pause and resume channels"),
     CommandRow("messages", "ifengine.cli.messages", "messages", "list, show and trace messages"),

@@ -27,7 +27,7 @@ from ifengine.settings import Settings
 from ifengine.store.base import Batch, NewAudit, Reader
 from ifengine.store.names import Names
 from ifengine.store.sealing import BlobKind, KeyRing
-from ifengine.transforms.memory import Change
+from ifengine.transforms.memory import Call, Change, Reply
 
 T = TypeVar("T")
 
@@ -81,6 +81,10 @@ class EngineRuntime:
     async def read(self, look: Callable[[Reader], T]) -> T:
         """Run ``look`` in the reading thread."""
         return await self._parts.read(look)
+
+    async def call(self, call: Call) -> Reply:
+        """Let a worker run a function."""
+        return await self._parts.call(call)
 
     async def commit(self, fill: Callable[[Batch], None]) -> None:
         """Write with the next batch, and wait for the disk."""

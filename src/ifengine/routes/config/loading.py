@@ -88,6 +88,7 @@ class _Files:
     """Every file that was read, for the digest and for showing lines."""
 
     directory: Path
+    given: Mapping[str, bytes] | None = None  # instead of what lies in the directory
     raw: dict[str, bytes] = field(default_factory=dict)
     lines: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -95,8 +96,7 @@ class _Files:
         """Return a file's text, or None after adding E004."""
         place = Position(name, 1, 1)
         try:
-            with (self.directory / name).open("rb") as file:
-                raw = file.read(limit + 1)
+            raw = self._read(name, limit + 1)
         except OSError as error:
             problems.error("E004", place, f"cannot be read: {error.strerror or 'no such file'}")
             return None
@@ -115,6 +115,30 @@ class _Files:
         self.lines[name] = tuple(split_lines(text))
         return text
 
+    def _read(self, name: str, size: int) -> bytes:
+        if self.given is None:
+            with (self.directory / name).open("rb") as file:
+                return file.read(size)
+        if name not in self.given:
+            raise FileNotFoundError
+        return self.given[name][:size]
+
+    def names(self, folder: str, ending: str) -> list[str]:
+        """Return the files right below a folder, hidden ones left out, in order of name."""
+        if self.given is not None:
+            paths = [Path(name) for name in sorted(self.given)]
+            found = [path for path in paths if path.parent == Path(folder)]
+        else:
+            try:
+                found = sorted((self.directory / folder).iterdir())
+            except OSError:
+                return []
+        return [
+            f"{folder}/{path.name}"
+            for path in found
+            if path.name.endswith(ending) and not path.name.startswith(".")
+        ]
+
     def digest(self) -> str:
         """Return the configuration's version: SHA-256 over names and bytes, in order of name."""
         total = hashlib.sha256()
@@ -125,20 +149,28 @@ class _Files:
         return total.hexdigest()
 
 
-def load_site(directory: Path, *, env: str | None = None, environ: Mapping[str, str]) -> Loaded:
+def load_site(
+    directory: Path,
+    *,
+    env: str | None = None,
+    environ: Mapping[str, str],
+    given: Mapping[str, bytes] | None = None,
+) -> Loaded:
     """Read ``ifengine.yaml``, the overlay, every table and every channel below a directory.
 
     Args:
         directory: the site's; it becomes absolute.
         env: reads ``env/NAME.yaml`` over the site file.
         environ: the process's environment.
+        given: files by name, read instead of those in the directory, to which relative paths
+            and secrets still belong.
 
     Returns:
         Every problem at once, in the order of the files. Never raises for what files say.
     """
     directory = directory.absolute()
     problems = Problems()
-    files = _Files(directory)
+    files = _Files(directory, given)
     filler = Filler(directory, environ)
     site = _load_site_file(files, env, filler, problems)
     tables, table_places = _load_tables(files, problems)
@@ -154,17 +186,8 @@ def load_site(directory: Path, *, env: str | None = None, environ: Mapping[str, 
     written = {name: _with_variables(node, variables, problems) for name, node in found.items()}
     channels = [read_channel(node, name, around, problems) for name, node in written.items()]
     _load_tests_beside(files, channels, around, problems)
-    channel_files = _channel_files(directory)
-    if site is not None:
-        check_keeping(site, problems)
-        take_inline(site, channels, problems)
-        check_site(site, channels, problems, complete=len(channels) == len(channel_files))
-        for channel in channels:
-            together = [c for c in channels if c.enabled and set(c.sources) & set(channel.sources)]
-            check_channel(channel, site, together or [channel], problems)
-            check_ack(channel, site, problems)
-            check_promises(channel, site, problems)
-            check_results(channel, problems)
+    channel_files = _channel_files(files)
+    _check(files, site, channels, problems)
     if problems.ok:
         used = [s for c in channels for s in (c.steps, *(d.steps for d in c.destinations))]
         import_used(around.known.python_files, used, problems)
@@ -185,6 +208,23 @@ def load_site(directory: Path, *, env: str | None = None, environ: Mapping[str, 
         channel_count=len(channel_files),
         table_count=len(tables),
     )
+
+
+def _check(
+    files: _Files, site: SiteDraft | None, channels: Sequence[ChannelDraft], problems: Problems
+) -> None:
+    """Check what site and channels say together."""
+    if site is None:
+        return
+    check_keeping(site, problems)
+    take_inline(site, channels, problems)
+    check_site(site, channels, problems, complete=len(channels) == len(_channel_files(files)))
+    for channel in channels:
+        together = [c for c in channels if c.enabled and set(c.sources) & set(channel.sources)]
+        check_channel(channel, site, together or [channel], problems)
+        check_ack(channel, site, problems)
+        check_promises(channel, site, problems)
+        check_results(channel, problems)
 
 
 def _in_order(found: list[Problem]) -> tuple[Problem, ...]:
@@ -247,21 +287,9 @@ def _mapping(files: _Files, name: str, problems: Problems) -> Entries | None:
     return None
 
 
-def _names(directory: Path, folder: str, ending: str) -> list[str]:
-    try:
-        found = sorted((directory / folder).iterdir())
-    except OSError:
-        return []
-    return [
-        f"{folder}/{path.name}"
-        for path in found
-        if path.name.endswith(ending) and not path.name.startswith(".")
-    ]
-
-
-def _channel_files(directory: Path) -> list[str]:
+def _channel_files(files: _Files) -> list[str]:
     # NAME_test.yaml holds tests only
-    names = _names(directory, "channels", ".yaml")
+    names = files.names("channels", ".yaml")
     return [name for name in names if not name.endswith(ENDING)]
 
 
@@ -269,7 +297,7 @@ def _load_tables(files: _Files, problems: Problems) -> tuple[dict[str, Table], d
     tables: dict[str, Table] = {}
     places: dict[str, Position] = {}
     for ending, read in _TABLE_FORMS:
-        for name in _names(files.directory, "channels/tables", ending):
+        for name in files.names("channels/tables", ending):
             text = files.text(name, MAX_TABLE_BYTES, problems)
             if text is None:
                 continue
@@ -287,7 +315,7 @@ def _load_profiles(
     files: _Files, tables: Mapping[str, Table], problems: Problems
 ) -> dict[str, Profile]:
     found: dict[str, Profile] = {}
-    for name in _names(files.directory, "channels/profiles", ".yaml"):
+    for name in files.names("channels/profiles", ".yaml"):
         node = _mapping(files, name, problems)
         if node is not None:
             stem = Path(name).stem
@@ -300,13 +328,13 @@ def _with_step_files(
 ) -> Known:
     """Return what steps can name, with Python files and snippets: by path below ``channels``."""
     python: dict[str, PythonFile] = {}
-    for name in _names(files.directory, "channels/python", ".py"):
+    for name in files.names("channels/python", ".py"):
         text = files.text(name, MAX_FILE_BYTES, problems)
         file = None if text is None else read_python(text, name, problems)
         if file is not None:
             python[name.removeprefix("channels/")] = file
     snippets: dict[str, Snippet] = {}
-    for name in _names(files.directory, "channels/snippets", ".yaml"):
+    for name in files.names("channels/snippets", ".yaml"):
         text = files.text(name, MAX_FILE_BYTES, problems)
         node = None if text is None else compose(text, name, problems)
         snippet = None
@@ -326,7 +354,7 @@ def _with_variables(node: Entries, variables: Mapping[str, Text], problems: Prob
 
 
 def _load_channels(files: _Files, problems: Problems) -> dict[str, Entries]:
-    names = _channel_files(files.directory)
+    names = _channel_files(files)
     if not names:
         problems.warning(
             "W223",
@@ -341,7 +369,7 @@ def _load_channels(files: _Files, problems: Problems) -> dict[str, Entries]:
 def _load_tests_beside(
     files: _Files, channels: Sequence[ChannelDraft], around: Surroundings, problems: Problems
 ) -> None:
-    for name in _names(files.directory, "channels", ENDING):
+    for name in files.names("channels", ENDING):
         node = _mapping(files, name, problems)
         if node is not None:
             read_beside(node, name, channels, around.samples, problems)
@@ -354,7 +382,7 @@ def _surroundings(
     secret: Callable[[Text], str],
 ) -> Surroundings:
     directory = files.directory
-    samples = frozenset(Path(name).stem for name in _names(directory, SAMPLES, ".hl7"))
+    samples = frozenset(Path(name).stem for name in files.names(SAMPLES, ".hl7"))
     if site is None:
         # the site file is broken: its channels are still read, for their own mistakes
         return Surroundings(
