@@ -3,6 +3,7 @@
 import base64
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,8 @@ def try_message(
         print_json(_as_json(result))
     else:
         _print(result, steps)
+        if _uses_memory(config):
+            print_line("nothing is remembered here: every fact, key and merge counts as new")
     failed = not result.gate.accepted or any(t.state == "dead_letter" for t in result.destinations)
     return ExitCode.PROBLEMS if failed else ExitCode.DONE
 
@@ -75,6 +78,15 @@ def _channel(site: "SiteConfig", name: str) -> "ChannelConfig":
             return config
     known = [config.name for config in site.channels]
     raise usage(f"the site has no channel {name}", nearest(name, known) or ", ".join(known))
+
+
+def _uses_memory(config: "ChannelConfig") -> bool:
+    """Whether what the channel decides depends on messages before this one."""
+    if config.dedupe is not None:
+        return True
+    all_steps = [config.steps, *(d.steps for d in config.destinations)]
+    used = [step.uses for steps in all_steps for step in steps.all()]
+    return any(u.remembers or u.waits or u.merges or u.resolves for u in used)
 
 
 def _message(place: Place, source: str, phi: bool, reason: str | None) -> tuple[bytes, str]:
@@ -172,6 +184,8 @@ def _print_steps(result: "Result") -> None:
         print_line(f"  {owner}step {record.number} {record.verb}{named}, line {record.line}: {did}")
         for note in record.notes:
             print_line(f"      {note}")
+        for line in change_lines([replace(change, steps=[]) for change in record.changes]):
+            print_line(f"      {line.rstrip()}")
 
 
 # --- as programs read it --------------------------------------------------------------------------
