@@ -6,6 +6,7 @@ values as ``hl7.message`` does.
 
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 _BREAKING = {"\r": "X0D", "\n": "X0A", "\x0b": "X0B", "\x1c": "X1C"}
 _PLACE = re.compile(r"(\d+)(?:\[(\d+)\])?(?:\.(\d+)(?:\.(\d+))?)?")
@@ -78,6 +79,10 @@ class Marks:
         return self._sequence.sub(undo, value)
 
 
+# a site's senders have few sets of delimiters; what they make is never changed
+_marks = lru_cache(maxsize=32)(Marks)
+
+
 def _split(value: str, mark: str) -> list[str]:
     return value.split(mark) if mark else [value]
 
@@ -105,16 +110,25 @@ class Segment:
 
     def __init__(self, message: "Message", line: str, origin: int) -> None:
         self._message = message
-        self._fields = line.split(message.marks.field)
-        if line.startswith("MSH"):
-            self._fields.insert(1, message.marks.field)
+        self._line = line
+        self._parts: list[str] | None = None  # most segments are never looked into
+        self._name = line.partition(message.marks.field)[0]
         self.origin = origin
         self.written = origin < 0
 
     @property
     def name(self) -> str:
         """``OBX``."""
-        return self._fields[0]
+        return self._name
+
+    @property
+    def _fields(self) -> list[str]:
+        if self._parts is None:
+            mark = self._message.marks.field
+            self._parts = self._line.split(mark)
+            if self._line.startswith("MSH"):
+                self._parts.insert(1, mark)
+        return self._parts
 
     def __repr__(self) -> str:
         return f"<Segment {self.name}>"
@@ -209,7 +223,7 @@ class Message:
     def __init__(self, text: str, charset: str) -> None:
         lines = text.split("\r")
         self.charset = charset
-        self.marks = Marks(lines[0][3:4], lines[0][4:].partition(lines[0][3:4])[0])
+        self.marks = _marks(lines[0][3:4], lines[0][4:].partition(lines[0][3:4])[0])
         self._segments = [Segment(self, line, at) for at, line in enumerate(lines)]
 
     def __iter__(self) -> Iterator[Segment]:
@@ -217,11 +231,11 @@ class Message:
 
     def segments(self, name: str) -> list[Segment]:
         """Return every segment of this name, in order."""
-        return [segment for segment in self._segments if segment.name == name]
+        return [segment for segment in self._segments if segment._name == name]
 
     def segment(self, name: str) -> Segment | None:
         """Return the first segment of this name; None where there is none."""
-        return next((segment for segment in self._segments if segment.name == name), None)
+        return next((segment for segment in self._segments if segment._name == name), None)
 
     def field(self, path: str) -> str:
         """Return what stands at ``PID-5.1`` or ``OBX[2]-5``, ``""`` where there is nothing."""

@@ -91,7 +91,8 @@ class WorkerProcess:
     @property
     def is_quiet(self) -> bool:
         """Whether it lives and says nothing: it can be asked."""
-        self.link.setblocking(False)  # with a timeout it would wait for it
+        if self.link.gettimeout() != 0.0:
+            self.link.setblocking(False)  # with a timeout it would wait for it
         try:
             self.link.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
@@ -148,7 +149,7 @@ def read_frame(body: bytes) -> Frame:
     if end > min(len(body), MOST_HEAD):
         raise WorkerError("its answer cannot be read")
     try:
-        head = json.loads(body[4:end])
+        head = json.loads(body[4:end].decode())
     except (ValueError, RecursionError):
         raise WorkerError("its answer cannot be read") from None
     if not isinstance(head, dict):

@@ -30,6 +30,8 @@ OPEN_FILES = 16
 MOST_LOOKED_UP = 10_000  # remembered answers of tables
 MOST_NOTES = 20
 LONGEST_TEXT = 500
+_CHUNK = 256 * 1024
+_SMALL = 16 * 1024  # what is read at first: a buffer that costs nothing to make
 _REFUSED = ("socket.", "subprocess.", "os.fork", "os.posix_spawn", "os.exec", "os.system", "pty.")
 # what may stand behind these in a process: too little memory, a stack that ran out, an exit
 _SPENT = (MemoryError, RecursionError, SystemExit, KeyboardInterrupt)
@@ -289,21 +291,26 @@ class Worker:
     # --- frames -----------------------------------------------------------------------------
 
     def _receive(self) -> tuple[dict[str, Any], bytes]:
-        length = int.from_bytes(self._exactly(4), "big")
-        body = self._exactly(length)
-        end = 4 + int.from_bytes(body[:4], "big")
-        head: dict[str, Any] = json.loads(body[4:end])
+        # the engine says nothing before it has its reply: one read takes a small frame whole
+        read = self._some(_SMALL)
+        while len(read) < 4:
+            read += self._some(4 - len(read))
+        left = 4 + int.from_bytes(read[:4], "big") - len(read)
+        parts = [read]
+        while left > 0:
+            part = self._some(min(left, _CHUNK))
+            parts.append(part)
+            left -= len(part)
+        body = b"".join(parts) if len(parts) > 1 else read
+        end = 8 + int.from_bytes(body[4:8], "big")
+        head: dict[str, Any] = json.loads(body[8:end].decode())
         return head, body[end:]
 
-    def _exactly(self, count: int) -> bytes:
-        parts = []
-        while count:
-            part = os.read(self._link, min(count, 1 << 20))
-            if not part:
-                os._exit(0)  # the engine is gone
-            parts.append(part)
-            count -= len(part)
-        return b"".join(parts)
+    def _some(self, most: int) -> bytes:
+        part = os.read(self._link, most)
+        if not part:
+            os._exit(0)  # the engine is gone
+        return part
 
     def _send(self, head: dict[str, Any], content: bytes = b"") -> None:
         text = json.dumps(head).encode("utf-8", "backslashreplace")

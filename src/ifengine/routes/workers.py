@@ -172,7 +172,8 @@ async def _ask(worker: WorkerProcess, conversation: Conversation) -> Reply:
     """
     loop = asyncio.get_running_loop()
     link = worker.link
-    link.setblocking(False)
+    if link.gettimeout() != 0.0:
+        link.setblocking(False)
     request = next(conversation)
     try:
         while True:
