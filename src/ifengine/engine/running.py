@@ -190,10 +190,8 @@ class Engine:
                 reloader=reloader,
             )
             reloader.switch.after += (runtime.switched, gauges.switched)
-            group.before_commit.append(audit_received)
-            for outbox in built.outboxes.values():
-                group.before_commit.append(outbox.collect)
-            group.before_commit.append(audit_counter(metrics))
+            collecting = [outbox.collect for outbox in built.outboxes.values()]
+            group.before_commit += (audit_received, *collecting, audit_counter(metrics))
             self.watch = watch
             try:
                 await self._start(parts, built, runtime, watch)
