@@ -32,7 +32,7 @@ from ifengine.store.keys import FileKek
 from ifengine.store.names import Names
 from ifengine.store.registry import open_store
 from ifengine.store.sealing import KeyRing
-from ifengine.transforms.memory import Change
+from ifengine.transforms.memory import Call, Change, Reply
 
 T = TypeVar("T")
 
@@ -94,6 +94,10 @@ class _Stopped:
     async def read(self, look: Callable[[Reader], T]) -> T:
         """Run ``look`` here: nothing else is under way."""
         return look(self._reader)
+
+    async def call(self, call: Call) -> Reply:
+        """Refuse: functions of a site run beside an engine."""
+        raise _needs_engine()
 
     async def commit(self, fill: Callable[[Batch], None]) -> None:
         """Write one batch, with a data key of this process where it seals something."""

@@ -250,8 +250,10 @@ CASES: list[tuple[str, str, dict[str, str]]] = [
         "E264",
         '"lab" takes every one',
         channel(
-            "route: first\n" + ORU
-            + "to:\n  lab: {connection: out}\n  ¦ward: {connection: out}\n" + TESTS
+            "route: first\n"
+            + ORU
+            + "to:\n  lab: {connection: out}\n  ¦ward: {connection: out}\n"
+            + TESTS
         ),
     ),
     (

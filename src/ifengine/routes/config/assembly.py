@@ -70,7 +70,11 @@ def build_channel(draft: ChannelDraft) -> ChannelConfig:
     """Return one channel; its draft must hold no error."""
     section = draft.section
     said: dict[str, Any] = {}
-    _take(section, said, {"about": "about", "owner": "owner", "no_match": "no_match", "route": "route"})
+    _take(
+        section,
+        said,
+        {"about": "about", "owner": "owner", "no_match": "no_match", "route": "route"},
+    )
     _take(
         section.get("dedupe"),
         said,
@@ -80,7 +84,9 @@ def build_channel(draft: ChannelDraft) -> ChannelConfig:
             "on_reuse": "dedupe_on_reuse",
         },
     )
-    _take(section.get("expect"), said, {"every": "expect_every_seconds", "between": "expect_between"})
+    _take(
+        section.get("expect"), said, {"every": "expect_every_seconds", "between": "expect_between"}
+    )
     if section.says("accept_processing"):
         said["accept_processing"] = frozenset(v for v, _ in section.get("accept_processing"))
     if section.says("accept_mode"):

@@ -174,14 +174,9 @@ def load_site(
     filler = Filler(directory, environ)
     site = _load_site_file(files, env, filler, problems)
     tables, table_places = _load_tables(files, problems)
-    around = _surroundings(files, site, tables, lambda text: filler.secret(text, problems))
-    profiles = _load_profiles(files, tables, problems)
-    around = replace(around, known=replace(around.known, profiles=profiles))
     variables = {} if site is None else site.vars
-    around = replace(around, known=_with_step_files(files, around.known, variables, problems))
-    if site is not None:
-        allowed = site.section.get("python", True)
-        around = replace(around, known=replace(around.known, allows_python=allowed))
+    around = _surroundings(files, site, tables, lambda text: filler.secret(text, problems))
+    around = replace(around, known=_known_more(files, site, around.known, tables, problems))
     found = _load_channels(files, problems)
     written = {name: _with_variables(node, variables, problems) for name, node in found.items()}
     channels = [read_channel(node, name, around, problems) for name, node in written.items()]
@@ -208,6 +203,22 @@ def load_site(
         channel_count=len(channel_files),
         table_count=len(tables),
     )
+
+
+def _known_more(
+    files: _Files,
+    site: SiteDraft | None,
+    known: Known,
+    tables: Mapping[str, Table],
+    problems: Problems,
+) -> Known:
+    """Add what steps need from files of their own: profiles, snippets, functions."""
+    known = replace(known, profiles=_load_profiles(files, tables, problems))
+    variables = {} if site is None else site.vars
+    known = _with_step_files(files, known, variables, problems)
+    if site is None:
+        return known
+    return replace(known, allows_python=site.section.get("python", True))
 
 
 def _check(

@@ -20,7 +20,7 @@ from ifengine.routes.config.keys_tests import (
 from ifengine.routes.config.kinds import BAD, OneOf, Scalar, nearest
 from ifengine.routes.config.scalars import parse_whole
 from ifengine.routes.config.sections import Section, read_section
-from ifengine.transforms.keyed import SEPARATOR
+from ifengine.transforms.facts import SEPARATOR
 from ifengine.transforms.source import Entries, Items, Node, Problems, Text
 
 _STATE = OneOf(STATES)
