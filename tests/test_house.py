@@ -247,7 +247,6 @@ TESTED_BY = {
     "routes/config/*.py": "routes/config/test_problems.py",
     "routes/endpoints/*.py": "engine/test_delivery.py",
     "routes/gates.py": "engine/test_intake.py",
-    "routes/intake.py": "engine/test_intake.py",
     "routes/retention.py": "engine/test_restart.py",
     "routes/worker_message.py": "transforms/test_steps_python.py",
     "routes/worker_p*.py": "routes/test_workers.py",
