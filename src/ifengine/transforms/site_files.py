@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ifengine.transforms.source import Entries, Items, Node, Problems, Text
 
 # `$${` is a `${` that is meant as text: parse_template undoes it
-PARAMETER = re.compile(r"(?<!\$)\$\{\s*(with|vars)\.([^}|\s]*)\s*\}")
+PARAMETER = re.compile(r"(?<!\$)\$\{\s*([a-z][a-z0-9_-]*)\.([^}|\s]*)\s*\}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,7 +204,15 @@ CASES: list[tuple[str, str, dict[str, str]]] = [
     ("E104", "is not HOST:PORT", site(IDENTITY + CONNECTIONS + "listen: {metrics: ¦9464}\n")),
     ("E110", "use a single =", channel("accept: PV1-2 ¦== I\n" + ORU + REST)),
     ("E110", "did not expect", channel("accept: any OBX-8 = HH ¦PV1-2\n" + ORU + REST)),
-    ("E190", "`for` is part", channel("¦for: {facility: table facilities}\n" + ORU + REST)),
+    ("E301", 'no table "facilities"', channel("for: {a: ¦table facilities}\n" + ORU + REST)),
+    (
+        "E265",
+        "must name every channel once",
+        {
+            **channel("for: ¦{a: table sites}\n" + ORU + REST),
+            "channels/tables/sites.csv": "name,to\nA,1\na,2\n",
+        },
+    ),
     (
         "E190",
         "`combine` is part",

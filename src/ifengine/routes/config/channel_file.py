@@ -119,9 +119,9 @@ class Surroundings:
 
 
 def read_channel(
-    node: Entries, file: str, around: Surroundings, problems: Problems
+    node: Entries, file: str, around: Surroundings, problems: Problems, instance: str = ""
 ) -> ChannelDraft:
-    """Read the nodes of one channel file."""
+    """Read the nodes of one channel; ``instance`` is its name where a file makes several."""
     cleaned = refuse_placeholders(node, problems, _LEFT_ALONE | frozenset(NOT_YET), _SECRETS)
     section = read_section(CHANNEL, cleaned if isinstance(cleaned, Entries) else node, problems)
     stem = Path(file).stem
@@ -130,6 +130,7 @@ def read_channel(
         problems.error(
             "E222", section.at("channel"), f'"{name}" is not the file\'s name', f"channel: {stem}"
         )
+    stem = instance or stem
     order_by, order_by_text = _order_by(section, problems)
     enabled = section.get("enabled", True)
     if stem in around.enabled:

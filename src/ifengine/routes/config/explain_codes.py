@@ -74,6 +74,7 @@ CODES: Final[Mapping[str, str]] = {
     "W262": "A channel takes messages from channels, and none hands any over.",
     "E263": "Channels hand messages to each other in a circle.",
     "E264": "A destination gets no message: one before it, or beside it, takes every one.",
+    "E265": "A table cannot make one channel for each of its rows.",
     # steps, conditions and templates
     "E105": "A step does one thing; here are two verbs.",
     "E106": "A step has no verb.",

@@ -311,5 +311,12 @@ CHANNEL: Final = (
         meaning="Every destination that accepts, or the first one as they are written.",
         example="first",
     ),
-    *later("for", "combine"),
+    Key(
+        name="for",
+        kind=Raw("a name and its table"),
+        meaning="One channel for each row of a table, named after its first cell; "
+        "${NAME.COLUMN} in this file is a cell of the row.",
+        example="{site: table sites}",
+    ),
+    *later("combine"),
 )

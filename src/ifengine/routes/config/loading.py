@@ -21,6 +21,7 @@ from ifengine.routes.config.checks_results import check_results
 from ifengine.routes.config.checks_site import check_site
 from ifengine.routes.config.filled import FilledText
 from ifengine.routes.config.inline import take_inline
+from ifengine.routes.config.instances import Instance, instances, table_of
 from ifengine.routes.config.models import SiteConfig
 from ifengine.routes.config.overlay import check_overlay, merge
 from ifengine.routes.config.placeholders import Filler
@@ -178,15 +179,16 @@ def load_site(
     around = _surroundings(files, site, tables, lambda text: filler.secret(text, problems))
     around = replace(around, known=_known_more(files, site, around.known, tables, problems))
     found = _load_channels(files, problems)
-    written = {name: _with_variables(node, variables, problems) for name, node in found.items()}
-    channels = [read_channel(node, name, around, problems) for name, node in written.items()]
+    made = _instances(found, variables, tables, problems)
+    channels = [read_channel(one.node, one.file, around, problems, one.name) for one in made]
     _load_tests_beside(files, channels, around, problems)
     channel_files = _channel_files(files)
     _check(files, site, channels, problems)
     if problems.ok:
         used = [s for c in channels for s in (c.steps, *(d.steps for d in c.destinations))]
         import_used(around.known.python_files, used, problems)
-    _check_unused_tables(files, channels, table_places, problems)
+    gone_over = {table_of(node) for node in found.values()}
+    _check_unused_tables(files, channels, gone_over, table_places, problems)
     problems.found += filler.unfilled
     for name, content in filler.read_files.items():
         files.raw[f"file:{name}"] = content
@@ -198,11 +200,24 @@ def load_site(
         problems=_in_order(problems.found),
         unfilled=tuple(filler.unfilled),
         lines=files.lines,
-        written={channel.name: written[channel.file] for channel in channels},
+        written={one.name: one.node for one in made},
         around=around,
-        channel_count=len(channel_files),
+        channel_count=len(channel_files) - len({one.file for one in made}) + len(made),
         table_count=len(tables),
     )
+
+
+def _instances(
+    found: Mapping[str, Entries],
+    variables: Mapping[str, Text],
+    tables: Mapping[str, Table],
+    problems: Problems,
+) -> list[Instance]:
+    """Return every channel: one a file, or one for each row that a file's `for` names."""
+    made: list[Instance] = []
+    for name, node in found.items():
+        made += instances(_with_variables(node, variables, problems), name, tables, problems)
+    return made
 
 
 def _known_more(
@@ -229,7 +244,8 @@ def _check(
         return
     check_keeping(site, problems)
     take_inline(site, channels, problems)
-    check_site(site, channels, problems, complete=len(channels) == len(_channel_files(files)))
+    whole = {channel.file for channel in channels} == set(_channel_files(files))
+    check_site(site, channels, problems, complete=whole)
     for channel in channels:
         together = [c for c in channels if c.enabled and set(c.sources) & set(channel.sources)]
         check_channel(channel, site, together or [channel], problems)
@@ -420,10 +436,11 @@ def _surroundings(
 def _check_unused_tables(
     files: _Files,
     channels: Sequence[ChannelDraft],
+    gone_over: set[str],
     places: Mapping[str, Position],
     problems: Problems,
 ) -> None:
-    used = {name for channel in channels for name in tables_used(channel)}
+    used = gone_over | {name for channel in channels for name in tables_used(channel)}
     if not problems.ok:
         # what could not be read may use a table: a word that looks like its name is enough
         for name, lines in files.lines.items():

@@ -233,7 +233,9 @@ class _Writer:
             "expect": self._expected,
             "state": lambda: {"enum": list(STATES)},
             "count": lambda: {"type": ["integer", "string"], "minimum": 0},
-            **dict.fromkeys(("fact", "patients", "fhir", "file"), lambda: {"type": "object"}),
+            **dict.fromkeys(
+                ("for", "fact", "patients", "fhir", "file"), lambda: {"type": "object"}
+            ),
         }
 
     def _from(self) -> Schema:

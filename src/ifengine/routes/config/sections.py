@@ -132,10 +132,14 @@ def read_section(rows: Sequence[Key], node: Entries, problems: Problems) -> Sect
     section = Section(node.position)
     known = {row.name: row for row in rows}
     spelled = [row.name for row in rows if row.status is not Status.LATER]
+    # a key that must be there and is not is meant more likely than any other
+    absent = [row.name for row in rows if row.required and node.get(row.name) is None]
     for key, value in node:
         row = known.get(key.value)
         if row is None:
-            hint = nearest(key.value, spelled) if problems.takes_hints else ""
+            hint = ""
+            if problems.takes_hints:
+                hint = nearest(key.value, absent) or nearest(key.value, spelled)
             # the key that was meant is not also reported missing
             section.meant.update(name for name in spelled if f'"{name}"' in hint)
             problems.error("E101", key.position, f'"{shorten(key.value)}" is not known here', hint)
