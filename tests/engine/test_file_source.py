@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.support import Receiver, Running, Site, adt, running, until
+from engine.support import Receiver, Running, Site, adt, running, sender, until
 
 HEAD = """\
 ifengine: 1
@@ -191,3 +191,21 @@ async def test_without_unbatch_a_file_of_several_messages_is_one_dead_letter(
         await until(lambda: names(site, "bad") == ["a.hl7"])
         (group,) = await engine.letters()
         assert group["reason"].startswith("several messages in one file")
+
+
+async def test_a_folder_that_cannot_be_made_stops_nothing_and_doctor_says_so(
+    site: Site, lab: Receiver
+) -> None:
+    site.write()
+    (site.folder / "hub").write_text("a file where the folder should be")
+    async with running(site) as engine, sender(site) as his:
+        assert await his.send(adt("M1")) == "AA"
+        await until(lambda: lab.ids == ["M1"])
+
+        async def told() -> bool:
+            return any("hub: its folder" in row["text"] for row in await engine.ask("doctor"))
+
+        await until(told)
+        (site.folder / "hub").unlink()
+        drop(site, "a.hl7", batch(adt("M2")))
+        await until(lambda: lab.ids == ["M1", "M2"])

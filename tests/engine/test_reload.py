@@ -184,6 +184,60 @@ async def test_a_listener_moves_to_another_port_and_a_taken_port_changes_nothing
         await until(lambda: lab.ids == ["M1"])
 
 
+async def test_a_certificate_that_cannot_be_used_changes_nothing_and_leaves_nothing_bound(
+    site: Site, lab: Receiver
+) -> None:
+    from engine.support import free_port
+
+    async with running(site) as engine, sender(site) as his:
+        old, site.port = site.port, free_port()
+        site.write()
+        file = site.folder / "ifengine.yaml"
+        plain = f"port: {lab.port}, plaintext: test"
+        text = file.read_text()
+        assert plain in text
+        text = text.replace(plain, f"port: {lab.port}, tls: broken")
+        file.write_text(text + "tls: {broken: {ca: broken.pem}}\n")
+        (site.folder / "broken.pem").write_text("not a certificate")
+        report = await engine.ask("config.reload")
+        assert (report["done"], report["version"]) == (False, 1)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", site.port)
+        assert await his.send(adt("M1")) == "AA"
+        await until(lambda: lab.ids == ["M1"])
+        site.port = old
+        site.head = MARK % "B"
+        assert (await reload(engine))["done"] is True
+
+
+async def test_a_replay_and_a_reload_that_rebuilds_its_queue_do_not_meet(
+    site: Site, lab: Receiver
+) -> None:
+    from engine.support import ack
+
+    lab.answer = lambda content: ack(content, "AE" if b"|M1|" in content else "AA")
+    async with running(site) as engine, sender(site) as his:
+        for number in range(1, 6):
+            await his.send(adt(f"M{number}"))
+        await until(lambda: _has_letters(engine))
+        lab.answer = ack
+        (group,) = await engine.ask("dlq.list")
+        for lanes in (2, 3, 4, 5):
+            site.options["lab"] = f"lanes: {lanes}"
+            jobs = [reload(engine)]
+            if lanes == 2:
+                jobs.append(engine.ask("dlq.replay", ids=group["messages"], reason="again"))
+            for job in asyncio.as_completed(jobs):
+                await job
+        await until(lambda: len(lab.received) == 6)
+        await asyncio.sleep(0.2)
+        assert lab.ids == ["M1", "M1", "M2", "M3", "M4", "M5"]
+
+
+async def _has_letters(engine: Running) -> bool:
+    return bool(await engine.ask("dlq.list"))
+
+
 async def test_a_channel_comes_and_goes(site: Site, lab: Receiver) -> None:
     site.head = "order_by: patient\ntypes: [ADT^A01]\nignore_types: {identity: not here}"
     async with running(site) as engine, sender(site) as his:

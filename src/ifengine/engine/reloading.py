@@ -52,6 +52,7 @@ class Reloader:
             try:
                 return await self._reload(actor, reason, dry_run=dry_run, skip_tests=skip_tests)
             except EngineError as error:
+                await self.switch.abandon()
                 return self._refuse([f"{error}" + (f" ({error.hint})" if error.hint else "")])
 
     async def _reload(

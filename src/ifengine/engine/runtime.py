@@ -63,6 +63,7 @@ class EngineRuntime:
         self._gauges = gauges
         self._paused_listeners = paused_listeners
         self._letters = DeadLetters(parts, built.outboxes, built.pipelines)
+        reloader.switch.replays = self._letters.one_at_a_time
         self.is_ready = False
 
     def switched(self, site: SiteConfig) -> None:
@@ -191,6 +192,9 @@ class EngineRuntime:
         for pipeline in self._built.pipelines.values():
             if pipeline.paused:
                 rows.append(("warn", "channels", f"{pipeline.channel.name} is paused"))
+        for source in self._built.file_sources:
+            if source.failed:
+                rows.append(("fail", "channels", f"{source.channel}: its folder: {source.failed}"))
         lag = self._watch.lag_seconds
         rows.append(("warn" if lag > 0.5 else "ok", "loop", f"timer delay {lag:.3f} s"))
         return rows

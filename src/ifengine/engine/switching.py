@@ -5,6 +5,7 @@ and outbox takes the new rules. What is gone is drained: channels plan what they
 send what was planned, and dead letters stay in reach.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from ifengine.engine.building import (
     Built,
     OutboxRules,
     Pairs,
+    client_options,
     connect,
     feeding,
     file_source,
@@ -24,7 +26,7 @@ from ifengine.engine.building import (
     unmatched_outbox,
 )
 from ifengine.errors import EngineError
-from ifengine.mllp.listener import MllpListener
+from ifengine.mllp.listener import ListenerOptions, MllpListener
 from ifengine.routes.channel import Channel
 from ifengine.routes.config.models import ListenConnection, SiteConfig
 from ifengine.routes.delivery import Outbox
@@ -51,6 +53,7 @@ class _Prepared:
     channels: dict[str, Channel] = field(default_factory=dict)
     listeners: list[MllpListener] = field(default_factory=list)
     pipelines: dict[int, Pipeline] = field(default_factory=dict)  # of new channels
+    options: dict[str, ListenerOptions] = field(default_factory=dict)  # certificates are read
 
 
 class Switch:
@@ -69,6 +72,7 @@ class Switch:
         self._load = load
         self._next: _Prepared | None = None
         self._draining: dict[int, Pipeline] = {}
+        self.replays = asyncio.Lock()  # held while letters are sent again; set by the runtime
         self.after: list[Callable[[SiteConfig], None]] = []
 
     # --- before -------------------------------------------------------------------------------
@@ -92,23 +96,32 @@ class Switch:
         return found
 
     async def prepare(self, site: SiteConfig) -> None:
-        """Make and bind what is new.
+        """Make and bind what is new. Whatever can fail fails here, before anything is changed.
 
         Raises:
-            BindError: an address is taken; what was bound is closed again.
+            BindError: an address is taken.
+            SettingsError: a certificate or key cannot be used.
         """
-        parts, built = self._parts, self._built
+        parts = self._parts
         prepared = _Prepared(
             channels={c.name: Channel(c, site) for c in site.channels if c.enabled}
         )
-        batch = parts.group.batch
-        register_names(site, parts.names, batch)
-        running = {listener.name: listener for listener in built.listeners}
+        self._next = prepared
+        register_names(site, parts.names, parts.group.batch)
+        for pairs in feeding(list(prepared.channels.values())).values():
+            connection = site.senders.get(pairs[0][1].connection or "")
+            if connection is not None:
+                client_options(connection)
+        await self._bind(site, prepared)
+
+    async def _bind(self, site: SiteConfig, prepared: _Prepared) -> None:
+        parts = self._parts
+        running = {listener.name: listener for listener in self._built.listeners}
         for name, connection in site.listeners.items():
             if not _is_used(name, prepared.channels.values()):
                 continue
             before = running.get(name)
-            options = listener_options(connection)
+            options = prepared.options[name] = listener_options(connection)
             if before is not None and _same_address(before, connection):
                 continue
             number = parts.names.number(NameKind.LISTENER, name)
@@ -117,24 +130,31 @@ class Switch:
             try:
                 await listener.start()
             except OSError as error:
-                await self._close(prepared.listeners)
                 raise BindError(f"{name}: cannot listen: {error.strerror or error}") from None
             listener.pause_reading()
             prepared.listeners.append(listener)
-        self._next = prepared
 
-    @staticmethod
-    async def _close(listeners: Iterable[MllpListener]) -> None:
-        for listener in listeners:
+    async def abandon(self) -> None:
+        """Close what was bound for a site that is not switched to after all."""
+        prepared, self._next = self._next, None
+        for listener in prepared.listeners if prepared is not None else ():
             await listener.stop(0.0)
 
     # --- the switch -----------------------------------------------------------------------------
 
     async def to(self, site: SiteConfig, version: int) -> None:
-        """Switch. ``prepare`` was called with this site, and its version is on stable storage."""
+        """Switch. ``prepare`` was called with this site, and its version is on stable storage.
+
+        No replay runs meanwhile: it would feed an outbox that begins anew, or decide by one version
+        and be written down under another.
+        """
         prepared = self._next
         if prepared is None:
             raise EngineError("nothing was prepared")
+        async with self.replays:
+            await self._switch(site, version, prepared)
+
+    async def _switch(self, site: SiteConfig, version: int, prepared: _Prepared) -> None:
         parts, built = self._parts, self._built
         rules = feeding(list(prepared.channels.values()))
         await self._new_outboxes(site, rules)
@@ -283,7 +303,7 @@ class Switch:
             if connection is None or not used or listener.name in new:
                 closing.append(listener)
             else:
-                listener.update(listener_options(connection))
+                listener.update(prepared.options[listener.name])
                 kept.append(listener)
         built.listeners[:] = [*kept, *prepared.listeners]
         for listener in built.listeners:
@@ -304,7 +324,10 @@ class Switch:
     # --- afterwards -----------------------------------------------------------------------------
 
     def tidy(self) -> None:
-        """Forget channels and outboxes that are gone and have nothing left; called each second."""
+        """Forget channels that are gone and have nothing left; called each second.
+
+        Outboxes stay until the next start: dead letters in them are still within reach.
+        """
         built = self._built
         for number, pipeline in list(self._draining.items()):
             if pipeline.unplanned == 0 and not len(pipeline.parking):

@@ -86,7 +86,7 @@ class DeadLetters:
         self._parts = parts
         self._outboxes = outboxes
         self._pipelines = pipelines
-        self._one_at_a_time = asyncio.Lock()
+        self.one_at_a_time = asyncio.Lock()
 
     async def replay(
         self,
@@ -103,7 +103,7 @@ class DeadLetters:
 
         ``sender_was_refused``: those whose sender was told no, which is then untrue, and only those.
         """
-        async with self._one_at_a_time:
+        async with self.one_at_a_time:
             found = await self._find(letters)
             chosen = [f for f in found.letters if f.was_refused == sender_was_refused]
             found = found._replace(letters=[f for f in chosen if self._is_free(f)])
@@ -133,7 +133,7 @@ class DeadLetters:
 
     async def discard(self, letters: Sequence[Letter], *, actor: str, reason: str) -> list[Letter]:
         """Settle dead letters as discarded; what they held goes on."""
-        async with self._one_at_a_time:
+        async with self.one_at_a_time:
             found = [
                 f
                 for f in (await self._find(letters)).letters

@@ -555,13 +555,6 @@ class Outbox(AnsweringDeliveries):
         await self.recover()
         self.paused = was_paused
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing waits here and nothing is dead: it may be taken away."""
-        return not (self._carrying or len(self.schedule) or self.head > self.schedule.through) and (
-            not any(d.waiting or d.dead for d in self.destinations.values())
-        )
-
     # --- stop ------------------------------------------------------------------------------------------
 
     @property

@@ -70,6 +70,7 @@ class FileSource:
         self._seen: dict[str, _Seen] = {}
         self.failed = ""  # why the folder cannot be read, safe; "": it can
         self.stopped = False
+        self._made = False  # the folders, as far as they were missing
 
     @property
     def channel(self) -> str:
@@ -89,7 +90,6 @@ class FileSource:
     async def run(self) -> None:
         """Look until the engine stops."""
         parts = self._parts
-        await self._in_thread(self._make_folders)
         while not parts.stopping and not self.stopped:
             await self.look()
             again = parts.clock.monotonic() + self._source.every_seconds
@@ -101,6 +101,9 @@ class FileSource:
         """Take every file that has not changed for long enough; return how many were."""
         now = self._parts.clock.monotonic()
         try:
+            if not self._made:
+                await self._in_thread(self._make_folders)
+                self._made = True
             listed = await self._in_thread(self._list)
             self.failed = ""
         except OSError as error:
