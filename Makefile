@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench crash lock clean test-deps format
+.PHONY: demo test check bench crash chaos lock clean test-deps format
 
 $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("ifengine needs Python 3.11 or later") if sys.version_info < (3, 11) else None'
@@ -32,8 +32,11 @@ format: $(STAMP)
 bench: $(STAMP)  ## measure, print ratios, write benchmarks/results.md
 	$(BIN)/python -m benchmarks
 
-crash: $(STAMP)  ## the long campaign of kills
-	IFENGINE_KILLS=$${IFENGINE_KILLS:-300} $(BIN)/python -m pytest tests/crash
+crash: $(STAMP)  ## the long campaigns of kills, power cuts and failing disks, with a table
+	IFENGINE_CAMPAIGN=long $(BIN)/python -m pytest -m crash
+
+chaos: $(STAMP)  ## the long campaigns of lying peers, hostile clients, clocks and schedules, with a table
+	IFENGINE_CAMPAIGN=long $(BIN)/python -m pytest -m chaos
 
 test-deps:  ## system packages that some tests use
 	sh deploy/test-deps.sh

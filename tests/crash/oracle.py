@@ -162,8 +162,3 @@ def overtaken(
             late.append(f"{name}:{one.control_id}")
         latest[group] = max(latest.get(group, 0), known.number)
     return late
-
-
-def bound(trials: int) -> str:
-    """Say what clean trials prove: the rule of three, 95 % confidence."""
-    return f"no failure in {trials} kills: fewer than {3 / trials:.2%} of kills fail (95 %)"

@@ -1,24 +1,22 @@
 """SIGKILL at random moments under load: nothing acknowledged is lost, nothing overtakes.
 
-``IFENGINE_KILLS`` sets how often (100), ``IFENGINE_SEED`` repeats a run. Faults put into the engine by
+``IFENGINE_KILLS`` sets how often (60, in a campaign 1,000), ``IFENGINE_SEED`` repeats a run. Faults put into the engine by
 hand, each caught within 25 kills: no mark on what was in the settle window, a delivery skipped at the
 start, no order between deliveries of a key, no retransmission guard, the answer before the commit.
 """
 
-import os
 import random
-import secrets
 import time
 from pathlib import Path
 
 import pytest
 
+from campaigns import Ledger, seed, trials
 from crash.campaign import Peers, unsettled
-from crash.oracle import bound
 from crash.serving import RESTART_LIMIT_SECONDS
 
-KILLS = int(os.environ.get("IFENGINE_KILLS", "100"))
-SEED = int(os.environ.get("IFENGINE_SEED", "0")) or secrets.randbelow(1_000_000) + 1
+KILLS = trials(60, 1000, "IFENGINE_KILLS")
+SEED = seed()
 WINDOW = 32  # deliveries a lane may have unsettled at a crash (guarantees.md G4, batched)
 LANES = {"east": 4, "west": 1}
 
@@ -26,7 +24,7 @@ LANES = {"east": 4, "west": 1}
 @pytest.mark.crash
 @pytest.mark.slow
 def test_nothing_acknowledged_is_lost_or_reordered_by_kills_at_random_moments(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], ledger: Ledger
 ) -> None:
     lot = random.Random(SEED)
     restarts = []
@@ -51,12 +49,13 @@ def test_nothing_acknowledged_is_lost_or_reordered_by_kills_at_random_moments(
         peers.stop_sending()
         peers.wait_until_quiet()
         verdict, sendings, records = peers.judge()
-        with capsys.disabled():
-            print(
-                f"{len(sendings.sent)} sent, {len(sendings.accepted)} acknowledged, "
-                f"{len(sendings.given_up)} given up, {sendings.sent_again} sent again; "
-                f"{verdict.summary()}; slowest restart {max(restarts):.1f} s; {bound(KILLS)}"
-            )
+        ledger.record(
+            "G1", "kills at random moments under load", trials=KILLS,
+            failures=0 if verdict.is_clean() else 1,
+            found=f"{len(sendings.sent)} sent, {len(sendings.accepted)} acknowledged, "
+            f"{sendings.sent_again} sent again; {verdict.summary()}; "
+            f"slowest restart {max(restarts):.1f} s; IFENGINE_SEED={SEED}",
+        )  # fmt: skip
         assert verdict.is_clean(), verdict.summary()
         assert not sendings.refused
         assert not unsettled(records), unsettled(records)

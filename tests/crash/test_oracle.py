@@ -3,7 +3,7 @@
 import pytest
 
 from crash.messages import digest, make
-from crash.oracle import Verdict, bound, check, read_receiver, read_sender
+from crash.oracle import Verdict, check, read_receiver, read_sender
 
 IDS = [make(0, number).control_id for number in range(4)]
 ORDER = {"east": "key", "west": "connection"}
@@ -126,7 +126,3 @@ def test_other_bytes_than_the_channel_makes_are_found() -> None:
 def test_a_line_that_is_no_log_line_stops_the_check() -> None:
     with pytest.raises(ValueError, match="not a line"):
         read_sender(["Z what"])
-
-
-def test_the_bound_is_the_rule_of_three() -> None:
-    assert "3.00%" in bound(100)
