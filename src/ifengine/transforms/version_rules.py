@@ -43,9 +43,9 @@ def _add_structure(scope: StepScope, versions: Versions) -> None:
 
 def _drop_structure(scope: StepScope, versions: Versions) -> None:
     message = scope.message
-    code, event = message.raw(0, 9, 1, 1), message.raw(0, 9, 1, 2)
+    code, event, structure = (*_components(message, 0, 9, 1), b"", b"")[:3]
     delimiter = message.delimiters.component
-    if message.raw(0, 9, 1, 3) and delimiter:
+    if structure and delimiter:
         message.set_raw(0, 9, None, None, None, code + (delimiter + event if event else b""))
 
 
@@ -90,13 +90,15 @@ def _out_of_list(scope: StepScope, versions: Versions) -> None:
     """
     message = scope.message
     for i in message.indexes("PID"):
-        count = message.repetition_count(i, 3)
         kinds = message.leaves(i, 3, 5, 1)
+        count = len(kinds)
         outside = [r for r, kind in enumerate(kinds, 1) if kind == _EXTERNAL]
         if outside and not message.raw(i, 2):
             message.set_raw(i, 2, None, None, None, message.raw(i, 3, outside[0]))
+        if count < 2:
+            continue
         place = dictionary.field(versions.target, "PID", 3)
-        if count > 1 and place is not None and place.repetitions == 1:
+        if place is not None and place.repetitions == 1:
             _split(message, i, [r for r in range(1, count + 1) if r not in outside] or outside)
 
 
@@ -128,14 +130,15 @@ def _value_types(old: str, new: str) -> Rule:
 def change_values(scope: StepScope, versions: Versions) -> None:
     """Change every field whose type differs, and the values whose type OBX-2 says."""
     message = scope.message
+    component = message.delimiters.component_code
     for i, name in enumerate(message.names()):
         plans = plans_for(versions, name)
-        last = message.field_count(i) if plans else 0
+        fields = message.fields(i) if plans else ()  # as they were: each plan has its own field
         for plan in plans:
-            if plan.field > last:
+            if plan.field >= len(fields):
                 break
-            raw = message.raw(i, plan.field)
-            if raw and not (raw.isalnum() and len(raw) not in plan.lengths):
+            value = fields[plan.field]
+            if value and (component in value or plan.touches_plain(value)):
                 _change(message, i, plan)
         if name == "OBX" and (kind := message.text(i, 2)) in ("TS", "DTM"):
             _change(message, i, plan_between(5, kind, kind, versions))

@@ -155,6 +155,11 @@ class Plan(NamedTuple):
     changes: tuple[Change, ...]
     lengths: frozenset[int]
 
+    def touches_plain(self, value: bytes) -> bool:
+        """Whether a value without components may change: only times do, by how long they are."""
+        lengths = self.lengths
+        return bool(lengths) and (not value.isalnum() or len(value) in lengths)
+
 
 def plan_between(field: int, old: str, new: str, versions: Versions) -> Plan:
     """Return what to do to a value whose type is ``old`` there and ``new`` here."""
