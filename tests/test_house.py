@@ -252,6 +252,7 @@ TESTED_BY = {
     "routes/worker_p*.py": "routes/test_workers.py",
     "routes/*.py": "engine/test_delivery.py",
     "store/base.py": "store/contract.py",
+    "store/commit_points.py": "test_failpoints.py",
     "store/memory_*.py": "store/test_memory.py",
     "store/sqlite_*.py": "store/test_sqlite.py",
     "transforms/deidentify*.py": "transforms/test_steps_deidentify.py",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ifengine.admin.dead_letters import SELECTION, Letter, message_types, selected, selected_refused
 from ifengine.admin.request import Caller, Params, RequestError, usage
 from ifengine.admin.runtime import DeadLetterRef, Runtime
+from ifengine.failpoints import fp
 from ifengine.routes.dead_letters import IDENTITY_EVENTS
 
 REPLAY = SELECTION | {"as", "dry_run", "allow_older", "sender_was_refused", "reason"}
@@ -21,6 +22,7 @@ async def replay(runtime: Runtime, params: Params, caller: Caller) -> dict[str, 
     what was received. A bulk replay leaves identity events out; they go one at a time.
     ``sender_was_refused``: messages, by their ids, whose sender was told no, and nothing else.
     """
+    fp("replay.authz")
     how = params.text("as") or "reprocess"
     if how not in ("stored", "reprocess"):
         raise usage("as: must be stored or reprocess")

@@ -1,5 +1,6 @@
 """``ifengine serve``: run the engine of a site until it is told to stop."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from ifengine.cli.options import Place, site_options
 from ifengine.cli.output import plural, printable
 from ifengine.cli.site import errors_of, read_site, show_problems
 from ifengine.errors import EngineError, StorageFailedError
+from ifengine.failpoints import VARIABLE, arm
 from ifengine.transforms.source import Severity
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ def serve(place: Place, check_only: bool) -> int:
     """
     site, warnings = _checked(place)
     _open_key(site)
+    arm(os.environ.get(VARIABLE, ""), environment=site.environment)
     env = f"  env {place.env}" if place.env else ""
     head = [f"ifengine {__version__}  site {site.site}{env}  {site.environment}"]
     noted = f", {plural(warnings, 'warning')} (ifengine check)" if warnings else ""

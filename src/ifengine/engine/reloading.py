@@ -12,6 +12,7 @@ from typing import TypeVar
 from ifengine.admin.runtime import ReloadReport
 from ifengine.engine.switching import Switch
 from ifengine.errors import EngineError
+from ifengine.failpoints import fp
 from ifengine.routes.channel_tests.run import ChannelReport, run_tests
 from ifengine.routes.config.compare import changes, needs_restart
 from ifengine.routes.config.kept_files import pack
@@ -94,6 +95,7 @@ class Reloader:
         """Give the configuration its version, before any row carries it; bind what is new first."""
         parts = self.parts
         await self.switch.prepare(site)
+        fp("reload.prepared")
         now_us = parts.clock.now_us()
         versions = await parts.read(lambda reader: reader.config_versions())
         newest = versions[-1] if versions else None
@@ -115,6 +117,7 @@ class Reloader:
             NewAudit(now_us, actor, "reload", f"config {version}", 0, "done", detail)
         )
         await parts.group.durable()
+        fp("reload.version_committed")
         return version
 
     def _refuse(self, why: Iterable[str]) -> ReloadReport:

@@ -26,6 +26,7 @@ from ifengine.engine.runtime import EngineRuntime
 from ifengine.engine.switching import Switch
 from ifengine.engine.watch import Watch
 from ifengine.errors import EngineError, StorageFailedError
+from ifengine.failpoints import fp
 from ifengine.routes.awaited import AwaitedFacts
 from ifengine.routes.config.kept_files import sealed_files
 from ifengine.routes.config.loading import Loaded, load_site
@@ -253,6 +254,7 @@ class Engine:
         keys = parts.ring.start_keys(parts.numbers.key_id + 1, now_us)
         parts.numbers.key_id += len(keys)
         batch.data_keys.extend(keys)
+        fp("keys.dek_minted")
         register_names(site, parts.names, batch)
         versions, clean = await parts.read(lambda r: (r.config_versions(), r.setting(CLEAN_STOP)))
         parts.unclean = clean == "0"
@@ -278,6 +280,7 @@ class Engine:
             )
         )
         await parts.group.durable()
+        fp("keys.dek_committed")
 
     async def _start(
         self, parts: Parts, built: Built, runtime: EngineRuntime, watch: Watch

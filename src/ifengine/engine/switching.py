@@ -26,6 +26,7 @@ from ifengine.engine.building import (
     unmatched_outbox,
 )
 from ifengine.errors import EngineError
+from ifengine.failpoints import fp
 from ifengine.mllp.listener import ListenerOptions, MllpListener
 from ifengine.routes.channel import Channel
 from ifengine.routes.config.models import ListenConnection, SiteConfig
@@ -177,6 +178,7 @@ class Switch:
         for pipeline in standing:
             await pipeline.stand_still()
         try:
+            fp("reload.standing")
             for outbox, pairs in changed:
                 await self._rebuild(site, outbox, pairs)
             # from here to the end of this turn nothing is awaited
@@ -187,6 +189,7 @@ class Switch:
             self.site = site
             for after in self.after:
                 after(site)
+            fp("reload.switched")
         finally:
             for pipeline in standing:
                 pipeline.go()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
+from ifengine.failpoints import fp, write_through
 from ifengine.mllp.framing import (
     PEER_CLOSED,
     DecoderCounts,
@@ -185,6 +186,7 @@ class MllpClient:
         try:
             async with asyncio.timeout(options.connect_timeout_seconds):
                 link = await self._open()
+                fp("deliver.connected")
             reason = "" if self._is_peer(link) else "tls"
         except TimeoutError:
             reason = "timeout"
@@ -284,7 +286,7 @@ class Outbound(asyncio.Protocol):
     def write(self, frame: bytes) -> None:
         """Write now."""
         if self._transport is not None:
-            self._transport.write(frame)
+            write_through(self._transport, frame, "deliver.mid_write", "deliver.written")
 
     def certificate(self) -> bytes | None:
         """Return the peer's certificate, DER."""
@@ -314,6 +316,7 @@ class Outbound(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Decode, and report frames while this is the present connection."""
+        fp("deliver.ack_read")
         self._quiet()
         self._decoder.receive_data(data)
         self.pump()

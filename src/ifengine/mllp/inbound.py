@@ -3,6 +3,7 @@
 import asyncio
 from typing import Protocol, cast
 
+from ifengine.failpoints import fp, write_through
 from ifengine.mllp.framing import (
     PEER_CLOSED,
     DecoderCounts,
@@ -158,7 +159,7 @@ class Inbound(asyncio.Protocol):
         if self._gone:
             return
         if frames and self._transport is not None:
-            self._transport.write(frames)
+            write_through(self._transport, frames, "intake.mid_ack", "intake.post_ack")
         self.pending -= answered
         if self._held:
             self._go_on()
@@ -313,6 +314,7 @@ class Inbound(asyncio.Protocol):
             self._update_reading()
 
     def _hand_over(self, content: bytes) -> None:
+        fp("intake.frame_done")
         self.frames += 1
         self.pending += 1
         if self.pending >= MAX_PENDING:
@@ -335,6 +337,8 @@ class Inbound(asyncio.Protocol):
         elif self._decoder.waits_for_cr and self._silence is None:
             loop = asyncio.get_running_loop()
             self._silence = loop.call_later(SILENCE_SECONDS, self._silent)
+        elif self._decoder.is_mid_frame:
+            fp("intake.mid_frame")
         return False
 
     def _report(self, event: Fault) -> None:

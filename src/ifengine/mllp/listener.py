@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ifengine.clock import Clock
+from ifengine.failpoints import fp
 from ifengine.mllp.framing import (
     DEFAULT_TOLERANCES,
     DecoderCounts,
@@ -272,6 +273,7 @@ class MllpListener:
         for _ in range(ACCEPTS_AT_ONCE):
             try:
                 connection, address = listening.accept()
+                fp("intake.accept")
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError:

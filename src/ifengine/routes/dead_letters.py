@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ifengine.errors import EngineError
+from ifengine.failpoints import fp
 from ifengine.hl7.header import read_header
 from ifengine.hl7.message import Message
 from ifengine.routes.channel import UNMATCHED, MessageContext, Plan, PlannedDelivery
@@ -127,7 +128,9 @@ class DeadLetters:
                 outcomes.append((item, "done" if kind == "going" else kind))
             if not dry_run:
                 self._audit(batch, "replay", actor, reason, how, outcomes)
+                fp("replay.audited")
                 await self._parts.group.durable()
+                fp("replay.enqueued")
                 self._tell(settled)
             return result
 

@@ -4,6 +4,7 @@ import heapq
 from collections.abc import Iterable, Mapping, Sequence
 
 from ifengine.errors import EngineError
+from ifengine.failpoints import fp
 from ifengine.routes.delivery_answers import NO_SENDERS, AnsweringDeliveries
 from ifengine.routes.delivery_rows import attempt_row, behind_row, sent_row, stuck_row
 from ifengine.routes.destination import Destination, DestinationMetrics, drained
@@ -463,6 +464,7 @@ class Outbox(AnsweringDeliveries):
         schedule = self.schedule
 
         def committed() -> None:
+            fp("deliver.post_commit")
             schedule.undurable -= settled
             schedule.durable_low = max(schedule.durable_low, low)
             self.pump()

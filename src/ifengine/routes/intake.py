@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from ifengine.failpoints import fp
 from ifengine.hl7.ack import APPLICATION_CODES, due_answers, waits_for_outcome
 from ifengine.hl7.ack_passing import Told, write_told
 from ifengine.hl7.header import Header, HeaderFault, read_header
@@ -216,6 +217,7 @@ class Intake:
                 self._batch_received(connection, content)
                 return
             gate = self._gates.decide(header)
+            fp("intake.parsed")
         except Exception:  # noqa: BLE001 - kept for people, unanswered; the next frame goes on
             self._keep_unread(connection, content)
             return
@@ -317,6 +319,7 @@ class Intake:
             sealed=ring.seal(BlobKind.INBOX, inbox_id, 0, content),
             reason=decision.gate.reason,
         )
+        fp("intake.sealed")
         if header is not None and decision.gate.kind in (InboxKind.MESSAGE, InboxKind.UNROUTED):
             entry.guard_key = ring.tag(
                 "guard",
@@ -369,6 +372,7 @@ class Intake:
 
     def _committed(self, pending: list[_Pending]) -> None:
         """The batch is on stable storage: answer, in order, one write a connection."""
+        fp("intake.post_commit_pre_ack")
         now = self._parts.clock.monotonic()
         now_us = self._parts.clock.now_us()
         outgoing: dict[Inbound, tuple[list[bytes], list[int]]] = {}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from ifengine.errors import EngineError
+from ifengine.failpoints import fp
 from ifengine.hl7.charset import CharsetPolicy
 from ifengine.hl7.message import Message
 from ifengine.routes.channel import (
@@ -230,6 +231,7 @@ class Pipeline:
     _current: int | None = None  # waits for a reply to its call
 
     def _plan(self, received: Received) -> None:
+        fp("process.claimed")
         started = self._parts.clock.monotonic()
         keys: tuple[bytes, ...] | None = None
         held = ""
@@ -251,6 +253,7 @@ class Pipeline:
                 if mode in HISTORICAL_MODES and not self._takes(mode, received.listener):
                     held = "processing mode (MSH-11.2) A, R or I"
                 decision = self._decide(message, received)
+                fp("process.transformed")
             except CallNeededError as needed:
                 self._call(received, needed.call)
                 return
@@ -467,6 +470,7 @@ class Pipeline:
 
     def _committed(self, committed: _Uncommitted) -> None:
         """The plans are on stable storage: their deliveries may go."""
+        fp("process.post_commit")
         self._uncommitted -= committed.plans
         self.unplanned -= committed.plans
         by_outbox: dict[int, tuple[Outbox, list[tuple[Entry, EntryState]]]] = {}

@@ -10,8 +10,10 @@ from typing import NamedTuple
 import apsw
 
 from ifengine.errors import StorageFailedError, StoreRefusedError
+from ifengine.failpoints import fp
 from ifengine.store.audit import AuditMac
 from ifengine.store.base import Batch
+from ifengine.store.commit_points import after_commit, before_commit
 from ifengine.store.sqlite_files import WriterLock, prepare_database, prepare_folder
 from ifengine.store.sqlite_read import SqliteReader
 from ifengine.store.sqlite_schema import (
@@ -199,10 +201,14 @@ class SqliteStore:
         head = self._writer.head
         if job.batch is not None:
             head = self._writer.apply(job.batch)
+            before_commit(job.batch)
         elif job.purge:
             self._writer.purge(job.purge)
         run("COMMIT")
         self._writer.head = head
+        fp("store.post_commit")
+        if job.batch is not None:
+            after_commit(job.batch)
 
     def _fail(self, what: str, cause: BaseException) -> StorageFailedError:
         """Abandon the transaction and refuse every later one."""
@@ -231,10 +237,12 @@ class SqliteStore:
         if self._failure is not None:
             return
         try:
+            fp("store.ckpt_before")
             pages, moved = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            fp("store.ckpt_after")
         except apsw.BusyError:
             pages, moved = self._wal_pages, 0
-        except apsw.Error as cause:
+        except (apsw.Error, OSError) as cause:
             self._fail("checkpoint", cause)
             return
         # all moved: the next commit starts the log from its beginning, and the hook tells its size

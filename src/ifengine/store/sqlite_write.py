@@ -5,6 +5,7 @@ from typing import Any
 
 import apsw
 
+from ifengine.failpoints import fp
 from ifengine.store.audit import EMPTY, HEAD_SETTING, AuditMac, Head, head_text, link
 from ifengine.store.base import Batch, GuardVerdict, InboxKind, NewAudit, NewInboxEntry
 from ifengine.store.guard import Claim, first_claim, judge, may_claim
@@ -78,9 +79,12 @@ class SqliteWriter:
         self._many(_CONFIG_VERSION, batch.config_versions)
         if batch.inbox:
             self._apply_inbox(batch.inbox)
+            fp("intake.msg_inserted")
         self._many(_PLAN, [plan_columns(plan) for plan in batch.plans])
         self._many(_COPY, batch.copies)
-        self._many(_OUTBOX, batch.outbox)
+        if batch.outbox:
+            self._run_many(_OUTBOX, batch.outbox)
+            fp("process.fanout_inserted")
         self._each(_PUT_EXCEPTION, _REMOVE_EXCEPTION, batch.exceptions)
         self._many(_ATTEMPT, batch.attempts)
         self._many(_OUTCOME, batch.outcomes)
@@ -148,7 +152,9 @@ class SqliteWriter:
             head = Head(row.seq, row.digest)
             rows.append(row)
         self._run_many(_AUDIT, rows)
+        fp("audit.sign_before")
         self._run(_SETTING, (HEAD_SETTING, head_text(head, self.mac)))
+        fp("audit.appended")
         return head
 
     # --- purge --------------------------------------------------------------------------------
@@ -171,6 +177,7 @@ class SqliteWriter:
         if not found:
             return
         self._purge_deliveries(deliveries)
+        fp("store.purge_mid")
         for (inbox_id,) in found:
             tags = self._run("SELECT tag FROM tag_by_message WHERE inbox_id = ?", (inbox_id,))
             self._run_many(

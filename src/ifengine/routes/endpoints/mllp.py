@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from ifengine.clock import Clock
+from ifengine.failpoints import fp
 from ifengine.hl7.ack import Acknowledgment, read_ack
 from ifengine.hl7.header import read_header
 from ifengine.mllp.client import ClientOptions, MllpClient
@@ -125,6 +126,7 @@ class MllpLane:
             self._give_up(kind)
 
     def _answered(self, answer: Acknowledgment, content: bytes) -> None:
+        fp("deliver.ack_checked")
         code = answer.code
         if code in _ACCEPTED:
             self._end(Attempt(AttemptResult.ACCEPTED, code.lower(), code, answer=content))
