@@ -27,6 +27,7 @@ async def test_a_refused_message_holds_its_patient_until_it_is_replayed(
         for control, patient in (("M1", "700"), ("M2", "700"), ("M3", "701")):
             assert await his.send(adt(control, patient=patient)) == "AA"
         await until(lambda: lab.ids == ["M1", "M3"])
+        await until(lambda: has_letters(engine))
         states = await engine.states()
         assert states["M1"] == {"lab": "dead_letter"}
         assert states["M2"] == {"lab": "held"}
