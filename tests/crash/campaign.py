@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,9 @@ class Peers:
                 return
             time.sleep(0.2)
 
-    def judge(self) -> tuple[Verdict, Sendings, list[dict[str, Any]]]:
+    def judge(
+        self, ordered_by: Mapping[str, str] = ORDERED_BY
+    ) -> tuple[Verdict, Sendings, list[dict[str, Any]]]:
         """Compare logs with each other and with the engine's own account."""
         records = self.site.json("messages", "list", "--limit", "1000000")
         sendings, arrivals = self.read()
@@ -117,7 +120,7 @@ class Peers:
             for destination in record["destinations"]:
                 if destination["possible_duplicate"]:
                     marked[destination["name"]].add(record["control_id"])
-        verdict = check(sendings, arrivals, marked=marked, ordered_by=ORDERED_BY, stored=stored)
+        verdict = check(sendings, arrivals, marked=marked, ordered_by=ordered_by, stored=stored)
         twice = [control for control, count in Counter(stored).items() if count > 1]
         assert not twice, f"stored and routed twice: {twice[:5]}"
         missing = sendings.accepted - set(stored)
