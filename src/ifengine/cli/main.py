@@ -52,6 +52,9 @@ COMMANDS: tuple[CommandRow, ...] = (
         "receive", "ifengine.cli.receive", "receive", "be a receiver of MLLP for trying channels"
     ),
     CommandRow(
+        "chaos", "ifengine.cli.chaos", "chaos", "stand between two peers and misbehave as told"
+    ),
+    CommandRow(
         "reload",
         "ifengine.cli.reload",
         "reload",
