@@ -7,12 +7,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from crash.messages import CHANNEL
 from crash.oracle import Sendings, Verdict, check, read_logs
 from crash.serving import Site, free_ports, wait_until
+from crash.watching import BalanceWatch, watch_balance
 
 TESTS = Path(__file__).resolve().parents[1]
 DESTINATIONS = ("east", "west")
@@ -87,6 +89,10 @@ class Peers:
     def read(self) -> tuple[Sendings, dict[str, list[Any]]]:
         """Read all logs as they are now."""
         return read_logs(self.folder, DESTINATIONS)
+
+    def watch_balance(self) -> AbstractContextManager[BalanceWatch]:
+        """Strike the balance ten times a second while the block runs; then ``assert_even``."""
+        return watch_balance(self.site.folder / "var" / "store" / "store.db")
 
     def wait_until_quiet(self) -> None:
         """Wait until nothing arrives any more and all that was accepted has arrived."""

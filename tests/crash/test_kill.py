@@ -30,7 +30,10 @@ def test_nothing_acknowledged_is_lost_or_reordered_by_kills_at_random_moments(
     restarts = []
     with capsys.disabled():
         print(f"\n{KILLS} kills, IFENGINE_SEED={SEED}")
-    with Peers(tmp_path, seed=SEED, faults=1.0, rate=400.0, give_up=0.2) as peers:
+    with (
+        Peers(tmp_path, seed=SEED, faults=1.0, rate=400.0, give_up=0.2) as peers,
+        peers.watch_balance() as watch,
+    ):
         site = peers.site
         site.start()
         peers.start_sending()
@@ -56,6 +59,13 @@ def test_nothing_acknowledged_is_lost_or_reordered_by_kills_at_random_moments(
             f"{sendings.sent_again} sent again; {verdict.summary()}; "
             f"slowest restart {max(restarts):.1f} s; IFENGINE_SEED={SEED}",
         )  # fmt: skip
+        watch.stop()
+        ledger.record(
+            "G11", "the balance every 100 ms while the engine is killed under load",
+            trials=watch.evaluations, failures=len(watch.violations),
+            found=f"{watch.figures()}; IFENGINE_SEED={SEED}",
+        )  # fmt: skip
+        watch.assert_even()
         assert verdict.is_clean(), verdict.summary()
         assert not sendings.refused
         assert not unsettled(records), unsettled(records)

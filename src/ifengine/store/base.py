@@ -9,7 +9,10 @@ or a channel is one of these.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from ifengine.store.tally import TallyRecords
 
 # --- numbers for names ----------------------------------------------------------------------
 
@@ -122,7 +125,7 @@ class PlannedFate(NamedTuple):
     destination: int
     fate: Fate
     outbox: int  # 0 unless QUEUED
-    seq: int
+    seq: int  # 0 unless QUEUED; with DROPPED: the message it is a part of now (`combine`)
     reason: str  # safe form: channel, step or condition, file line
 
 
@@ -469,6 +472,10 @@ class Reader(Protocol):
 
     def parked_message(self, inbox_id: int) -> Sequence[ParkedRow]: ...
     def setting(self, key: str) -> str | None: ...
+    def tally(self) -> "TallyRecords":
+        """Return what a balance reads, over the same connection; see ``store.balance``."""
+        ...
+
     def counters(self) -> Counters: ...
     def sizes(self) -> dict[str, int]:
         """Return bytes by part: messages (the whole file), wal."""

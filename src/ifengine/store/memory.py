@@ -15,6 +15,7 @@ from ifengine.store.audit import EMPTY, HEAD_SETTING, AuditMac, Head, head_text,
 from ifengine.store.base import (
     Batch,
     ExceptionRow,
+    Fate,
     GuardVerdict,
     InboxKind,
     InboxRow,
@@ -25,6 +26,7 @@ from ifengine.store.base import (
 from ifengine.store.guard import first_claim, judge, may_claim
 from ifengine.store.memory_contents import Contents, Shelf
 from ifengine.store.memory_read import MemoryReader
+from ifengine.store.tally import PurgedMessage, purged_ends
 
 Finished = Callable[[BaseException | None], None]
 Row = TypeVar("Row")
@@ -200,14 +202,16 @@ class MemoryStore:
     def _purge(self, inbox_ids: tuple[int, ...]) -> None:
         kept = self._contents
         newest_us = 0
+        self._count_purged(inbox_ids)
         for inbox_id in inbox_ids:
             row = kept.inbox.remove(inbox_id)
             if row is None:
                 continue
             newest_us = max(newest_us, row.received_us)
+            kept.purged_inbox = max(kept.purged_inbox, inbox_id)
             for plan in kept.plans.pop(inbox_id, {}).values():
                 for fate in plan.fates:
-                    self._purge_delivery(fate.outbox, fate.seq)
+                    self._purge_delivery(inbox_id, fate.outbox, fate.seq)
             for tag in kept.tags_of.pop(inbox_id, ()):
                 kept.tags[tag].discard(inbox_id)
             for place in [place for place in kept.parked if place[1] == inbox_id]:
@@ -215,9 +219,32 @@ class MemoryStore:
         for key in [key for key, claim in kept.guard.items() if claim.until_us < newest_us]:
             del kept.guard[key]
 
-    def _purge_delivery(self, outbox: int, seq: int) -> None:
+    def _count_purged(self, inbox_ids: tuple[int, ...]) -> None:
+        """Keep how everything ended, by numbers."""
+        kept = self._contents
+
+        def standing(outbox: int, seq: int) -> tuple[Fate | None, int, int]:
+            end = _shelf(kept.outcomes, outbox).rows.get(seq)
+            row = _shelf(kept.outbox, outbox).rows.get(seq)
+            origin = 0 if row is None else row.origin_seq
+            return (None, 0, origin) if end is None else (end.fate, end.superseded_by, origin)
+
+        messages = []
+        for inbox_id in inbox_ids:
+            row = kept.inbox.rows.get(inbox_id)
+            if row is not None:
+                runs = kept.plans.get(inbox_id, {})
+                plans = [runs[run] for run in sorted(runs)]
+                messages.append(PurgedMessage(row.channel, row.kind, plans))
+        kept.purged.update(purged_ends(messages, standing))
+
+    def _purge_delivery(self, inbox_id: int, outbox: int, seq: int) -> None:
         kept = self._contents
         while outbox and seq:
+            found = _shelf(kept.outbox, outbox).rows.get(seq)
+            if found is not None and found.inbox_id != inbox_id:
+                return  # its replay went to another outbox: this number is somebody else's there
+            kept.purged_outbox[outbox] = max(kept.purged_outbox.get(outbox, 0), seq)
             row = _shelf(kept.outbox, outbox).remove(seq)
             if row is not None:
                 kept.copies.remove(row.copy_id)

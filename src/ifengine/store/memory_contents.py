@@ -2,6 +2,7 @@
 
 import bisect
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
@@ -12,6 +13,7 @@ from ifengine.store.base import (
     CursorKind,
     DataKeyRow,
     ExceptionRow,
+    Fate,
     InboxRow,
     NameKind,
     OutboxRow,
@@ -67,7 +69,7 @@ class Contents:
     """Everything a memory store holds, under one lock."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a balance holds it over several looks
         self.data_keys: dict[int, DataKeyRow] = {}
         self.names: dict[int, tuple[int, NameKind, str]] = {}
         self.config_versions: dict[int, ConfigVersionRow] = {}
@@ -87,3 +89,7 @@ class Contents:
         self.config_contents: dict[int, bytes] = {}
         self.settings: dict[str, str] = {}
         self.audits: list[AuditRow] = []
+        # by (channel, destination, fate): how many of what was purged ended so
+        self.purged: Counter[tuple[int, int, Fate]] = Counter()
+        self.purged_inbox = 0
+        self.purged_outbox: dict[int, int] = {}

@@ -25,6 +25,7 @@ from ifengine.store.base import (
     StateRow,
 )
 from ifengine.store.memory_contents import Contents
+from ifengine.store.memory_tally import MemoryTally
 
 _END = 2**63 - 1
 
@@ -223,6 +224,10 @@ class MemoryReader:
         """Return a setting, None when it was never set."""
         with self._kept.lock:
             return self._kept.settings.get(key)
+
+    def tally(self) -> MemoryTally:
+        """Return what a balance reads."""
+        return MemoryTally(self._kept)
 
     def counters(self) -> Counters:
         """Return the highest numbers ever used; purged ones count."""

@@ -29,6 +29,7 @@ from ifengine.store.base import (
     StateRow,
 )
 from ifengine.store.sqlite_schema import open_reader
+from ifengine.store.sqlite_tally import SqliteTally
 
 _END = 2**63 - 1
 
@@ -260,6 +261,10 @@ class SqliteReader:
         """Return a setting, None when it was never set."""
         found: str | None = self._run("SELECT value FROM setting WHERE key = ?", (key,)).get
         return found
+
+    def tally(self) -> SqliteTally:
+        """Return what a balance reads."""
+        return SqliteTally(self._connection)
 
     def counters(self) -> Counters:
         """Return the highest numbers ever used; purged ones count."""

@@ -7,9 +7,19 @@ import apsw
 
 from ifengine.failpoints import fp
 from ifengine.store.audit import EMPTY, HEAD_SETTING, AuditMac, Head, head_text, link
-from ifengine.store.base import Batch, GuardVerdict, InboxKind, NewAudit, NewInboxEntry
+from ifengine.store.base import (
+    Batch,
+    Fate,
+    GuardVerdict,
+    InboxKind,
+    NewAudit,
+    NewInboxEntry,
+)
 from ifengine.store.guard import Claim, first_claim, judge, may_claim
-from ifengine.store.sqlite_rows import High, plan_columns, unpack_fates
+from ifengine.store.sqlite_rows import FATES, INBOX_KINDS, High, plan_columns, plan_row
+from ifengine.store.tally import PurgedMessage, purged_ends
+
+_Delivery = tuple[int, int, int]  # inbox id, outbox, seq
 
 PURGE_CHUNK = 500
 GUARD_SWEEP_ROWS = 4 * PURGE_CHUNK  # more than a chunk can have claimed, so that the sweep gains
@@ -51,6 +61,10 @@ _AUDIT = "INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _HIGH = (
     "INSERT INTO high VALUES (?, ?, ?)"
     " ON CONFLICT (kind, number) DO UPDATE SET value = max(value, excluded.value)"
+)
+_PURGED = (
+    "INSERT INTO purged VALUES (?, ?, ?, ?) ON CONFLICT (channel, destination, fate)"
+    " DO UPDATE SET units = units + excluded.units"
 )
 
 
@@ -162,20 +176,27 @@ class SqliteWriter:
     def purge(self, inbox_ids: Sequence[int]) -> None:
         """Remove at most ``PURGE_CHUNK`` messages and all that belongs to them."""
         newest_us = 0
-        deliveries: list[tuple[int, int]] = []
+        deliveries: list[_Delivery] = []
         found: list[tuple[int]] = []
+        messages: list[PurgedMessage] = []
         for inbox_id in inbox_ids:
-            received_us = self._run(
-                "SELECT received_us FROM inbox WHERE inbox_id = ?", (inbox_id,)
-            ).get
-            if received_us is None:
+            inbox: list[Any] = self._run(
+                "SELECT received_us, channel, kind FROM inbox WHERE inbox_id = ?", (inbox_id,)
+            ).fetchall()
+            if not inbox:
                 continue
+            received_us, channel, kind = inbox[0]
             found.append((inbox_id,))
             newest_us = max(newest_us, received_us)
-            for (fates,) in self._run("SELECT fates FROM plan WHERE inbox_id = ?", (inbox_id,)):
-                deliveries += [(f.outbox, f.seq) for f in unpack_fates(fates) if f.outbox]
+            rows = self._run("SELECT * FROM plan WHERE inbox_id = ? ORDER BY run", (inbox_id,))
+            plans = [plan_row(row) for row in rows.fetchall()]
+            messages.append(PurgedMessage(channel, INBOX_KINDS[kind], plans))
+            for plan in plans:
+                deliveries += [(inbox_id, f.outbox, f.seq) for f in plan.fates if f.outbox]
         if not found:
             return
+        ends = purged_ends(messages, self._standing)
+        self._run_many(_PURGED, [(*place, units) for place, units in ends.items()])
         self._purge_deliveries(deliveries)
         fp("store.purge_mid")
         for (inbox_id,) in found:
@@ -191,25 +212,40 @@ class SqliteWriter:
         self._run(_HIGH, (High.INBOX, 0, max(found)[0]))
         self._sweep_guard(newest_us)
 
-    def _purge_deliveries(self, deliveries: list[tuple[int, int]]) -> None:
+    def _standing(self, outbox: int, seq: int) -> tuple[Fate | None, int, int]:
+        rows: list[Any] = self._run(
+            "SELECT e.fate, coalesce(e.superseded_by, 0), o.origin_seq FROM outbox o"
+            " LEFT JOIN outcome e USING (outbox, seq) WHERE o.outbox = ? AND o.seq = ?",
+            (outbox, seq),
+        ).fetchall()
+        if not rows:
+            return None, 0, 0
+        fate, superseded_by, origin = rows[0]
+        return None if fate is None else FATES[fate], superseded_by, origin
+
+    def _purge_deliveries(self, deliveries: list[_Delivery]) -> None:
         run, many = self._run, self._run_many
         copies: set[tuple[int]] = set()
         high: dict[int, int] = {}
         seen: set[tuple[int, int]] = set()
         while deliveries:
-            place = deliveries.pop()
+            inbox_id, outbox, seq = deliveries.pop()
+            place = outbox, seq
             if place in seen:
                 continue
+            rows: list[Any] = run(
+                "SELECT inbox_id, copy_id FROM outbox WHERE outbox = ? AND seq = ?", place
+            ).fetchall()
+            if rows and rows[0][0] != inbox_id:
+                continue  # its replay went to another outbox: this number is somebody else's here
             seen.add(place)
-            outbox, seq = place
             high[outbox] = max(high.get(outbox, 0), seq)
-            copy_id = run("SELECT copy_id FROM outbox WHERE outbox = ? AND seq = ?", place).get
-            if copy_id:
-                copies.add((copy_id,))
+            if rows and rows[0][1]:
+                copies.add((rows[0][1],))
             # a replay of the same bytes has no plan of its own
             later = run("SELECT superseded_by FROM outcome WHERE outbox = ? AND seq = ?", place).get
             if later:
-                deliveries.append((outbox, later))
+                deliveries.append((inbox_id, outbox, later))
         places = sorted(seen)
         many("DELETE FROM outbox WHERE outbox = ? AND seq = ?", places)
         many("DELETE FROM outcome WHERE outbox = ? AND seq = ?", places)
