@@ -176,6 +176,34 @@ async def test_a_reset_is_reported_once() -> None:
         assert len(notes.log) == 2
 
 
+@on_both_loops
+async def test_a_connection_that_is_given_up_is_reset_so_that_nothing_arrives_behind() -> None:
+    """An ordinary close would let the kernel try for minutes to deliver what the peer has not read."""
+    ends: list[str] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.frame()
+        try:
+            await peer.reader.read()
+            ends.append("closed")
+        except ConnectionResetError:
+            ends.append("reset")
+
+    for give_up in (True, False):
+        notes = ClientNotes()
+        async with foreign(script) as port:
+            client = client_of(port, notes)
+            client.connect()
+            await notes.wait(1)
+            client.send(b"ab")
+            await asyncio.sleep(0.05)
+            if give_up:
+                client.abort()
+            else:
+                client.close()
+    assert ends == ["reset", "closed"]
+
+
 async def exchange(
     answer: bytes, count: int, *, slowly: bool = False, wait: bool = True, **options: object
 ) -> list[tuple[str, object]]:

@@ -1,8 +1,6 @@
 """One connection through the proxy: from the sender's side to the receiver's and back."""
 
 import asyncio
-import socket
-import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
@@ -15,6 +13,7 @@ from ifengine.chaos.splitting import Splitter
 from ifengine.chaos.streams import Stream
 from ifengine.chaos.table import Misbehaviour
 from ifengine.clock import Clock
+from ifengine.mllp.sockets import forget_unsent
 
 READ_BYTES = 65536
 MOST_FRAME_BYTES = 256 * 1024 * 1024
@@ -224,7 +223,5 @@ class Crossing:
 
 def reset(writer: asyncio.StreamWriter) -> None:
     """End a connection with RST."""
-    connection = writer.get_extra_info("socket")
-    if connection is not None and connection.fileno() >= 0:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    forget_unsent(writer.transport)
     writer.transport.abort()

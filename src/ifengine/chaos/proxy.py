@@ -139,12 +139,18 @@ class Proxy:
         self._dark_until = max(self._dark_until, self.clock.monotonic() + seconds)
 
     async def light(self) -> bool:
-        """Wait until something may pass; return whether it had to."""
-        waited = False
+        """Wait until something may pass; return whether it had to.
+
+        What was held comes some time after the network is back, as a retransmission does: the
+        longer it was tried, the longer the pause until TCP tries again.
+        """
+        begun = self.clock.monotonic()
+        if self._dark_until <= begun:
+            return False
         while (left := self._dark_until - self.clock.monotonic()) > 0:
-            waited = True
             await self.clock.sleep(min(left, _LOOK_SECONDS))
-        return waited
+        await self.clock.sleep((self.clock.monotonic() - begun) * self.chooser.draw())
+        return True
 
     async def _take(
         self, group: asyncio.TaskGroup, own: set[asyncio.Task[None]], listening: socket.socket

@@ -19,7 +19,7 @@ from ifengine.mllp.framing import (
     encode_frame,
 )
 from ifengine.mllp.inbound import SILENCE_SECONDS
-from ifengine.mllp.sockets import tune
+from ifengine.mllp.sockets import forget_unsent, tune
 from ifengine.mllp.tls import is_pinned
 
 _TOLERATE = frozenset(
@@ -154,7 +154,7 @@ class MllpClient:
         self._end(reason, abort=False)
 
     def abort(self, reason: str = "closed") -> None:
-        """End like ``close``, without waiting for bytes still to be written."""
+        """End with a reset: bytes that have not reached the peer yet never do."""
         self._end(reason, abort=True)
 
     def _end(self, reason: str, *, abort: bool) -> None:
@@ -300,6 +300,7 @@ class Outbound(asyncio.Protocol):
         self._quiet()
         if self._transport is not None:
             if abort:
+                forget_unsent(self._transport)
                 self._transport.abort()
             else:
                 self._transport.close()

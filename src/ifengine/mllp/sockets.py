@@ -1,7 +1,9 @@
 """Socket options and names that listener and client share."""
 
+import asyncio
 import ipaddress
 import socket
+import struct
 
 KEEPALIVE_IDLE_SECONDS = 60
 KEEPALIVE_INTERVAL_SECONDS = 10
@@ -27,6 +29,18 @@ def tune(connection: socket.socket) -> None:
         option = getattr(socket, name, None)
         if option is not None:
             connection.setsockopt(socket.IPPROTO_TCP, option, amount)
+
+
+def forget_unsent(transport: asyncio.BaseTransport) -> None:
+    """Let the end of this connection be a reset that throws away what was written.
+
+    After an ordinary close the kernel goes on trying for minutes to deliver what the peer has not
+    confirmed: when a network comes back, the bytes of a given-up attempt would arrive behind
+    newer messages.
+    """
+    connection = transport.get_extra_info("socket")
+    if connection is not None and connection.fileno() >= 0:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def plain_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

@@ -1,0 +1,151 @@
+"""One site whose every destination lies behind a proxy of its own, and what must hold at its end."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chaos.support import serving
+from engine.support import Receiver, Running, Sender, Site, adt, code, control_id, running, until
+from ifengine.chaos.proxy import Proxy
+
+RULES = (
+    "retry: {first: 10ms, factor: 1, max: 10ms, jitter: 0, refused: never, in_doubt: never}\n"
+    "on_nak: {AE: retry, CE: retry}\n"
+    "lanes: 2"
+)
+PATIENTS = 7
+WINDOW = 50
+
+
+@dataclass
+class Crossed:
+    """A site, its receivers, and the proxies between them."""
+
+    site: Site
+    receivers: dict[str, Receiver]
+    proxies: dict[str, Proxy]
+    sent: list[str] = field(default_factory=list)
+
+    async def send(self, his: Sender, count: int) -> None:
+        """Send new messages; every one is accepted."""
+        for _ in range(count):
+            control = f"M{len(self.sent):06}"
+            self.sent.append(control)
+            patient = str(700 + len(self.sent) % PATIENTS)
+            assert code(await his_answer(his, adt(control, patient=patient))) == "AA"
+
+    async def settled(self, engine: Running) -> bool:
+        """Return whether the engine calls every delivery sent."""
+        rows = await self.rows(engine)
+        states = {d["state"] for row in rows for d in row["destinations"]}
+        return len(rows) == len(self.sent) and states <= {"sent"}
+
+    async def rows(self, engine: Running) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = await engine.ask("messages.list", limit=len(self.sent) + 10)
+        return found
+
+    def arrived(self, name: str) -> list[str]:
+        return self.receivers[name].ids
+
+    async def judge(self, engine: Running) -> dict[str, list[str]]:
+        """Return what is wrong, by kind; empty when nothing is."""
+        marked: dict[str, set[str]] = {name: set() for name in self.receivers}
+        for row in await self.rows(engine):
+            for destination in row["destinations"]:
+                if destination["possible_duplicate"]:
+                    marked[destination["name"]].add(row["control_id"])
+        wrong: dict[str, list[str]] = {}
+        for name in self.receivers:
+            times = Counter(self.arrived(name))
+            # who says no has not taken it: the engine is right to believe that
+            refused = name.startswith("code-")
+            found = {
+                "false": [m for m in self.sent if not times[m]],  # called sent, never arrived
+                "unmarked": [
+                    m for m, n in times.items() if n > 1 and m not in marked[name] and not refused
+                ],
+                "stale": behind_a_newer_one(self.arrived(name)),
+                "phantom": sorted(set(times) - set(self.sent)),
+            }
+            for kind, ids in found.items():
+                if ids:
+                    wrong.setdefault(kind, []).extend(f"{name}:{one}" for one in ids)
+        return wrong
+
+
+async def his_answer(his: Sender, content: bytes) -> bytes:
+    his.writer.write(b"\x0b" + content + b"\x1c\r")
+    return await his.answer(60.0)
+
+
+def behind_a_newer_one(arrived: list[str]) -> list[str]:
+    """Return ids that came after a later message of their patient, the first time or again."""
+    latest: dict[int, str] = {}
+    stale = []
+    for one in arrived:
+        patient = int(one[1:]) % PATIENTS
+        if one < latest.get(patient, ""):
+            stale.append(one)
+        latest[patient] = max(one, latest.get(patient, ""))
+    return stale
+
+
+@contextlib.asynccontextmanager
+async def crossed(
+    folder: Path, proxies: Mapping[str, Proxy], *, more: str = "ack_timeout: 250ms"
+) -> AsyncIterator[tuple[Crossed, Running]]:
+    """Run a site whose destination NAME is reached through ``proxies[NAME]`` alone."""
+    receivers = {name: Receiver() for name in proxies}
+    fronts = {}
+    for name, proxy in proxies.items():
+        receiver = receivers[name]
+        await receiver.start()
+        proxy.options = type(proxy.options)(**{**options_of(proxy), "to_port": receiver.port})
+        fronts[name] = receiver
+    async with serving(*proxies.values()):
+        # the engine knows the ports of the proxies only
+        behind = {name: Receiver(port=proxy.port) for name, proxy in proxies.items()}
+        site = Site(folder / "site", behind)
+        site.options = dict.fromkeys(proxies, f"{RULES}\n{more}")
+        try:
+            async with running(site, grace_seconds=2.0) as engine:
+                yield Crossed(site, fronts, dict(proxies)), engine
+        finally:
+            for receiver in receivers.values():
+                await receiver.stop()
+
+
+def options_of(proxy: Proxy) -> dict[str, Any]:
+    options = proxy.options
+    return {name: getattr(options, name) for name in options.__dataclass_fields__}
+
+
+async def wait_until_done(
+    one: Crossed, engine: Running, his: Sender, wanted: int, *, step: int = 20
+) -> None:
+    """Send until every proxy has misbehaved as often as wanted; then wait until all has left."""
+    while any(proxy.done.total() < wanted for proxy in one.proxies.values()):
+        assert len(one.sent) < 40 * wanted + 500, {n: p.done for n, p in one.proxies.items()}
+        await one.send(his, step)
+        if len(one.sent) > WINDOW:
+            await until(lambda: is_near(one), 120.0)
+    for proxy in one.proxies.values():
+        proxy.chooser.is_calm = True
+    async with asyncio.timeout(120.0):
+        while not await one.settled(engine):
+            await asyncio.sleep(0.1)
+
+
+def is_near(one: Crossed) -> bool:
+    """Return whether each destination is at most a window behind, or has done its part."""
+    return all(
+        proxy.chooser.is_calm or len(set(one.arrived(name))) > len(one.sent) - WINDOW
+        for name, proxy in one.proxies.items()
+    )
+
+
+__all__ = ["Crossed", "control_id", "crossed", "wait_until_done"]

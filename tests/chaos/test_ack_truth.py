@@ -1,0 +1,69 @@
+"""G6: nothing is called sent but on an answer that names the message, whatever the receiver does."""
+
+from pathlib import Path
+
+import pytest
+
+from campaigns import Ledger, seed, trials
+from chaos.oracle import crossed, wait_until_done
+from chaos.support import proxy_to
+from engine.support import sender
+from ifengine.chaos.acts import Amounts
+from ifengine.chaos.table import MISBEHAVIOURS, Scope
+
+AMOUNTS = Amounts(delay=0.4, jitter=0.2, heal=0.4, huge_bytes=2_000_000, bytes_per_second=20_000)
+ANSWERS = [row for row in MISBEHAVIOURS if row.scope is Scope.ANSWER]
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("lose", [False, True], ids=["delivered", "lost"])
+async def test_whatever_a_receiver_answers_only_what_arrived_is_called_sent(
+    lose: bool, tmp_path: Path, ledger: Ledger
+) -> None:
+    """``lost``: where the answer is no yes, the message has not reached the receiver."""
+    wanted, lot = trials(8, 500, "IFENGINE_ACK_TRIALS"), seed()
+    rows = [row for row in ANSWERS if not (lose and row.is_yes)]
+    assert len(rows) >= (14 if lose else 25)
+    proxies = {
+        row.name.replace("_", "-"): proxy_to(
+            0, row.name, share=0.5, most=wanted, lose=lose, seed=lot + at, amounts=AMOUNTS
+        )
+        for at, row in enumerate(rows)
+    }
+    async with crossed(tmp_path, proxies) as (one, engine), sender(one.site) as his:
+        await wait_until_done(one, engine, his, wanted)
+        wrong = await one.judge(engine)
+        arrived = {name: len(one.arrived(name)) for name in proxies}
+    again = sum(arrived.values()) - len(one.sent) * len(proxies)
+    total = sum(proxy.done.total() for proxy in proxies.values())
+    ledger.record(
+        "G6", f"{len(rows)} misbehaviours of a receiver, messages {'lost' if lose else 'delivered'}",
+        trials=total, failures=sum(map(len, wrong.values())),
+        found=f"{len(one.sent)} messages each, {again} delivered again, seed {lot}",
+    )  # fmt: skip
+    assert wrong == {}, f"seed {lot}"
+    assert all(proxy.done.total() >= wanted for proxy in proxies.values())
+
+
+@pytest.mark.chaos
+async def test_what_a_dead_connection_still_holds_never_arrives_behind_newer_messages(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    """A peer that is out of reach gets all that was tried meanwhile at once when it is back."""
+    wanted, lot = trials(4, 60, "IFENGINE_HALF_OPEN_TRIALS"), seed()
+    proxies = {
+        f"dark-{n}": proxy_to(
+            0, "half_open", share=0.3, most=wanted, seed=lot + n, amounts=Amounts(heal=0.5 + n / 4)
+        )
+        for n in range(6)
+    }
+    async with crossed(tmp_path, proxies, more="ack_timeout: 100ms") as (one, engine):
+        async with sender(one.site) as his:
+            await wait_until_done(one, engine, his, wanted)
+        wrong = await one.judge(engine)
+    ledger.record(
+        "G6", "half open for 0.5 to 1.75 s, an attempt every 100 ms",
+        trials=wanted * len(proxies), failures=sum(map(len, wrong.values())),
+        found=f"{len(one.sent)} messages each, seed {lot}",
+    )  # fmt: skip
+    assert wrong == {}, f"seed {lot}"
