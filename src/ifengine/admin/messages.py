@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable
 
 from ifengine.admin import acts, search
+from ifengine.admin.answers import answers_of, entries_of
 from ifengine.admin.masking import MASK, ContentView, masked, printable, revealed
 from ifengine.admin.records import Look, MessageRecord, destination_name
 from ifengine.admin.request import (
@@ -22,11 +23,9 @@ from ifengine.routes.outbox_loading import unseal_content
 from ifengine.store.base import (
     AttemptRow,
     AuditRow,
-    Fate,
     GuardVerdict,
     InboxKind,
     InboxRow,
-    OutboxRow,
     OutcomeRow,
     PlanRow,
     Reader,
@@ -113,12 +112,14 @@ async def show(runtime: Runtime, params: Params, caller: Caller) -> dict[str, ob
     look = Look(runtime)
     body = await runtime.read(lambda reader: _viewed(look.body(record.row), view))
     sent = await runtime.read(lambda reader: _as_sent(runtime, reader, record, view))
+    application = await runtime.read(lambda reader: answers_of(runtime, reader, record))
     return {
         **summary(record),
         "listener": runtime.names.name(record.row.listener) or None,
         "phi": bool(reason),
         **(body or {"readable": False, "segments": []}),
         "size": record.row.size,
+        "application": application,
         "as_sent": [entry for entry in sent if destination in ("", entry["destination"])],
     }
 
@@ -189,22 +190,6 @@ def _as_sent(
             }
         )
     return shown
-
-
-def entries_of(reader: Reader, record: MessageRecord) -> list[OutboxRow]:
-    """Return the deliveries of a message, replays of the stored bytes included."""
-    found: dict[tuple[int, int], OutboxRow] = {}
-    for plan in record.plans:
-        for planned in plan.fates:
-            seq = planned.seq if planned.fate is Fate.QUEUED else 0
-            while seq and (planned.outbox, seq) not in found:
-                entry = reader.outbox_entry(planned.outbox, seq)
-                if entry is None:
-                    break
-                found[planned.outbox, seq] = entry
-                outcome = reader.outcome(planned.outbox, seq)
-                seq = 0 if outcome is None else outcome.superseded_by
-    return list(found.values())
 
 
 # --- trace ----------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ifengine.admin import acts, search
+from ifengine.admin.answers import entries_of
 from ifengine.admin.masking import MASK, printable
-from ifengine.admin.messages import entries_of
 from ifengine.admin.records import Look, MessageRecord, destination_name
 from ifengine.admin.request import Caller, Params, RequestError, reading_reason, usage
 from ifengine.admin.runtime import Runtime

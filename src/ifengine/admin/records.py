@@ -274,7 +274,7 @@ def _own_fate(
         return Fate.REJECTED, row.reason
     if row.kind is not InboxKind.MESSAGE:
         fate, reason = _KIND_FATE[row.kind]
-        return fate, reason or row.reason
+        return fate, row.reason or reason
     if not plans:
         return Fate.RECEIVED, ""
     if not destinations:

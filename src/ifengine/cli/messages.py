@@ -213,6 +213,17 @@ def _print_message(answer: Row) -> None:
         reason = f": {place['reason']}" if place.get("reason") else ""
         tries = plural(int(place.get("attempts") or 0), "attempt")
         print_line(f"{place['name']}  {place['state']}, {tries}{doubt}{reason}")
+    for told in answer.get("application") or ():
+        print_line(f"{told['destination']}  {_application(told)}")
+
+
+def _application(told: Row) -> str:
+    """Return what a receiver made of the message after it stored it."""
+    if told["state"] == "waiting":
+        return "application acknowledgment awaited"
+    if told["state"] == "missing":
+        return f"application acknowledgment missing since {told['at']}"
+    return f"application {told['state']} ({told['code']}) at {told['at']}"
 
 
 def _head(answer: Row) -> list[str]:

@@ -55,12 +55,16 @@ async def recover_outboxes(
     What one destination answers a waiting sender ends or frees deliveries of other outboxes.
     """
     await _restore_waiting(parts, outboxes, senders)
+    if parts.answers is not None:
+        await parts.answers.recover()
     for outbox in outboxes.values():
         outbox.paused = True
     for outbox in outboxes.values():
         await outbox.recover()
     for outbox in outboxes.values():
         outbox.paused = False
+    if parts.answers is not None:
+        parts.answers.go()
 
 
 async def _restore_waiting(

@@ -2,7 +2,7 @@
 
 import ipaddress
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,7 +13,9 @@ from ifengine.mllp.client import ClientOptions
 from ifengine.mllp.framing import Tolerance
 from ifengine.mllp.listener import ListenerOptions, MllpListener
 from ifengine.mllp.tls import client_context, server_context
+from ifengine.routes.application_answers import ApplicationAnswers
 from ifengine.routes.channel import UNMATCHED, Channel
+from ifengine.routes.channel_intake import ChannelIntake
 from ifengine.routes.config.models import (
     ChannelConfig,
     DestinationConfig,
@@ -32,7 +34,7 @@ from ifengine.routes.endpoints.files import FilesLane
 from ifengine.routes.endpoints.mllp import MllpLane
 from ifengine.routes.file_source import FileSource
 from ifengine.routes.identity import Barrier
-from ifengine.routes.intake import ChannelIntake, Intake
+from ifengine.routes.intake import Intake
 from ifengine.routes.intake_load import IntakeLoad
 from ifengine.routes.lanes import Schedule
 from ifengine.routes.parts import Parts
@@ -80,6 +82,9 @@ def register_names(site: SiteConfig, names: Names, batch: Batch) -> None:
         for destination in channel.destinations:
             if destination.channel is not None:
                 names.add(NameKind.LISTENER, f"{channel.name}.{destination.name}", batch)
+            if destination.application is not None and not destination.application.on:
+                # where its answers come in, beside the connections that listen
+                names.add(NameKind.LISTENER, outbox_name(channel.name, destination), batch)
             names.add(NameKind.DESTINATION, f"{channel.name}.{destination.name}", batch)
             names.add(NameKind.OUTBOX, outbox_name(channel.name, destination), batch)
         names.add(NameKind.DESTINATION, f"{channel.name}.{UNMATCHED}", batch)
@@ -107,7 +112,7 @@ def build(site: SiteConfig, parts: Parts, load: IntakeLoad) -> Built:
         if channel.config.files_source is not None:
             built.file_sources.append(file_source(parts, intake))
     for name, intakes in by_listener.items():
-        if intakes:
+        if intakes or takes_answers(name, channels):
             connection = site.listeners[name]
             number = parts.names.number(NameKind.LISTENER, name)
             receiver = Intake(parts, connection, number, intakes, load)
@@ -117,11 +122,34 @@ def build(site: SiteConfig, parts: Parts, load: IntakeLoad) -> Built:
     return built
 
 
+def takes_answers(listener: str, channels: Iterable[Channel]) -> bool:
+    """Return whether application acknowledgments come in at a listening connection."""
+    return any(
+        destination.application is not None and destination.application.on == listener
+        for channel in channels
+        for destination in channel.destinations
+    )
+
+
+def wait_for_answers(parts: Parts, built: Built) -> None:
+    """Say where the application acknowledgments of each outbox come in."""
+    if parts.memories is None:
+        return
+    if parts.answers is None:
+        parts.answers = ApplicationAnswers(parts, parts.memories, built.outboxes)
+    rules = {
+        outbox.number: [d.application for d in outbox.destinations.values() if d.application]
+        for outbox in built.outboxes.values()
+    }
+    parts.answers.take_rules(rules)
+
+
 def connect(parts: Parts, built: Built) -> None:
     """Tell every channel what the steps of one of them remembered, and let it wait for merges."""
     memories, retired = parts.memories, parts.retired
     raise_barriers(built)
     let_senders_wait(parts, built.pipelines, built.outboxes, built.senders)
+    wait_for_answers(parts, built)
 
     def remembered(changes: Sequence[Change]) -> None:
         if memories is None:
@@ -303,6 +331,7 @@ class OutboxRules:
                 destination.duplicate_answer,
             ),
             stop_after=destination.stop_after,
+            application=destination.application,
             ack_timeout_seconds=timeout,
             is_files=destination.files is not None,
         )

@@ -101,6 +101,9 @@ class Gauges:
                 oldest = outbox.oldest_us(destination) if destination.waiting else 0
                 metrics.queue_oldest_timestamp_seconds.labels(*labels).set(oldest / MICROSECONDS)
                 metrics.queue_blocked.labels(*labels).set(outbox.is_blocked())
+                if destination.application is not None and self._parts.answers is not None:
+                    waiting = self._parts.answers.waiting[destination.number]
+                    metrics.application_answers_waiting.labels(*labels).set(waiting)
                 for reason, count in destination.dead_by_reason.items():
                     metrics.dead_letters.labels(*labels, reason).set(count)
             if outbox.up is not None:

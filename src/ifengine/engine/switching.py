@@ -23,16 +23,18 @@ from ifengine.engine.building import (
     make_outbox,
     make_pipeline,
     register_names,
+    takes_answers,
     unmatched_outbox,
 )
 from ifengine.errors import EngineError
 from ifengine.failpoints import fp
 from ifengine.mllp.listener import ListenerOptions, MllpListener
 from ifengine.routes.channel import Channel
+from ifengine.routes.channel_intake import ChannelIntake
 from ifengine.routes.config.models import ListenConnection, SiteConfig
 from ifengine.routes.delivery import Outbox
 from ifengine.routes.file_source import FileSource
-from ifengine.routes.intake import ChannelIntake, Intake
+from ifengine.routes.intake import Intake
 from ifengine.routes.intake_load import IntakeLoad
 from ifengine.routes.parts import Parts
 from ifengine.routes.pipeline import Pipeline
@@ -177,6 +179,8 @@ class Switch:
         ]
         for pipeline in standing:
             await pipeline.stand_still()
+        if parts.answers is not None:
+            parts.answers.stand_still()
         try:
             fp("reload.standing")
             for outbox, pairs in changed:
@@ -193,6 +197,8 @@ class Switch:
         finally:
             for pipeline in standing:
                 pipeline.go()
+            if parts.answers is not None:
+                parts.answers.go()
         for outbox in built.outboxes.values():
             outbox.pump()
         for listener in prepared.listeners:
@@ -340,7 +346,9 @@ class Switch:
 
 
 def _is_used(listener: str, channels: Iterable[Channel]) -> bool:
-    return any(listener in channel.config.sources for channel in channels)
+    channels = list(channels)
+    taken = any(listener in channel.config.sources for channel in channels)
+    return taken or takes_answers(listener, channels)
 
 
 def _same_address(listener: MllpListener, connection: ListenConnection) -> bool:

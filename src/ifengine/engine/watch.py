@@ -75,13 +75,15 @@ class Watch:
                 self._start_purge()
 
     def tick(self, now: float) -> None:
-        """Look at the deadlines of every lane, of what is parked and of senders that wait."""
+        """Look at the deadlines of every lane, of what is parked, of senders and answers that wait."""
         for pipeline in self._built.pipelines.values():
             pipeline.tick(now)
         for outbox in self._built.outboxes.values():
             outbox.tick(now)
         for senders in self._built.senders.values():
             senders.tick(now)
+        if self._parts.answers is not None:
+            self._parts.answers.tick(now)
 
     def each_second(self) -> None:
         """Look at the disk, the data key, the files of the site and the index."""

@@ -24,6 +24,7 @@ __all__ = [
     "Hl7ErrorCode",
     "Severity",
     "Verdict",
+    "accepted",
     "answers",
     "due_answers",
     "read_ack",
@@ -214,6 +215,20 @@ def due_answers(
             control_id = control_id + APPLICATION_SUFFIX
         answers.append(Answer(code, _write(header, code, at_us, control_id, error, sender)))
     return answers
+
+
+def accepted(header: Header, *, at_us: int, control_id: bytes) -> Answer | None:
+    """Return the accept acknowledgment of an application acknowledgment that is stored.
+
+    It is a message of its own and may ask for one by MSH-15; nothing else answers it. An accept
+    acknowledgment is never answered: the caller tells the two apart by MSA-1.
+
+    Source: 2.8.3.2; hl7-rules.md 2.2.
+    """
+    wanted = b"" if header.accept_ack == NULL_BYTES else header.accept_ack
+    if header.fault is not None or not _wanted(wanted, success=True):
+        return None
+    return Answer(AckCode.CA, _write(header, AckCode.CA, at_us, control_id, None, None))
 
 
 def answers(

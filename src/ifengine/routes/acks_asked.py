@@ -10,6 +10,7 @@ MSH_15, MSH_16 = 15, 16
 ASKED: Final[Mapping[str, tuple[bytes, bytes]]] = {
     "original": (b"", b""),
     "accept": (b"AL", b"NE"),
+    "accept+application": (b"AL", b"AL"),
 }
 
 

@@ -69,13 +69,6 @@ class _Settled:
     removed: list[tuple[Outbox, int, EntryState, str, int]] = field(default_factory=list)
     fed: list[tuple[Outbox, Entry, EntryState]] = field(default_factory=list)
     relabelled: list[tuple[Outbox, int, str, str]] = field(default_factory=list)
-    runs: dict[int, int] = field(default_factory=dict)  # the newest of a message in this act
-
-    def next_run(self, item: FoundLetter) -> int:
-        """Return a run that no other plan of the message has."""
-        inbox_id = item.delivery.inbox_id
-        run = self.runs[inbox_id] = max(item.runs, self.runs.get(inbox_id, 0)) + 1
-        return run
 
 
 class DeadLetters:
@@ -354,7 +347,7 @@ class DeadLetters:
             content=item.content,
             plan=tuple(decision),
             keys=self._keys(item),
-            run=settled.next_run(item),
+            run=parts.runs.next(delivery.inbox_id, item.runs),
         )
         fates: list[PlannedFate] = []
         last = 0

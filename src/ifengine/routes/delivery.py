@@ -372,6 +372,8 @@ class Outbox(AnsweringDeliveries):
         if parts.awaited:
             parts.remembered(parts.awaited.delivered(batch, entry.inbox_id, now_us))
         self.schedule.settle(entry)
+        if destination.application is not None and attempt.control_id:
+            self._expect(batch, destination.application, entry, attempt, row.attempts)
         self._settled_since += 1
         destination.waiting -= 1
         self._metrics[entry.destination].settled((now_us - entry.received_us) / 1e6)

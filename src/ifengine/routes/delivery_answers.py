@@ -1,9 +1,18 @@
 """Deliveries whose senders wait: the part of an outbox that ends them as their senders are told."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from ifengine.routes.application_answers import Settled
+from ifengine.routes.application_failing import (
+    Failed,
+    Refused,
+    entry_of,
+    exception_of,
+    plan_of,
+)
+from ifengine.routes.config.models import ApplicationAck
 from ifengine.routes.delivery_rows import (
     aside_row,
     attempt_row,
@@ -13,9 +22,10 @@ from ifengine.routes.delivery_rows import (
 )
 from ifengine.routes.destination import Destination, DestinationMetrics
 from ifengine.routes.lanes import Entry, EntryState, Schedule
+from ifengine.routes.outbox_loading import dead_label
 from ifengine.routes.parts import Parts
 from ifengine.routes.retry import Action, Attempt, Decision
-from ifengine.store.base import ExceptionState
+from ifengine.store.base import Batch, ExceptionState
 
 
 class Senders(Protocol):
@@ -47,6 +57,7 @@ NO_SENDERS: Mapping[int, Senders] = {}
 class AnsweringDeliveries(ABC):
     """What an outbox can do for senders that wait. ``Outbox`` is one; nothing else is."""
 
+    name: str
     number: int
     schedule: Schedule
     destinations: Mapping[int, Destination]
@@ -54,10 +65,20 @@ class AnsweringDeliveries(ABC):
     _metrics: dict[int, DestinationMetrics]
     _bytes: int
     _settled_since: int
+    _stored_head: int
+    _ahead: set[int]
     _cancelled: set[int]
     _by_hand: set[int]
     _told_no: set[int]
     senders: Mapping[int, Senders]
+
+    @abstractmethod
+    def next_seq(self) -> int:
+        """Return the number of the next delivery of this outbox."""
+
+    @abstractmethod
+    def _write_behind(self, behind: Sequence[Entry]) -> None:
+        """Give durable rows to deliveries that wait for a stuck one."""
 
     @abstractmethod
     def destination_of(self, entry: Entry) -> Destination:
@@ -77,6 +98,65 @@ class AnsweringDeliveries(ABC):
         took: float,
     ) -> None:
         """Write down that a delivery was accepted."""
+
+    def _expect(
+        self, batch: Batch, rule: ApplicationAck, entry: Entry, attempt: Attempt, attempts: int
+    ) -> None:
+        """Wait for the application acknowledgment of a delivery whose outcome is in this batch."""
+        answers = self._parts.answers
+        if answers is None:
+            return
+        answers.expect(
+            batch,
+            rule,
+            Settled(
+                outbox=self.number,
+                seq=entry.seq,
+                inbox_id=entry.inbox_id,
+                destination=entry.destination,
+                attempts=attempts,
+                planned_us=entry.at_us,
+                code=attempt.code,
+                control_id=attempt.control_id,
+            ),
+        )
+
+    def application_answer(self, content: bytes, reply: Callable[[bytes], None]) -> bool:
+        """Take an application acknowledgment that came back; False: none is waited for here."""
+        answers = self._parts.answers
+        return answers is not None and answers.came_back(self, content, reply)
+
+    def fail_sent(self, batch: Batch, failed: Failed, refused: Refused) -> None:
+        """Add a dead letter in the place of a delivery that was sent, and refused after all.
+
+        What comes after it in its key and has not left waits for it.
+        """
+        parts, row = self._parts, failed.row
+        seq = self.next_seq()
+        again = row._replace(
+            seq=seq,
+            run=parts.runs.next(row.inbox_id, failed.runs),
+            at_us=parts.clock.now_us(),
+            origin_seq=row.seq,
+            config_version=parts.config_version,
+        )
+        batch.outbox.append(again)
+        batch.plans.append(plan_of(failed, again))
+        batch.exceptions.append(exception_of(parts.ring, again, refused))
+        entry = entry_of(again, failed.received_us)
+        destination = self.destination_of(entry)
+        if seq > self.schedule.through + 1:
+            self._ahead.add(seq)
+        self._write_behind(self.schedule.fail_again(entry))
+        label = dead_label("delivery", refused.reason)
+
+        def committed() -> None:
+            self._stored_head = max(self._stored_head, seq)
+            destination.count(EntryState.DEAD, 1, label)
+            self._metrics[destination.number].dead_lettered(label)
+            self.pump()
+
+        batch.done.append(committed)
 
     def accept(self, entry: Entry, attempt: Attempt, decision: Decision, took: float) -> None:
         """The destination took a message whose sender waits."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ifengine.routes.channel import UNMATCHED
-from ifengine.routes.config.models import DEFAULT_ON_NAK, RetryConfig
+from ifengine.routes.config.models import DEFAULT_ON_NAK, ApplicationAck, RetryConfig
 from ifengine.routes.lanes import EntryState
 from ifengine.routes.parts import Parts
 from ifengine.routes.retry import Policy
@@ -25,6 +25,7 @@ class Destination:
     ack_timeout_seconds: float
     is_files: bool = False
     stop_after: int | None = None  # failures in a row after which the outbox stops
+    application: ApplicationAck | None = None  # what becomes of a message is told later
     failures: int = 0  # in a row, so far
     waiting: int = 0  # not settled and not dead
     dead: int = 0

@@ -16,9 +16,9 @@ from typing import NamedTuple, TypeVar
 
 from ifengine.hl7.batch import split_batch
 from ifengine.hl7.header import Header, read_header
+from ifengine.routes.channel_intake import ChannelIntake
 from ifengine.routes.config.models import ChannelConfig, FilesSource
 from ifengine.routes.gates import TAG_ONLY, Gates
-from ifengine.routes.intake import ChannelIntake
 from ifengine.routes.parts import Parts
 from ifengine.routes.received import Received
 from ifengine.store.base import GuardVerdict, InboxKind, NewInboxEntry

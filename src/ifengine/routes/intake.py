@@ -4,7 +4,7 @@ Nothing is answered before the batch that holds the frame is on stable storage, 
 a refused or unreadable frame is a record too.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -16,17 +16,15 @@ from ifengine.mllp.framing import FramingFault, encode_frame
 from ifengine.mllp.listener import Inbound
 from ifengine.routes.answer_lines import AnswerLines, Slot
 from ifengine.routes.batches import BatchReply, gate_in_batch, take_batch, takes_batches
-from ifengine.routes.channel import Channel
+from ifengine.routes.channel_intake import ChannelIntake
 from ifengine.routes.config.models import ChannelConfig, ListenConnection
 from ifengine.routes.gates import TAG_ONLY, Gate, Gates, compared_bytes
-from ifengine.routes.intake_load import IntakeLoad, LastHour
+from ifengine.routes.intake_load import IntakeLoad
 from ifengine.routes.parts import Parts
-from ifengine.routes.pipeline import Pipeline
 from ifengine.routes.received import Received
 from ifengine.routes.waiting_senders import WaitingSenders
 from ifengine.store.base import Batch, GuardVerdict, InboxKind, NewAudit, NewInboxEntry
 from ifengine.store.sealing import BlobKind
-from ifengine.telemetry.metrics import type_label
 
 DEFAULT_WINDOW_US = 7 * 86_400 * 1_000_000
 
@@ -52,76 +50,6 @@ class _Pending(NamedTuple):
 
     def __repr__(self) -> str:
         return f"<Pending {self.entry.inbox_id}>"
-
-
-class ChannelIntake:
-    """One channel as its listener sees it: which messages are its own, and the counters."""
-
-    def __init__(self, parts: Parts, channel: Channel, number: int, pipeline: Pipeline) -> None:
-        self.channel = channel
-        self.number = number
-        self.pipeline = pipeline
-        self.window_us = int(channel.config.dedupe_window_seconds * 1e6)
-        self.last_received_us = 0
-        self.received = 0
-        self.recent = LastHour()
-        metrics, name = parts.metrics, channel.name
-        self._metrics = metrics
-        self._types = frozenset(f"{t.code}^{t.event}" for t in channel.config.types)
-        self._received: dict[tuple[bytes, bytes], Callable[[], None]] = {}
-        self.bytes = metrics.received_bytes_total.labels(name)
-        self.duplicates = metrics.duplicates_total.labels(name)
-        self.reused = metrics.control_id_reused_total.labels(name)
-        self.guard_off = metrics.guard_off_total.labels(name)
-        self.ack_seconds = metrics.ack_duration_seconds.labels(name)
-        self.last = metrics.last_received_timestamp_seconds.labels(name)
-        self._acks: dict[str, Callable[[], None]] = {}
-
-    def switch(self, channel: Channel) -> None:
-        """Go by another configuration of the same channel."""
-        self.channel = channel
-        self.window_us = int(channel.config.dedupe_window_seconds * 1e6)
-        self._types = frozenset(f"{t.code}^{t.event}" for t in channel.config.types)
-        self._received = {}
-
-    @property
-    def senders(self) -> WaitingSenders | None:
-        """Return where senders wait for what a destination answers; None: they do not."""
-        senders = self.pipeline.senders
-        return senders if senders is not None and senders.is_on else None
-
-    @property
-    def config(self) -> ChannelConfig:
-        """Return the configuration that counts now."""
-        return self.channel.config
-
-    def feed(self, message: Received) -> None:
-        """Take a message whose commit returned."""
-        self.pipeline.feed(message)
-
-    def count_received(self, header: Header, size: int, at_us: int, now: float) -> None:
-        """Count a frame that came for this channel."""
-        key = (header.message_code, header.trigger_event)
-        inc = self._received.get(key)
-        if inc is None:
-            label = type_label(key[0].decode("latin-1"), key[1].decode("latin-1"), self._types)
-            inc = self._metrics.messages_received_total.labels(self.channel.name, label).inc
-            if len(self._received) < 512:
-                self._received[key] = inc
-        inc()
-        self.bytes.inc(size)
-        self.last_received_us = at_us
-        self.received += 1
-        self.recent.add(now)
-
-    def count_ack(self, code: str) -> None:
-        """Count an answer."""
-        inc = self._acks.get(code)
-        if inc is None:
-            inc = self._acks[code] = self._metrics.acks_sent_total.labels(
-                self.channel.name, code
-            ).inc
-        inc()
 
 
 class _Asked:
@@ -235,6 +163,10 @@ class Intake:
         channel = self._by_name[gate.channel.name] if gate.channel is not None else None
         decision = Decision(gate, channel)
         entry = self._entry(connection, header, content, decision)
+        if entry.kind is InboxKind.ACKNOWLEDGMENT and self._parts.answers is not None:
+            # matched in the transaction that stores it, before any channel
+            batch, name = self._open_batch(), self.connection.name
+            entry.reason = self._parts.answers.came_in(batch, name, content, entry.inbox_id)
         self._queue(connection, header, content, entry, decision, reply)
         if channel is not None:
             now = self._parts.clock.monotonic()
@@ -389,6 +321,7 @@ class Intake:
             if item.reply is None:
                 count[0] += item.header is not None
                 frames.extend(encode_frame(answer) for answer in self._answers(item, now_us))
+                frames.extend(self._accepts(item))
             elif item.reply.add(self._answers(item, now_us)):
                 count[0] += 1
                 frames.append(encode_frame(item.reply.content(now_us, item.entry.inbox_id)))
@@ -441,6 +374,14 @@ class Intake:
             if decision.channel is not None:
                 decision.channel.count_ack(answer.code)
         return frames
+
+    def _accepts(self, item: _Pending) -> list[bytes]:
+        """Return the accept acknowledgment that an application acknowledgment asks for."""
+        answers = self._parts.answers
+        if item.entry.kind is not InboxKind.ACKNOWLEDGMENT or answers is None:
+            return []
+        due = answers.answer_due(self.connection.name, item.content, item.entry)
+        return [] if due is None else [encode_frame(due)]
 
     def _hand_on(self, item: _Pending) -> None:
         entry, channel = item.entry, item.decision.channel

@@ -11,27 +11,14 @@ Source: safety-rules.md 12 and 17 to 19.
 import heapq
 from collections import deque
 from collections.abc import Iterable
-from enum import IntEnum
 
 from ifengine.routes.config.models import Order
+from ifengine.routes.lane_entry import Entry, EntryState
+
+__all__ = ["CHAIN", "SETTLE_WINDOW", "Entry", "EntryState", "Schedule"]
 
 CHAIN = (b"chain",)  # the one key of a queue without order_by, and of `order: strict`
 SETTLE_WINDOW = 32  # outcomes a lane may owe the disk (architecture.md, settle: batched)
-
-
-class EntryState(IntEnum):
-    """Where a delivery stands in memory."""
-
-    WAITING = 0  # for an earlier one of its key
-    READY = 1
-    FLYING = 2  # handed to a lane
-    RETRYING = 3
-    IN_DOUBT = 4
-    BEHIND = 5  # an earlier one of its key is stuck; durable, so that the cursor can pass
-    HELD = 6
-    DEAD = 7
-    GONE = 8  # settled
-
 
 _STUCK = frozenset(
     {
@@ -42,97 +29,6 @@ _STUCK = frozenset(
         EntryState.DEAD,
     }
 )
-
-
-class Entry:
-    """One delivery in memory. ``keys`` None: no order at all; ``()``: a barrier."""
-
-    __slots__ = (
-        "at_us",
-        "channel",
-        "config_version",
-        "content",
-        "copy_id",
-        "dependents",
-        "destination",
-        "doubts",
-        "due",
-        "exceptional",
-        "inbox_id",
-        "keys",
-        "place",
-        "possible_duplicate",
-        "received_us",
-        "refusals",
-        "run",
-        "seq",
-        "started",
-        "state",
-        "waiting",
-    )
-
-    def __init__(
-        self,
-        *,
-        seq: int,
-        place: int,
-        inbox_id: int,
-        run: int,
-        channel: int,
-        destination: int,
-        copy_id: int,
-        keys: tuple[bytes, ...] | None,
-        at_us: int,
-        received_us: int,
-        config_version: int,
-        content: bytes | None = None,
-    ) -> None:
-        self.seq = seq
-        self.place = place
-        self.inbox_id = inbox_id
-        self.run = run
-        self.channel = channel
-        self.destination = destination
-        self.copy_id = copy_id
-        self.keys = keys
-        self.at_us = at_us
-        self.received_us = received_us
-        self.config_version = config_version
-        self.content = content
-        self.refusals = 0
-        self.doubts = 0
-        self.possible_duplicate = False
-        self.exceptional = False  # has, or is about to have, an exception row
-        self.state = EntryState.WAITING
-        self.due = 0.0
-        self.started = 0.0
-        self.waiting = 0
-        self.dependents: list[Entry] = []
-
-    def __repr__(self) -> str:
-        return f"<Entry {self.seq} {self.state.name}>"
-
-    def __lt__(self, other: "Entry") -> bool:
-        return self.seq < other.seq
-
-    def fresh(self) -> "Entry":
-        """Return the same delivery as it stands in the store, with what its attempts left."""
-        made = Entry(
-            seq=self.seq,
-            place=self.place,
-            inbox_id=self.inbox_id,
-            run=self.run,
-            channel=self.channel,
-            destination=self.destination,
-            copy_id=self.copy_id,
-            keys=self.keys,
-            at_us=self.at_us,
-            received_us=self.received_us,
-            config_version=self.config_version,
-        )
-        made.refusals, made.doubts = self.refusals, self.doubts
-        made.possible_duplicate = self.possible_duplicate
-        return made
 
 
 class Schedule:
@@ -378,6 +274,43 @@ class Schedule:
             entry.state = EntryState.BEHIND
         else:
             self._make_ready(entry)
+
+    def fail_again(self, entry: Entry) -> list[Entry]:
+        """Add a delivery that was sent and is a dead letter all the same.
+
+        It keeps its place: what comes after it in its key and has not left waits for it from now
+        on. Returns those that became BEHIND.
+        """
+        if entry.seq == self.through + 1:
+            self.through = entry.seq
+        entry.exceptional = True
+        if not self._holds(entry):
+            entry.state = EntryState.GONE
+            return []
+        keys = set(CHAIN if self._chained else entry.keys or ())
+        held = [e for e in self._by_seq.values() if self._is_held_by(e, entry, keys)]
+        self._by_seq[entry.seq] = entry
+        for key in keys:
+            self._tails.setdefault(key, entry)
+        marked = []
+        for later in held:
+            entry.dependents.append(later)
+            later.waiting += 1
+            if later.state is EntryState.READY and (later.exceptional or self._chained):
+                later.state = EntryState.BEHIND if later.exceptional else EntryState.WAITING
+            elif later.state in (EntryState.READY, EntryState.WAITING) and not self._chained:
+                later.state, later.exceptional = EntryState.BEHIND, True
+                marked.append(later)
+        if not self._chained:
+            self._note_since_barrier(entry)
+        self._stop(entry, EntryState.DEAD)
+        return marked
+
+    def _is_held_by(self, later: Entry, entry: Entry, keys: set[bytes]) -> bool:
+        """Return whether a delivery shares a key, comes later and has not left."""
+        if later.state is EntryState.FLYING or later.place < entry.place:
+            return False
+        return self._chained or not keys.isdisjoint(later.keys or ())
 
     # --- what people do -----------------------------------------------------------------------
 

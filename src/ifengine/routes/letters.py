@@ -55,7 +55,9 @@ def find_letters(reader: Reader, ring: KeyRing, letters: Iterable[Letter]) -> Fo
         if item is not None:
             found.append(item)
             where = (letter.outbox, item.delivery.destination)
-            first[where] = min(first.get(where, letter.seq), letter.seq)
+            # one that was sent before it became a letter has its place there: others followed it
+            began = min(item.delivery.place, letter.seq)
+            first[where] = min(first.get(where, began), began)
     sent = {at: reader.newest_sent(at[0], at[1], seq) for at, seq in first.items()}
     leaving = {at: _leaving(reader, at, seq, sent[at]) for at, seq in first.items()}
     return FoundLetters(found, sent, leaving)

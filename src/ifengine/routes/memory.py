@@ -6,14 +6,16 @@ so that the log can be moved at any time.
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ifengine.errors import SealError
 from ifengine.store.base import Batch, Reader, StateRow
 from ifengine.store.sealing import BlobKind, KeyRing
 from ifengine.transforms.memory import Change, Key, Remembered, Scratch, Space
+
+T = TypeVar("T")
 
 _LENGTH = struct.Struct(">I")
 _SURROGATES = "surrogatepass"  # undecodable bytes of a message must be a key like any other
@@ -75,6 +77,10 @@ class Memories:
             key.append(content[at + _LENGTH.size : end].decode("utf-8", _SURROGATES))
             at = end
         return tuple(key), _remembered(row, content[at:])
+
+    def look(self, find: Callable[[Reader], T]) -> T:
+        """Return what a few point queries find in the newest commit. For rare occasions: the loop waits."""
+        return find(self._reader)
 
     def scratch(self, message: int, now_us: int, *, is_replay: bool = False) -> Scratch:
         """Return what one message sees and leaves; ``now_us`` is its time of receipt."""

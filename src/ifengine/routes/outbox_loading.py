@@ -166,7 +166,11 @@ def count_unsettled(reader: Reader, outbox: int, cursor: int) -> list[Unsettled]
     return [Unsettled(*key, count) for key, count in counts.items()]
 
 
-_REASONS = ("answered AE", "answered AR", "answered CE", "answered CR", "no answer", "unreachable")
+APPLICATION_REFUSED = "application refused"
+_REASONS = (
+    "answered AE", "answered AR", "answered CE", "answered CR", "no answer", "unreachable",
+    APPLICATION_REFUSED,
+)  # fmt: skip
 
 
 def dead_label(stage: str, reason: str) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ifengine.clock import Clock
 from ifengine.errors import EngineError
@@ -13,12 +13,16 @@ from ifengine.routes.config.models import ChannelConfig
 from ifengine.routes.identity import Retired
 from ifengine.routes.memory import Memories
 from ifengine.routes.received import Received
+from ifengine.routes.runs import Runs
 from ifengine.store.base import Reader
 from ifengine.store.group import GroupCommit
 from ifengine.store.names import Names
 from ifengine.store.sealing import KeyRing
 from ifengine.telemetry.metrics import Metrics
 from ifengine.transforms.memory import Call, Change, Document, Reply
+
+if TYPE_CHECKING:
+    from ifengine.routes.application_answers import ApplicationAnswers
 
 T = TypeVar("T")
 
@@ -95,6 +99,8 @@ class Parts:
     remembered: Callable[[Sequence[Change]], None] = _nobody_listens
     entrances: Mapping[int, Entrance] = field(default_factory=dict)  # of channels, by number
     numbers: Numbers = field(default_factory=Numbers)
+    runs: Runs = field(default_factory=Runs)
+    answers: "ApplicationAnswers | None" = None  # who waits for application acknowledgments
     config_version: int = 0
     unclean: bool = False  # the last run did not end by itself
     stopping: bool = False

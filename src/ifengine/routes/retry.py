@@ -32,6 +32,7 @@ class Attempt:
     error_codes: tuple[int, ...] = ()  # ERR-3
     detail: bytes = field(default=b"", repr=False)  # the peer's text, to be sealed
     answer: bytes = field(default=b"", repr=False)  # the peer's answer as it came
+    control_id: bytes = field(default=b"", repr=False)  # MSH-10 as it was sent
 
 
 class Action(Enum):

@@ -81,6 +81,18 @@ FAMILIES: tuple[Family, ...] = (
         "Messages moved to the dead letters.",
     ),
     _family("duplicates_total", "counter", "channel", "Repeats caught."),
+    _family(
+        "application_answers_total",
+        "counter",
+        "channel destination result",
+        "Application acknowledgments: accepted, refused, or missing when their time was over.",
+    ),
+    _family(
+        "application_answers_waiting",
+        "gauge",
+        _LANE,
+        "Messages that were stored there and have no application acknowledgment yet.",
+    ),
     _family("transform_errors_total", "counter", "channel step", "Failed steps."),
     _family("connections", "gauge", "channel direction", "Open MLLP connections."),
     _family(
@@ -212,6 +224,8 @@ class Metrics:
     parked_messages: Labelled[Gauge]
     dead_lettered_total: Labelled[Counter]
     duplicates_total: Labelled[Counter]
+    application_answers_total: Labelled[Counter]
+    application_answers_waiting: Labelled[Gauge]
     transform_errors_total: Labelled[Counter]
     connections: Labelled[Gauge]
     connection_failures_total: Labelled[Counter]

@@ -33,6 +33,7 @@ class Space(IntEnum):
     FILE = 14  # a file that was taken from a folder
     WAITING = 15  # (message id,): its sender waits for the answer of a destination
     REFUSED = 16  # (guard key,): the last message under it whose sender was told no
+    APPLICATION = 17  # what waits for an application acknowledgment, and what came of it
 
 
 class Remembered(NamedTuple):

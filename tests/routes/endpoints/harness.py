@@ -32,6 +32,9 @@ class Owner:
         self.attempts.append(attempt)
         self.heard.set()
 
+    def application_answer(self, content: bytes, reply: Callable[[bytes], None]) -> bool:
+        return False
+
     def answer_ignored(self, kind: str) -> None:
         self.ignored.append(kind)
 

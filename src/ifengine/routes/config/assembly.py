@@ -7,6 +7,7 @@ from ifengine.routes.config.channel_file import ChannelDraft, DestinationDraft
 from ifengine.routes.config.checks_split import split_from
 from ifengine.routes.config.models import (
     AckConfig,
+    ApplicationAck,
     ChannelConfig,
     DestinationConfig,
     FollowConfig,
@@ -154,6 +155,12 @@ def _destination(draft: DestinationDraft) -> DestinationConfig:
     follow = section.get("follow")
     if follow is not None:
         said["follow"] = FollowConfig(key=follow.get("key"), lasts_us=int(follow.get("for") * 1e6))
+    application = section.get("application_ack")
+    if application is not None:
+        on = application.get("on", "same")
+        said["application"] = ApplicationAck(
+            on="" if on == "same" else on, within_seconds=application.get("within", 600.0)
+        )
     fhir = section.get("fhir")
     if fhir is not None:
         said["fhir"] = fhir.get("map")

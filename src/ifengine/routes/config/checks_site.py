@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from ifengine.routes.config.channel_file import ChannelDraft, DestinationDraft
+from ifengine.routes.config.checks_application import answered_on, check_application
 from ifengine.routes.config.checks_channels import check_control_ids, check_handing_over
 from ifengine.routes.config.kinds import nearest
 from ifengine.routes.config.message_types import overlap, shown
@@ -28,6 +29,7 @@ def check_site(
     _check_overlaps(enabled, problems)
     _check_outboxes(enabled, problems)
     check_control_ids(enabled, problems)
+    check_application(enabled, site, problems)
     _check_ports(site, problems)
     check_handing_over(channels, problems, complete=complete)
     if CHANNELS in site.places:
@@ -159,6 +161,7 @@ def _check_ports(site: SiteDraft, problems: Problems) -> None:
 
 def _check_unused(site: SiteDraft, channels: Sequence[ChannelDraft], problems: Problems) -> None:
     used = {name for channel in channels if channel.enabled for name in channel.sources}
+    used |= {name for name in answered_on(channels) if name in site.listeners}
     if used - set(site.places) or any(not _says_source(channel) for channel in channels):
         return  # a name that is wrong was meant for one of them
     for name in site.listeners:

@@ -75,6 +75,8 @@ CODES: Final[Mapping[str, str]] = {
     "E263": "Channels hand messages to each other in a circle.",
     "E264": "A destination gets no message: one before it, or beside it, takes every one.",
     "E265": "A table cannot make one channel for each of its rows.",
+    "E271": "An application acknowledgment is asked for and not waited for, or the other way round.",
+    "E272": "Receivers answer at one connection, and their answers could be mixed up.",
     # steps, conditions and templates
     "E105": "A step does one thing; here are two verbs.",
     "E106": "A step has no verb.",

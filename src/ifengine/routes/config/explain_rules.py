@@ -48,6 +48,7 @@ RULES: Final = (
         "a sender that waits and would hear nothing, too late, or from nobody",
         "E243 E244 E245 W247",
     ),
+    _rule("an application acknowledgment that nobody waits for, or nobody sends", "E271 E272"),
     _rule("retries while a sender waits; a refusal where none waits", "W245 E246"),
     _rule("an order or charge without a word on what happens in doubt", "W208"),
     # duplicates

@@ -6,9 +6,9 @@ from typing import Any, Final
 from ifengine.errors import NotationError
 from ifengine.hl7.patterns import Pattern
 from ifengine.routes.config.filled import quoted
-from ifengine.routes.config.keys_common import whole
+from ifengine.routes.config.keys_common import DURATION, NAME, whole
 from ifengine.routes.config.kinds import BAD, OneOf, want_text
-from ifengine.routes.config.sections import Key, Section
+from ifengine.routes.config.sections import Key, Section, SectionKind
 from ifengine.transforms.source import Node, Problems
 
 MOST_FAILURES: Final = 1_000_000
@@ -43,6 +43,30 @@ class PatternKind:
         return pattern
 
 
+APPLICATION: Final = (
+    Key(
+        name="on",
+        kind=NAME,
+        default="same",
+        meaning="Where it comes in: a connection that listens, or same, the one that delivers.",
+        example="same",
+    ),
+    Key(
+        name="within",
+        kind=DURATION,
+        default="10m",
+        meaning="After this time it is missing; one that comes later still counts.",
+        example="10m",
+    ),
+    Key(
+        name="missing",
+        kind=OneOf(("alarm",)),
+        default="alarm",
+        meaning="A missing one is counted and alarmed; the message is not sent again.",
+        example="alarm",
+    ),
+)
+
 ANSWERS: Final = (
     Key(
         name="duplicate_answer",
@@ -53,10 +77,18 @@ ANSWERS: Final = (
     ),
     Key(
         name="acks",
-        kind=OneOf(("original", "accept"), ("accept+application",)),
+        kind=OneOf(("original", "accept", "accept+application")),
         meaning="Which answers are asked for: the engine writes MSH-15 and MSH-16 to match. "
-        "original: both empty; accept: AL and NE. Without it they go out as they are.",
+        "original: both empty; accept: AL and NE; accept+application: AL and AL. Without it they "
+        "go out as they are.",
         example="accept",
+    ),
+    Key(
+        name="application_ack",
+        kind=SectionKind(APPLICATION, "a map of on and within"),
+        meaning="What becomes of a message that was stored there: AA is noted with it, AE and AR "
+        "make a dead letter of it, silence is counted. With `acks: accept+application`.",
+        example="{on: same, within: 10m}",
     ),
     Key(
         name="stop_after",

@@ -216,7 +216,6 @@ DESTINATION: Final = (
         example="mint",
     ),
     *later(
-        "application_ack",
         "deliver",
         "batch",
     ),

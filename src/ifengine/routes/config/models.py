@@ -141,6 +141,14 @@ class FollowConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApplicationAck:
+    """`application_ack:`: what a receiver makes of a message comes after it stored it."""
+
+    on: str = ""  # the listening connection where it comes in; "": the one that delivers
+    within_seconds: float = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DestinationConfig:
     """One named target of a channel."""
 
@@ -163,7 +171,8 @@ class DestinationConfig:
     snapshot: tuple[str, ...] = ()  # segments that the receiver wants whole every time
     because: str = ""  # why steps may leave out some of them
     duplicate_answer: Pattern | None = None  # how the receiver says that it has it already
-    acks: str = ""  # original or accept: what MSH-15 and MSH-16 say; "": as they are
+    acks: str = ""  # a key of ``ASKED``: what MSH-15 and MSH-16 say; "": as they are
+    application: ApplicationAck | None = None  # with `acks: accept+application`
     stop_after: int | None = None  # failures in a row that stop the queue
     order: Order
     lanes: int = 1

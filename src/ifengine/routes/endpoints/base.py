@@ -1,5 +1,6 @@
 """The contract of an endpoint: one lane carries one delivery at a time and reports how it ended."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -23,6 +24,13 @@ class LaneOwner(Protocol):
     def attempt_ended(self, lane: "Lane", attempt: Attempt) -> None: ...
     def answer_ignored(self, kind: str) -> None:
         """An answer came that belongs to no delivery under way: late, duplicate, foreign, malformed."""
+        ...
+
+    def application_answer(self, content: bytes, reply: Callable[[bytes], None]) -> bool:
+        """Take an application acknowledgment of what was delivered before.
+
+        ``reply`` sends its accept acknowledgment, once there is one. False: none is waited for here.
+        """
         ...
 
 

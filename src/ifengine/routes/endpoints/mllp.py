@@ -1,6 +1,7 @@
 """Delivery over MLLP: one outstanding message, its answer matched by MSA-2 byte for byte."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from ifengine.clock import Clock
@@ -15,6 +16,7 @@ REMEMBERED_IDS = 4096  # control ids sent on this connection
 MOST_STRAY_ANSWERS = 3  # malformed answers before the connection is given up
 
 _ACCEPTED = frozenset({"AA", "CA"})
+_APPLICATION = frozenset({"AA", "AE", "AR"})
 _REFUSED = frozenset({"AE", "AR", "CE", "CR"})
 
 
@@ -105,19 +107,27 @@ class MllpLane:
     def frame_received(self, client: MllpClient, content: bytes) -> None:
         """Match an answer to the message under way, or ignore it."""
         answer = read_ack(content)
+        under_way = self._parcel is not None and self._sent
         if not answer.is_ack:
             self._stray("malformed")
-        elif self._parcel is None or not self._sent:
+        elif under_way and answer.control_id == self._control_id:
+            self._answered(answer, content)
+        elif answer.code in _APPLICATION and self._owner.application_answer(content, self._reply):
+            return  # of a message that was delivered before
+        elif not under_way:
             self._owner.answer_ignored(
                 "duplicate" if answer.control_id in self._used else "foreign"
             )
-        elif answer.control_id == self._control_id:
-            self._answered(answer, content)
         elif answer.control_id in self._used:
             self._owner.answer_ignored("late")
         else:
             self._owner.answer_ignored("foreign")
             self._give_up("foreign")
+
+    def _reply(self, content: bytes) -> None:
+        """Send an accept acknowledgment; a connection that is gone meanwhile needs none."""
+        with contextlib.suppress(ConnectionError, ValueError):
+            self._client.send(content)
 
     def _stray(self, kind: str) -> None:
         self._owner.answer_ignored(kind)
@@ -129,12 +139,26 @@ class MllpLane:
         fp("deliver.ack_checked")
         code = answer.code
         if code in _ACCEPTED:
-            self._end(Attempt(AttemptResult.ACCEPTED, code.lower(), code, answer=content))
+            self._end(
+                Attempt(
+                    AttemptResult.ACCEPTED,
+                    code.lower(),
+                    code,
+                    answer=content,
+                    control_id=self._control_id,
+                )
+            )
         elif code in _REFUSED:
             detail = answer.text.encode("utf-8", "surrogateescape")
             self._end(
                 Attempt(
-                    AttemptResult.REFUSED, code.lower(), code, answer.error_codes, detail, content
+                    AttemptResult.REFUSED,
+                    code.lower(),
+                    code,
+                    answer.error_codes,
+                    detail,
+                    content,
+                    self._control_id,
                 )
             )
         else:
