@@ -187,6 +187,9 @@ def test_nothing_that_runs_text_or_objects_from_outside_is_used() -> None:
 # Tests stand where the module stands: a/b.py in a/test_b.py. What is tested with others, and where:
 TESTED_BY = {
     "hl7/message_view.py": "hl7/test_message.py",
+    "store/sqlite_checksums.py": "store/test_corruption.py",
+    "store/sqlite_damage.py": "store/test_corruption.py",
+    "store/sqlite_mark.py": "store/test_corruption.py",
     "admin/acts.py": "admin/test_dead_letters.py",
     "admin/channels.py": "admin/test_service.py",
     "admin/doctor.py": "admin/test_service.py",
@@ -198,6 +201,8 @@ TESTED_BY = {
     "admin/replays.py": "admin/test_dead_letters.py",
     "admin/parked.py": "engine/test_parking.py",
     "admin/shadow.py": "engine/test_shadow.py",
+    "store/balance.py": "store/test_account.py",
+    "store/tally.py": "store/test_account.py",
     "routes/config/kept_files.py": "routes/config/test_version_diff.py",
     "admin/configuration.py": "engine/test_auto_reload.py",
     "routes/parked_messages.py": "engine/test_parking.py",

@@ -10,7 +10,6 @@ nothing is read again but what is stuck.
 
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 from ifengine.store.balance import (
     NO_DECISION,
@@ -24,6 +23,9 @@ from ifengine.store.balance import (
     TWO_STATES,
     Balance,
     Fault,
+    Found,
+    Key,
+    Sides,
     read_fanout,
 )
 from ifengine.store.base import (
@@ -54,40 +56,6 @@ _STANDS: Mapping[ExceptionState, Fate] = {
     ExceptionState.DEAD_LETTER: Fate.DEAD_LETTER,
 }
 
-Key = tuple[int, int]  # outbox, seq
-
-
-@dataclass(slots=True)
-class _Found:
-    """Everything counted so far. Faults that cannot mend themselves stay."""
-
-    seen_inbox: int = 0
-    accepted: Counter[int] = field(default_factory=Counter)
-    planned: Counter[int] = field(default_factory=Counter)
-    ends: Counter[tuple[int, Fate]] = field(default_factory=Counter)
-    unplanned: dict[int, deque[int]] = field(default_factory=dict)
-    owed: Counter[int] = field(default_factory=Counter)
-    states: Counter[tuple[int, Fate]] = field(default_factory=Counter)
-    rows_seen: dict[int, int] = field(default_factory=dict)
-    settled_to: dict[int, int] = field(default_factory=dict)
-    ahead: dict[int, Counter[int]] = field(default_factory=dict)  # rows past the cursor
-    named: dict[Key, Unit] = field(default_factory=dict)  # by a plan, the row is not seen yet
-    unnamed: dict[Key, TallyDelivery] = field(default_factory=dict)
-    stuck: dict[Key, TallyPlace] = field(default_factory=dict)
-    parked: dict[int, tuple[int, ...]] = field(default_factory=dict)  # message -> destinations
-    faults: list[Fault] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Sides:
-    """Both sides of one balance while it is struck."""
-
-    owed: Counter[int]
-    states: Counter[tuple[int, Fate]]
-    ahead: Counter[int] = field(default_factory=Counter)  # neither ended nor stuck, by destination
-    faults: list[Fault] = field(default_factory=list)
-    behind: list[TallyPlace] = field(default_factory=list)
-
 
 class Account:
     """A balance that goes on. Not for two threads at once.
@@ -100,7 +68,7 @@ class Account:
         self._first = first
         self._from_now = from_now
         self._begun = False
-        self._found = _Found()
+        self._found = Found()
         self._base: tuple[PurgedRow, ...] = ()
         self._purged: tuple[PurgedRow, ...] = ()
         self._old = 0  # messages up to here were planned before this account began
@@ -121,13 +89,14 @@ class Account:
                 whole &= self._read_deliveries(records, outbox, head, limit)
                 cursor = cursors.get((CursorKind.OUTBOX, outbox), 0)
                 whole &= self._read_ends(records, outbox, cursor, limit)
-            return self._strike(records, outboxes, cursors) if whole else None
+            # an account that must begin again has no balance this time
+            return self._strike(records, outboxes, cursors) if whole and self._begun else None
 
     # --- beginning ------------------------------------------------------------------------------
 
     def _begin(self, records: TallyRecords, purged: tuple[PurgedRow, ...]) -> None:
         self._begun = True
-        self._found = found = _Found()
+        self._found = found = Found()
         self._base = () if self._first or self._from_now else purged
         if not self._from_now:
             found.seen_inbox = max(0, self._first - 1)
@@ -140,8 +109,8 @@ class Account:
             if place.destination and place.seq <= found.settled_to.get(place.outbox, 0):
                 found.stuck[place.outbox, place.seq] = place
                 found.owed[place.destination] += 1
-        for _, inbox_id in records.parked():
-            for plan in records.plans(inbox_id)[:1]:
+        for inbox_id, decided in records.parked():
+            for plan in records.plans(inbox_id)[: not decided]:
                 self._park(plan)
 
     def _counted_all(self, records: TallyRecords) -> bool:
@@ -197,7 +166,10 @@ class Account:
         for inbox_id, channel in due:
             plan = plans.get(inbox_id)
             if plan is None or plan.channel != channel:
-                self._fault(Fault(NO_PLAN, inbox_id, 0, 0, 0))
+                if [row.inbox_id for row in records.inbox(inbox_id - 1, 1)] == [inbox_id]:
+                    self._fault(Fault(NO_PLAN, inbox_id, 0, 0, 0))
+                else:
+                    self._begun = False  # planned, ended and purged since the last look
                 continue
             self._found.planned[channel] += 1
             self._check_fanout(records, plan)
@@ -257,7 +229,7 @@ class Account:
             ahead[row.destination] += 1
             if row.run and row.origin_seq:
                 self._replayed(records, row)
-            elif row.inbox_id <= self._old and not row.run:
+            elif row.inbox_id <= self._old and row.inbox_id not in found.parked:
                 found.owed[row.destination] += 1
             else:
                 self._match(row)
@@ -353,11 +325,12 @@ class Account:
         found = self._found
         stuck = {(p.outbox, p.seq): p for p in records.stuck() if self._counts(p)}
         self._unstick(records, stuck)
-        parked_now = {i for _, i in records.parked() if i >= self._first}
+        parked_now = {i: decided for i, decided in records.parked() if i >= self._first}
         self._unpark(records, parked_now)
+        self._take_up_parked(records, parked_now)
         if not self._begun:
             return None
-        sides = _Sides(Counter(found.owed), Counter(found.states))
+        sides = Sides(Counter(found.owed), Counter(found.states))
         for outbox in outboxes:
             sides.ahead.update(found.ahead.get(outbox, {}))
             cursor = cursors.get((CursorKind.OUTBOX, outbox), 0)
@@ -377,7 +350,7 @@ class Account:
         sides.faults += [_at(NO_DECISION, row) for row in found.unnamed.values()]
         return self._balance(sides)
 
-    def _ended_ahead(self, place: TallyPlace, sides: "_Sides") -> None:
+    def _ended_ahead(self, place: TallyPlace, sides: Sides) -> None:
         """Count what ended before the cursor came there."""
         if not place.destination:
             sides.faults.append(_of(NOWHERE, place))
@@ -385,7 +358,7 @@ class Account:
         sides.ahead[place.destination] -= 1
         self._count_end(place, sides.owed, sides.states)
 
-    def _stuck(self, place: TallyPlace, is_ahead: bool, sides: "_Sides") -> None:
+    def _stuck(self, place: TallyPlace, is_ahead: bool, sides: Sides) -> None:
         """Count what is neither waiting nor settled."""
         if not place.destination or place.state is None:
             sides.faults.append(_of(NOWHERE, place))
@@ -420,10 +393,10 @@ class Account:
             if place.destination and passed and place.fate is None:
                 found.stuck.setdefault(key, place)
 
-    def _unpark(self, records: TallyRecords, now: set[int]) -> None:
+    def _unpark(self, records: TallyRecords, now: Mapping[int, bool]) -> None:
         """Owe what the run says by which a message left its parking."""
         found = self._found
-        for inbox_id in [inbox_id for inbox_id in found.parked if inbox_id not in now]:
+        for inbox_id in [inbox_id for inbox_id in found.parked if now.get(inbox_id, True)]:
             plans = records.plans(inbox_id)
             if not plans:
                 self._begun = False
@@ -432,11 +405,19 @@ class Account:
                 found.owed.subtract(found.parked.pop(inbox_id))
                 self._owe(plans[1])
 
+    def _take_up_parked(self, records: TallyRecords, now: Mapping[int, bool]) -> None:
+        """Count what was received before this account began, and parked since."""
+        for inbox_id, decided in now.items():
+            if inbox_id <= self._old and not decided and inbox_id not in self._found.parked:
+                for plan in records.plans(inbox_id)[:1]:
+                    if any(fate.fate is Fate.PARKED for fate in plan.fates):
+                        self._park(plan)
+
     def _parked_states(
-        self, records: TallyRecords, now: set[int], states: Counter[tuple[int, Fate]]
+        self, records: TallyRecords, now: Iterable[int], states: Counter[tuple[int, Fate]]
     ) -> list[Fault]:
         found = self._found
-        faults = [Fault(NOT_PARKED, i, 0, 0, 0) for i in found.parked if i not in now]
+        faults = [Fault(NOT_PARKED, i, 0, 0, 0) for i in found.parked.keys() - set(now)]
         for inbox_id in now:
             destinations = found.parked.get(inbox_id)
             if destinations is None:
@@ -448,7 +429,7 @@ class Account:
                 states[destination, Fate.PARKED] += 1
         return faults
 
-    def _balance(self, sides: "_Sides") -> Balance:
+    def _balance(self, sides: Sides) -> Balance:
         owed, states = sides.owed, sides.states
         found = self._found
         accepted, planned = Counter(found.accepted), Counter(found.planned)

@@ -1,12 +1,13 @@
 """A balance as it is struck: what is owed, how it stands, and what is in no state or in two."""
 
 import json
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ifengine.store.base import Fate
-from ifengine.store.tally import TallyPlace
+from ifengine.store.tally import TallyDelivery, TallyPlace, Unit
 
 
 class Fault(NamedTuple):
@@ -65,6 +66,41 @@ class Balance:
                 *(self.channel_residue(number) for number in self.accepted),
             )
         )
+
+
+Key = tuple[int, int]  # outbox, seq
+
+
+@dataclass(slots=True)
+class Found:
+    """Everything counted so far. Faults that cannot mend themselves stay."""
+
+    seen_inbox: int = 0
+    accepted: Counter[int] = field(default_factory=Counter)
+    planned: Counter[int] = field(default_factory=Counter)
+    ends: Counter[tuple[int, Fate]] = field(default_factory=Counter)
+    unplanned: dict[int, deque[int]] = field(default_factory=dict)
+    owed: Counter[int] = field(default_factory=Counter)
+    states: Counter[tuple[int, Fate]] = field(default_factory=Counter)
+    rows_seen: dict[int, int] = field(default_factory=dict)
+    settled_to: dict[int, int] = field(default_factory=dict)
+    ahead: dict[int, Counter[int]] = field(default_factory=dict)  # rows past the cursor
+    named: dict[Key, Unit] = field(default_factory=dict)  # by a plan, the row is not seen yet
+    unnamed: dict[Key, TallyDelivery] = field(default_factory=dict)
+    stuck: dict[Key, TallyPlace] = field(default_factory=dict)
+    parked: dict[int, tuple[int, ...]] = field(default_factory=dict)  # message -> destinations
+    faults: list[Fault] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Sides:
+    """Both sides of one balance while it is struck."""
+
+    owed: Counter[int]
+    states: Counter[tuple[int, Fate]]
+    ahead: Counter[int] = field(default_factory=Counter)  # neither ended nor stuck, by destination
+    faults: list[Fault] = field(default_factory=list)
+    behind: list[TallyPlace] = field(default_factory=list)
 
 
 def read_fanout(said: str) -> Mapping[int, tuple[int, ...]]:

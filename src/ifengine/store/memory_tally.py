@@ -103,10 +103,11 @@ class MemoryTally:
         with self._kept.lock:
             return [self.place(*place) for place in sorted(self._kept.exceptions)]
 
-    def parked(self) -> Sequence[tuple[int, int]]:
-        """Return every parked message."""
+    def parked(self) -> Sequence[tuple[int, bool]]:
+        """Return every parked message, and whether a later run has decided about it."""
         with self._kept.lock:
-            return sorted(self._kept.parked, key=lambda place: (place[1], place[0]))
+            ids = sorted(inbox_id for _, inbox_id in self._kept.parked)
+            return [(i, any(self._kept.plans.get(i, {}))) for i in ids]
 
     def cursors(self) -> Mapping[tuple[CursorKind, int], int]:
         """Return every cursor."""

@@ -58,7 +58,7 @@ class SqliteTally:
             " WHERE inbox_id > ? ORDER BY inbox_id LIMIT ?",
             (after, limit),
         )
-        return [TallyInbox(*row[:4], rows.INBOX_KINDS[row[4]]) for row in found]
+        return [TallyInbox(a, b, c, d, rows.INBOX_KINDS[kind]) for a, b, c, d, kind in found]
 
     def newest(self) -> int:
         """Return the highest id in the inbox."""
@@ -123,9 +123,13 @@ class SqliteTally:
         """Return every exception."""
         return [_place(row) for row in self._all(_STUCK)]
 
-    def parked(self) -> Sequence[tuple[int, int]]:
-        """Return every parked message."""
-        return self._all("SELECT channel, inbox_id FROM parked ORDER BY inbox_id, channel")
+    def parked(self) -> Sequence[tuple[int, bool]]:
+        """Return every parked message, and whether a later run has decided about it."""
+        found = self._all(
+            "SELECT inbox_id, EXISTS (SELECT 1 FROM plan p WHERE p.inbox_id = k.inbox_id"
+            " AND p.run > 0) FROM parked k ORDER BY inbox_id"
+        )
+        return [(inbox_id, bool(decided)) for inbox_id, decided in found]
 
     def cursors(self) -> Mapping[tuple[CursorKind, int], int]:
         """Return every cursor."""

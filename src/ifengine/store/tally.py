@@ -98,8 +98,8 @@ class TallyRecords(Protocol):
         """Return every exception of all outboxes, with or without a delivery."""
         ...
 
-    def parked(self) -> Sequence[tuple[int, int]]:
-        """Return (channel, inbox id) of every parked message."""
+    def parked(self) -> Sequence[tuple[int, bool]]:
+        """Return every parked message, and whether a later run has decided about it."""
         ...
 
     def cursors(self) -> Mapping[tuple[CursorKind, int], int]: ...
