@@ -5,6 +5,7 @@ scope, ``[*]`` and a loop are searched for segment by segment.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -15,8 +16,9 @@ from ifengine.hl7.condition import parse_condition
 from ifengine.hl7.condition_parts import Not, Test
 from ifengine.hl7.message import Message
 from ifengine.hl7.path import Path, Where, parse_path
-from ifengine.transforms.base import StepScope
-from ifengine.transforms.writing import filled
+from ifengine.transforms.base import ReasonError, StepScope
+from ifengine.transforms.steps.delete_segments import Shapes
+from ifengine.transforms.writing import change_in_place, filled
 
 VALUES = st.lists(st.sampled_from([*b"aMR1^~&\\ ", *b"^~"]), max_size=14).map(bytes)
 SEGMENTS = st.lists(
@@ -58,6 +60,8 @@ def test_a_plain_path_reads_and_writes_where_a_searched_one_does(
     assert path.read(message, scope) == other.read(message, scope)
     assert path.read(message) == other.read(message)
     assert path.leaf(scope) == other.leaf(scope)
+    node = other.first(message, scope)
+    assert path.raw(message, scope) == (b"" if node is None else message.raw(*node))
     assert path.nodes(message, scope) == other.nodes(message, scope)
     every = other.nodes(message, scope, every=True)
     assert path.nodes(message, scope, every=True) == every
@@ -90,7 +94,9 @@ def test_repetitions_are_chosen_alike_with_and_without_a_scope_of_their_own(
     quick, slow = Where(part), Where(Not(Not(part)))
     for i, name in enumerate(message.names()):
         for f in range(3 if name == "MSH" else 1, 6):
-            assert quick.chosen(message, None, i, f) == slow.chosen(message, None, i, f)
+            chosen = slow.chosen(message, None, i, f)
+            assert quick.chosen(message, None, i, f) == chosen
+            assert quick.first(message, None, i, f) == (chosen[0] if chosen else 0)
 
 
 @pytest.mark.parametrize("quantifier", ["any", "all", "no"])
@@ -103,6 +109,107 @@ def test_every_occurrence_is_asked_alike_one_by_one_and_all_at_once(
     assert isinstance(part, Test)
     scope = scope_of(message_of(segments))
     assert part.holds(scope) == part._quantified(scope)
+
+
+CHANGES: dict[str, tuple[Callable[[str], str], Callable[[bytes], bytes]]] = {
+    "t": (str.strip, bytes.strip),
+    "u": (str.upper, bytes.upper),
+    "l": (str.lower, bytes.lower),
+}
+PLAIN_PARTS = st.lists(st.sampled_from(["", ".1", ".2", ".3", ".1.1", ".2.2"]), max_size=4)
+
+
+@given(segments=SEGMENTS, field=st.integers(1, 5), parts=PLAIN_PARTS, verb=st.sampled_from("tul"))
+def test_plain_values_change_in_place_as_all_others_do(
+    segments: list[tuple[bytes, list[bytes]]], field: int, parts: list[str], verb: str
+) -> None:
+    change, plain = CHANGES[verb]
+    paths = [parse_path(f"{name}-{field}{part}") for name in ("PID", "OBX") for part in parts]
+    one, other = message_of(segments), message_of(segments)
+    change_in_place(paths, change, plain)(scope_of(one))
+    change_in_place(paths, change)(scope_of(other))
+    assert one.encode() == other.encode()
+    assert one.touched == other.touched
+
+
+@given(segments=SEGMENTS, place=PLACES)
+def test_a_plain_leaf_is_the_text_of_the_only_occurrence(
+    segments: list[tuple[bytes, list[bytes]]], place: tuple[str, int, str, str]
+) -> None:
+    name, field, _, parts = place
+    path = parse_path(f"{name}-{field}{parts}")
+    message = message_of(segments)
+    assert path.every_at is not None
+    _, f, _, c, s = path.every_at
+    i, value = message.plain_leaf(name, f, c, s)
+    if i < 0:
+        assert value == b""
+        return
+    (node,) = long_way(path).nodes(message, every=True)
+    assert (i, f, 1, c, s) == node
+    assert message.text(*node) == value.decode()
+    assert value.isalnum()
+
+
+@given(
+    segments=SEGMENTS,
+    values=st.lists(st.tuples(st.integers(3, 7), st.sampled_from([b"LAB", b"1"]))),
+)
+def test_plain_fields_are_set_at_once_as_one_by_one(
+    segments: list[tuple[bytes, list[bytes]]], values: list[tuple[int, bytes]]
+) -> None:
+    for i in range(len(segments) + 1):
+        one, other = message_of(segments), message_of(segments)
+        before = one.copy()
+        one.set_plain_fields(i, values)
+        for f, value in values:
+            other.set_text(i, f, None, None, None, value.decode())
+        assert one.header.fields[2:6] == other.header.fields[2:6]
+        assert one.encode() == other.encode()
+        assert before.encode() == message_of(segments).encode()
+
+
+@given(names=st.lists(st.sampled_from(["PID", "OBR", "OBX", "NTE", "ZPI", "AL1"]), max_size=7))
+def test_what_is_known_of_a_sequence_of_segments_deletes_as_the_first_look_did(
+    names: list[str],
+) -> None:
+    shapes = Shapes(lambda name: name in ("AL1", "OBR") or name[0] == "Z")
+
+    def outcome(by: Shapes) -> bytes | str:
+        message = message_of([(name.encode(), [b"1"]) for name in names])
+        try:
+            by.delete(scope_of(message))
+        except ReasonError as error:
+            return str(error)
+        return message.encode()
+
+    first = outcome(shapes)
+    assert outcome(shapes) == first
+    if isinstance(first, bytes):
+        left = [name for name in names if name not in ("AL1", "OBR") and name[0] != "Z"]
+        assert Message.parse(first).names() == ["MSH", *left]
+
+
+def test_sequences_whose_deletions_are_remembered_do_not_fill_memory() -> None:
+    shapes = Shapes(lambda name: name == "AL1")
+    for number in range(2000):
+        digits = f"{number:011b}"
+        message = message_of([(b"AL1" if digit == "1" else b"DG1", []) for digit in digits])
+        shapes.delete(scope_of(message))
+        assert message.names() == ["MSH", *["DG1"] * digits.count("0")]
+    shapes.delete(scope_of(message_of([(b"OBX", [])] * 5000)))
+    assert len(shapes._known) <= 256
+    assert all(len(known) <= 64 for known in shapes._known)
+
+
+@pytest.mark.parametrize("name", [b"FHS", b"BHS"])
+def test_a_header_inside_a_message_that_was_split_leaves_as_it_came(name: bytes) -> None:
+    content = b"MSH|^~\\&|A||||||ADT^A08|1|P|2.5\rPV1|||X\r" + name + b"|^~\\&|B\r"
+    message = Message.parse(content)
+    for i in range(3):
+        message.fields(i)
+    message.set_text(1, 3, None, None, None, "Y")
+    assert message.encode() == content.replace(b"|||X", b"|||Y")
 
 
 EDITS = st.lists(

@@ -52,6 +52,8 @@ class Delimiters:
     subcomponent: bytes
     truncation: bytes
     msh2: bytes
+    # component, repetition and subcomponent: what a field without anything in it may consist of
+    parts: bytes = dataclasses.field(init=False, repr=False, compare=False)
     component_code: int = dataclasses.field(init=False, repr=False, compare=False)
     repetition_code: int = dataclasses.field(init=False, repr=False, compare=False)
     escape_code: int = dataclasses.field(init=False, repr=False, compare=False)
@@ -78,6 +80,7 @@ class Delimiters:
         # a sequence runs from one escape character to the next: they do not nest (2.7)
         sequence = escape + b"([^" + escape + b"]*)" + escape if escape else b"(?!)()"
         set_once = object.__setattr__
+        set_once(self, "parts", self.component + self.repetition + self.subcomponent)
         for name in ("component", "repetition", "subcomponent"):
             set_once(self, f"{name}_code", _code(getattr(self, name)))
         set_once(self, "escape_code", _code(self.escape_character))

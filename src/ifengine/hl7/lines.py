@@ -113,16 +113,20 @@ def join_fields(fields: list[bytes], separator: bytes) -> bytes:
     return separator.join(fields)
 
 
-def join_segments(segments: list[bytes | list[bytes]], separator: bytes) -> list[bytes]:
-    """Return the segments as lines, without their ends."""
-    return [
-        segment
-        if isinstance(segment, bytes)
-        else join_fields(segment, separator)
-        if len(segment) < 2 or segment[1] == separator
-        else separator.join(segment)
-        for segment in segments
-    ]
+def join_segments(
+    segments: list[bytes | list[bytes]], names: list[str], separator: bytes
+) -> list[bytes]:
+    """Return the segments of a message as lines, without their ends."""
+    join = separator.join
+    lines = [segment if isinstance(segment, bytes) else join(segment) for segment in segments]
+    if not isinstance(segments[0], bytes):
+        lines[0] = join_fields(segments[0], separator)  # MSH
+    if not NUMBERED_FROM_SEPARATOR.isdisjoint(names[1:]):
+        lines = [
+            segment if isinstance(segment, bytes) else join_fields(segment, separator)
+            for segment in segments
+        ]
+    return lines
 
 
 def _split_carefully(content: bytes, separator: bytes, known: dict[bytes, str]) -> Segments:

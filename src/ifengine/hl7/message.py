@@ -1,6 +1,6 @@
 """A message: what ``MessageView`` reads, and writing to it. Only the field that is set is encoded."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ifengine.errors import FieldError
 from ifengine.hl7.charset import to_internal
@@ -34,9 +34,8 @@ class Message(MessageView):
             FieldError: MSH-1 or MSH-2; a character the message's set does not have; a delimiter in
                 a message without escape character; a part in a message without its delimiter.
         """
-        if value.isascii() and (value.isalnum() or not value):
-            encoded = value.encode()  # most values: no delimiter, and no charset has them otherwise
-        else:
+        encoded = value.encode() if value.isascii() else b""
+        if not encoded.isalnum() and value:  # else: no delimiter, the same in every character set
             encoded = self._encode_value(i, f, r, c, s, value)
         self._put(i, f, r, c, s, encoded)
 
@@ -88,6 +87,52 @@ class Message(MessageView):
         if any(delimiter and delimiter in value for delimiter in foreign):
             raise FieldError(self._place(i, f, r, c, s), "holds a delimiter of a higher level")
         self._put(i, f, r, c, s, value)
+
+    def set_plain_fields(self, i: int, values: Sequence[tuple[int, bytes]]) -> None:
+        """Write several whole fields, each from 3 on, with letters and digits of ASCII.
+
+        No delimiter, no escape and no character set comes into it.
+        """
+        old = self._fields(i)
+        fields = old.copy()
+        for f, value in values:
+            while f >= len(fields):
+                fields.append(b"")
+            fields[f] = value
+        if fields != old:
+            self._segments[i] = fields
+            if i == 0:
+                self._header = None
+            self._encoded = None
+
+    def change_plain_parts(
+        self, name: str, f: int, numbers: Sequence[int], change: Callable[[bytes], bytes]
+    ) -> bool:
+        """Change components of the one field of a message where they are letters and digits only.
+
+        Args:
+            name: of the segment, which is there once.
+            f: the field, from 3 on; it does not repeat.
+            numbers: which components; empty and absent ones stay so.
+            change: gets letters and digits of ASCII and returns some.
+
+        Returns:
+            False where it is not so: nothing was changed.
+        """
+        i = self.sole(name, f)
+        if i < 0:
+            return False
+        component = self.delimiters.component
+        parts = self._fields(i)[f].split(component) if component else [b""]
+        for number in numbers:
+            part = parts[number - 1] if number <= len(parts) else b""
+            if part.isalnum():
+                parts[number - 1] = change(part)
+            elif part:
+                return False
+        if component:
+            self._put(i, f, None, None, None, component.join(parts))
+        return bool(component)
 
     def remove_repetitions(self, i: int, f: int, keep: Sequence[int]) -> None:
         """Keep only these repetitions of a field, counted from 1, in the order they stand."""
@@ -178,19 +223,18 @@ class Message(MessageView):
             fields = self._fields(i)
         count = len(fields)
         old = fields[f] if f < count else b""
-        new = value
         if r is not None or c is not None or s is not None:
             try:
-                new = with_node(old, self.delimiters, r, c, s, value)
+                value = with_node(old, self.delimiters, r, c, s, value)
             except NoDelimiterError:
                 place = self._place(i, f, r, c, s)
                 raise FieldError(place, "MSH-2 names no delimiter for this part") from None
-        if new == old:
+        if value == old:
             return
         fields = fields.copy()
         if f >= count:
             fields += [b""] * (f + 1 - count)
-        fields[f] = new
+        fields[f] = value
         self._segments[i] = fields
         if i == 0:
             self._header = None

@@ -46,6 +46,9 @@ _UNREADABLE = frozenset(
 )
 
 
+_NOT_PLAIN = (-1, b"")
+
+
 class MessageError(EngineError):
     """The bytes are no message: there is no MSH, or its delimiters cannot be read."""
 
@@ -168,6 +171,11 @@ class MessageView:
         return self._encoded is not self._content
 
     @property
+    def has_stray_lines(self) -> bool:
+        """Whether lines that are no segments are carried behind some segment."""
+        return self._tails is not None
+
+    @property
     def codec(self) -> Codec:
         """What turns the bytes of this message into text, decided when it was parsed.
 
@@ -187,7 +195,7 @@ class MessageView:
         mark and what is carried behind a segment as they came. Blank lines are left out.
         """
         if self._encoded is None:
-            lines = join_segments(self._segments, self._separator)
+            lines = join_segments(self._segments, self._names, self._separator)
             if self._tails is not None:
                 lines = [line + tail for line, tail in zip(lines, self._tails, strict=True)]
             lines.append(b"")
@@ -207,6 +215,10 @@ class MessageView:
     def names(self) -> list[str]:
         """Return the segment names in order."""
         return self._names.copy()
+
+    def shape(self) -> tuple[str, ...]:
+        """Return the segment names in order, for asking what is known of such messages."""
+        return tuple(self._names)
 
     def indexes(self, name: str) -> list[int]:
         """Return the positions of the segments of this name."""
@@ -264,6 +276,40 @@ class MessageView:
             fields = self._fields(i)
         value = fields[f] if f < len(fields) else b""
         return i if value and self.delimiters.repetition_code not in value else -1
+
+    def plain_leaf(
+        self, name: str, f: int, c: int | None = None, s: int | None = None
+    ) -> tuple[int, bytes]:
+        """Return where the one leaf of a field stands that is letters and digits only, and what it is.
+
+        Its segment is the only one of its name, its field does not repeat, and the bytes are the
+        text: nothing in them is escaped, has parts or depends on the character set.
+
+        Returns:
+            -1 and nothing where it is not so.
+        """
+        positions = self._positions
+        if positions is None:
+            positions = self._where()
+        found = positions.get(name)
+        if f <= 2 or found is None or len(found) > 1:
+            return _NOT_PLAIN
+        i = found[0]
+        fields = self._segments[i]
+        if isinstance(fields, bytes):
+            fields = self._fields(i)
+        if f >= len(fields):
+            return _NOT_PLAIN
+        value = fields[f]
+        if c is not None and (c > 1 or not value.isalnum()):
+            delimiters = self.delimiters
+            if delimiters.component_code not in value or delimiters.repetition_code in value:
+                return _NOT_PLAIN
+            parts = value.split(delimiters.component, c)
+            if c > len(parts):
+                return _NOT_PLAIN
+            value = parts[c - 1]
+        return (i, value) if value.isalnum() and (s is None or s == 1) else _NOT_PLAIN
 
     def fields(self, i: int) -> Sequence[bytes]:
         """Return the encoded fields of a segment at once: field n at n, the name at 0.
@@ -332,10 +378,33 @@ class MessageView:
         # every set here has the ASCII characters at their bytes; its codec costs more to find
         return value.decode() if value.isascii() else value.decode(*self._decoding)
 
+    def leaf(self, name: str, f: int, r: int | None, c: int | None, s: int | None) -> str:
+        """Return ``text`` of a node in the first segment of a name; ``""`` where there is none."""
+        positions = self._positions
+        if positions is None:
+            positions = self._where()
+        found = positions.get(name)
+        if found is None:
+            return ""
+        i = found[0]
+        fields = self._segments[i]
+        if isinstance(fields, bytes):
+            fields = self._fields(i)
+        if f >= len(fields):
+            return ""
+        value = fields[f]
+        # no letter or digit is a delimiter: such a field is its own first leaf
+        if c == 1 and r == 1 and s == 1 and value.isalnum():
+            return value.decode()
+        return self.text(i, f, r, c, s)
+
     def leaves(self, i: int, f: int, c: int, s: int) -> list[str]:
         """Return ``text`` of one subcomponent in every repetition; none where the field is empty."""
         if f > 2:
-            value, delimiters = self._field(i, f), self.delimiters
+            fields, delimiters = self._segments[i], self.delimiters
+            if isinstance(fields, bytes):
+                fields = self._fields(i)
+            value = fields[f] if f < len(fields) else b""
             if not value:
                 return []
             if value.isascii() and delimiters.escape_code not in value:

@@ -71,10 +71,14 @@ def node_of(
 def leaves_of(field: bytes, delimiters: Delimiters, c: int, s: int) -> list[bytes]:
     """Return one subcomponent of every repetition; each repetition is split once."""
     found: list[bytes] = []
+    component = delimiters.component
     several = delimiters.repetition_code in field
     for leaf in field.split(delimiters.repetition) if several else (field,):
-        if c != 1 or delimiters.component_code in leaf:
-            leaf = part_of(leaf, delimiters.component, c)
+        if c != 1 and component:
+            parts = leaf.split(component, c)
+            leaf = parts[c - 1] if c <= len(parts) else b""
+        elif c != 1 or delimiters.component_code in leaf:
+            leaf = part_of(leaf, component, c)
         if s != 1 or delimiters.subcomponent_code in leaf:
             leaf = part_of(leaf, delimiters.subcomponent, s)
         found.append(leaf)
@@ -102,7 +106,9 @@ def with_node(
     if not value and not node_of(old, delimiters, r, c, s):
         return old
     if s is None and c is not None and r == 1 and delimiters.repetition_code not in old:
-        return with_part(old, delimiters.component, c, value)  # the usual case, on a short way
+        if c == 1 and delimiters.component_code not in old:
+            return value  # the usual cases, on a short way
+        return with_part(old, delimiters.component, c, value)
     repetition, component = delimiters.repetition, delimiters.component
     r = 1 if r is None else r
     if (r > 1 and not repetition) or (s is not None and s > 1 and not delimiters.subcomponent):

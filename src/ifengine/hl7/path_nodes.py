@@ -59,6 +59,19 @@ class Where:
         count = message.repetition_count(i, f)
         return [r for r in range(1, count + 1) if holds(Within(message, scope, i, (i, f, r)))]
 
+    def first(self, message: Message, scope: Scope | None, i: int, f: int) -> int:
+        """Return the first of ``chosen``, 0 where there is none."""
+        choice = self._choice
+        if choice is None:
+            found = self.chosen(message, scope, i, f)
+            return found[0] if found else 0
+        _, _, texts, negated = choice
+        leaves = message.leaves(i, f, choice.component, choice.subcomponent)
+        for r, leaf in enumerate(leaves, 1):
+            if (leaf in texts) != negated:
+                return r
+        return 0
+
     def __str__(self) -> str:
         return f"(where {self.condition})"
 
@@ -209,6 +222,16 @@ class Path:
         node = self.first(message, scope)
         return None if node is None else message.text(*node) or None
 
+    def raw(self, message: Message, scope: Scope | None = None) -> bytes:
+        """Return the encoded bytes of the first node, ``b""`` where there is none."""
+        at = self.read_at
+        if at is not None and (scope is None or scope.segment is None):
+            name, f, r, c, s = at
+            i = message.first(name)
+            return b"" if i < 0 else message.raw(i, f, r, c, s)
+        node = self.first(message, scope)
+        return b"" if node is None else message.raw(*node)
+
     def values(self, message: Message, scope: Scope | None = None) -> list[str]:
         """Return the text of every occurrence; an empty field of a segment that is there is ``""``.
 
@@ -302,10 +325,7 @@ class Path:
     def _first_where(self, message: Message, scope: Scope | None, i: int) -> int:
         """Return the first repetition for which the condition holds, 0 where there is none."""
         index = self.repetition
-        if not isinstance(index, Where):
-            return 0
-        found = index.chosen(message, scope, i, self.field or 1)
-        return found[0] if found else 0
+        return index.first(message, scope, i, self.field or 1) if isinstance(index, Where) else 0
 
     def _relative(self, scope: Scope | None) -> NodeRef | None:
         if not isinstance(scope, Within) or scope.node is None:
@@ -347,9 +367,7 @@ class Path:
         message = scope.message
         at = self.leaf_at
         if at is not None and scope.segment is None:
-            name, f, r, c, s = at
-            i = message.first(name)
-            return "" if i < 0 else message.text(i, f, r, c, s)
+            return message.leaf(*at)
         if not self.head.name and type(scope) is Within and scope.node is not None:
             i, f, r = scope.node
             return message.text(i, f, r, self.component or 1, self.subcomponent or 1)

@@ -95,13 +95,33 @@ def leaves(message: Message, node: NodeRef) -> Iterator[NodeRef]:
     yield node
 
 
-def change_in_place(paths: list[Path], change: Callable[[str], str]) -> Action:
-    """Return an action that changes every leaf at these paths; empty and null stay as they are."""
+def change_in_place(
+    paths: list[Path],
+    change: Callable[[str], str],
+    plain: Callable[[bytes], bytes] | None = None,
+) -> Action:
+    """Return an action that changes every leaf at these paths; empty and null stay as they are.
+
+    Args:
+        paths: fields or parts of them.
+        change: what becomes of a text.
+        plain: the same for letters and digits of ASCII, where it is known; most values are that.
+    """
+    fields = fields_of(paths)
 
     def act(scope: StepScope) -> None:
+        if plain is None or scope.segment is not None:
+            act_on(scope, paths)
+            return
         message = scope.message
-        component, repetition, subcomponent = signs_of(message)
+        for place, components, meant in fields:
+            if place is None or not message.change_plain_parts(*place, components, plain):
+                act_on(scope, meant)
+
+    def act_on(scope: StepScope, paths: list[Path]) -> None:
+        message = scope.message
         for path in paths:
+            component, repetition, subcomponent = signs_of(message)
             for i, f, r, c, s in filled(scope, path):
                 text = message.text(i, f, r, c, s)
                 if not text or text == NULL:
@@ -115,6 +135,29 @@ def change_in_place(paths: list[Path], change: Callable[[str], str]) -> Action:
                     message.set_text(i, f, r, c, s, changed)
 
     return act
+
+
+def fields_of(
+    paths: list[Path],
+) -> list[tuple[tuple[str, int] | None, tuple[int, ...], list[Path]]]:
+    """Return paths by the field they change: its place, the components, and the paths.
+
+    The place is None for a path that means other things than components of one field. A field
+    without components is its own first one.
+    """
+    found: list[tuple[tuple[str, int] | None, tuple[int, ...], list[Path]]] = []
+    for path in paths:
+        at = path.every_at
+        if at is None or at[4] is not None or at[3] is None:
+            found.append((None, (), [path]))
+            continue
+        place, number = (at[0], at[1]), at[3]
+        if found and found[-1][0] == place:
+            _, numbers, others = found.pop()
+            found.append((place, (*numbers, number), [*others, path]))
+        else:
+            found.append((place, (number,), [path]))
+    return found
 
 
 def filled(

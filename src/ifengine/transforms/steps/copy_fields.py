@@ -63,16 +63,22 @@ def copy_node(scope: StepScope, source: Path, target: Path, *, create: bool = Fa
         ReasonError: the structure of the node does not fit into the target.
     """
     message = scope.message
-    node = source.first(message, scope)
-    if node is None:
-        return False
     if source.component is None and source.repetition is None:
-        node = node._replace(repetition=None)
-    raw = message.raw(*node)
+        node = source.first(message, scope)
+        raw = b"" if node is None else message.raw(node.segment, node.field)
+    else:
+        raw = source.raw(message, scope)
     given = message.delimiters
     plain = raw.isalnum()
-    if not plain and not raw.strip(given.component + given.repetition + given.subcomponent):
+    if not plain and not raw.strip(given.parts):
         return False
+    at = target.write_at
+    if plain and at is not None and scope.segment is None:
+        name, f, r, c, s = at
+        i = message.first(name)
+        if i >= 0:
+            message.set_raw(i, f, r, c, s, raw)
+            return True
     for into in targets(scope, target, create=create):
         if not plain and not fits(raw, into, given):
             raise ReasonError(f"{source.text} has parts that do not fit into {target.text}")

@@ -4,13 +4,17 @@ What would stay without the segment it belongs to is an error (safety-rules.md 1
 slide to another result, a result to another order.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 
 from ifengine.hl7 import groups
 from ifengine.hl7.path import Path
 from ifengine.transforms.base import ReasonError, StepScope, Uses
 from ifengine.transforms.reading import Built, Context
 from ifengine.transforms.source import Node, Text
+
+# a peer that sends ever new sequences must not fill memory
+_MOST_SHAPES = 256
+_LONGEST_SHAPE = 64
 
 
 def build(value: Node, context: Context) -> Built | None:
@@ -24,24 +28,55 @@ def build(value: Node, context: Context) -> Built | None:
     # bare names need one look at the message for all of them
     whole = frozenset(path.segment for path in paths if path.is_bare)
     local = "Z*" in whole
-    narrow = [path for path in paths if not path.is_bare]
+
+    def named(name: str) -> bool:
+        return name in whole or (local and name[0] == "Z")
+
+    shapes = Shapes(named)
+    is_plain = all(path.is_bare for path in paths)
 
     def act(scope: StepScope) -> None:
+        if is_plain and scope.segment is None:
+            shapes.delete(scope)
+            return
         gone: set[int] = set()
-        if scope.segment is None:
-            for at, name in enumerate(scope.message.names()):
-                if name in whole or (local and name[0] == "Z"):
-                    gone.add(at)
-            chosen = narrow
-        else:
-            chosen = paths
-        for path in chosen:
+        for path in paths:
             gone.update(path.positions(scope.message, scope))
         gone.discard(0)
         if gone:
             delete(scope, gone)
 
     return Built(act, Uses(deletes=tuple(paths)))
+
+
+class Shapes:
+    """Deletes segments by their names alone.
+
+    Feeds send the same few sequences of segments: what is to be deleted of each, and that nothing
+    is left without its place then, is found out once.
+    """
+
+    def __init__(self, goes: Callable[[str], bool]) -> None:
+        self._goes = goes
+        self._known: dict[tuple[str, ...], frozenset[int]] = {}
+
+    def delete(self, scope: StepScope) -> None:
+        """Delete the segments whose name goes; MSH stays.
+
+        Raises:
+            ReasonError: one that stays would lose its place.
+        """
+        names = scope.message.shape()
+        gone = self._known.get(names)
+        if gone is None:
+            gone = frozenset(at for at, name in enumerate(names) if at and self._goes(name))
+            _check_left(names, gone)
+            if len(names) <= _LONGEST_SHAPE:
+                if len(self._known) >= _MOST_SHAPES:
+                    self._known.clear()
+                self._known[names] = gone
+        if gone:
+            scope.delete_segments(gone)
 
 
 def delete(scope: StepScope, gone: Collection[int]) -> None:
@@ -51,12 +86,15 @@ def delete(scope: StepScope, gone: Collection[int]) -> None:
         ReasonError: one would.
     """
     gone = frozenset(gone)
-    names = scope.message.names()
+    _check_left(scope.message.shape(), gone)
+    scope.delete_segments(gone)
+
+
+def _check_left(names: Sequence[str], gone: frozenset[int]) -> None:
     left = groups.orphans(names, gone)
     if left:
         name = names[left[0]]
         raise ReasonError(f"{len(left)} {name} would stay without the segment it belongs to")
-    scope.delete_segments(gone)
 
 
 def _segment_path(text: Text, context: Context) -> Path | None:

@@ -1,9 +1,9 @@
 """``keep_segments``: an allow-list; every other segment goes. MSH always stays."""
 
-from ifengine.transforms.base import StepScope, Uses
+from ifengine.transforms.base import Uses
 from ifengine.transforms.reading import Built, Context
 from ifengine.transforms.source import Node
-from ifengine.transforms.steps.delete_segments import delete
+from ifengine.transforms.steps.delete_segments import Shapes
 
 
 def build(value: Node, context: Context) -> Built | None:
@@ -21,14 +21,7 @@ def build(value: Node, context: Context) -> Built | None:
         context.error("E306", context.at, "keep_segments works on the whole message")
     local = "Z*" in names
 
-    def act(scope: StepScope) -> None:
-        present = scope.message.names()
-        gone = [
-            at
-            for at, name in enumerate(present)
-            if name not in names and not (local and name[0] == "Z")
-        ]
-        if gone:
-            delete(scope, gone)
+    def goes(name: str) -> bool:
+        return name not in names and not (local and name[0] == "Z")
 
-    return Built(act, Uses(keeps=tuple(sorted(names))))
+    return Built(Shapes(goes).delete, Uses(keeps=tuple(sorted(names))))

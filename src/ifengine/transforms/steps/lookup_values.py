@@ -83,9 +83,19 @@ def build(value: Node, context: Context) -> Built | None:
 
 def _in_place(path: Path, lookup: _Lookup) -> Action:
     """Replace every occurrence; of a composite one, the first leaf (safety-rules.md 21)."""
+    at = path.every_at
 
     def act(scope: StepScope) -> None:
         message = scope.message
+        if at is not None and scope.segment is None:
+            name, f, _, c, s = at
+            i, plain = message.plain_leaf(name, f, c, s)
+            if i >= 0:
+                value = plain.decode()
+                text = lookup.answer(scope, (value,))
+                if text is not None and text != value:
+                    message.set_text(i, f, 1, c, s, text)
+                return
         for i, f, r, c, s in filled(scope, path) or _empty_nodes(scope, path, lookup):
             value = message.text(i, f, r, c, s)
             if not value.isalnum():

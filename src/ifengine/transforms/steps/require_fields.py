@@ -24,12 +24,11 @@ def build(value: Node, context: Context) -> Built | None:
 
     def act(scope: StepScope) -> None:
         message = scope.message
-        given = message.delimiters
-        structure = given.component + given.repetition + given.subcomponent
         for path, template in wanted:
-            node = path.first(message, scope)
-            raw = b"" if node is None else message.raw(*node)
-            if not raw.isalnum() and (raw == _NULL or not raw.strip(structure)):
+            raw = path.raw(message, scope)
+            if raw.isalnum():
+                continue
+            if raw == _NULL or not raw.strip(message.delimiters.parts):
                 if scope.sender_waits:
                     raise RejectedError("AE", Reason(template.text, template.render(scope)))
                 raise ReasonError(template.text, template.render(scope))

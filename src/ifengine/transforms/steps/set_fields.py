@@ -17,11 +17,39 @@ def build(value: Node, context: Context) -> Built | None:
         if path is not None and template is not None:
             writes.append((path, template))
 
+    plain = _plain_fields(writes)
+
     def act(scope: StepScope) -> None:
+        if plain is not None and scope.segment is None:
+            segment, values = plain
+            i = scope.message.first(segment)
+            if i >= 0:
+                scope.message.set_plain_fields(i, values)
+                return
         for path, template in writes:
             write_text(scope, path, template.render(scope), create=create)
 
     return Built(act, uses_of(writes))
+
+
+def _plain_fields(
+    writes: list[tuple[Path, Template]],
+) -> tuple[str, tuple[tuple[int, bytes], ...]] | None:
+    """Return the segment and the values where all are plain text for whole fields of one segment."""
+    values: list[tuple[int, bytes]] = []
+    for path, template in writes:
+        at, text = path.write_at, template.text.encode()
+        if (
+            at is None
+            or at[1] <= 2
+            or at[2:] != (None, None, None)
+            or at[0] != writes[0][0].segment
+        ):
+            return None
+        if not template.is_constant or not text.isalnum():
+            return None
+        values.append((at[1], text))
+    return (writes[0][0].segment, tuple(values)) if values else None
 
 
 def uses_of(writes: list[tuple[Path, Template]]) -> Uses:

@@ -10,4 +10,4 @@ def build(value: Node, context: Context) -> Built | None:
     """Read one or a list of paths."""
     found = [context.in_place(text) for text in context.texts(value, "path")]
     paths = [path for path in found if path is not None]
-    return Built(change_in_place(paths, str.strip), Uses(writes=tuple(paths)))
+    return Built(change_in_place(paths, str.strip, bytes.strip), Uses(writes=tuple(paths)))

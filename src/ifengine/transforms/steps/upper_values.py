@@ -14,11 +14,19 @@ FORMATTING = re.compile(r"(\\(?:[HN]|\.[A-Za-z]{2} ?[+-]?[0-9]*|[CMXZ][0-9A-Fa-f
 
 def build(value: Node, context: Context) -> Built | None:
     """Read one or a list of paths."""
-    return build_case(value, context, str.upper)
+    return build_case(value, context, str.upper, bytes.upper)
 
 
-def build_case(value: Node, context: Context, change: Callable[[str], str]) -> Built | None:
-    """Read the paths of a verb that changes letters, not formatting sequences."""
+def build_case(
+    value: Node,
+    context: Context,
+    change: Callable[[str], str],
+    plain: Callable[[bytes], bytes] | None = None,
+) -> Built | None:
+    """Read the paths of a verb that changes letters, not formatting sequences.
+
+    ``plain`` does the same to letters and digits of ASCII.
+    """
     found = [context.in_place(text) for text in context.texts(value, "path")]
     paths = [path for path in found if path is not None]
 
@@ -29,4 +37,4 @@ def build_case(value: Node, context: Context, change: Callable[[str], str]) -> B
         pieces[::2] = [change(piece) for piece in pieces[::2]]
         return "".join(pieces)
 
-    return Built(change_in_place(paths, act), Uses(writes=tuple(paths)))
+    return Built(change_in_place(paths, act, plain), Uses(writes=tuple(paths)))
