@@ -39,6 +39,10 @@ class StorageFailedError(EngineError):
     code: ClassVar[str] = "storage_failed"
 
 
+class DamagedPageError(StorageFailedError):
+    """What is on the disk is not what was written: a checksum of the store does not fit."""
+
+
 class StoreRefusedError(EngineError):
     """The store will not open: another writer, an unsafe SQLite, a damaged file."""
 

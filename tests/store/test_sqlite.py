@@ -12,7 +12,8 @@ import pytest
 from ifengine.errors import StorageFailedError, StoreRefusedError
 from ifengine.store import sqlite
 from ifengine.store.base import Batch, Store
-from ifengine.store.sqlite import SqliteStore, failure_text
+from ifengine.store.sqlite import SqliteStore
+from ifengine.store.sqlite_damage import failure_text
 from store.builders import act, commit, entry, guarded, purge
 from store.contract import StoreContract
 

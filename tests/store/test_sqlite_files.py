@@ -23,7 +23,9 @@ def test_files_are_for_their_owner_alone_whatever_the_umask(tmp_path: Path) -> N
     finally:
         os.umask(old)
     found = modes(folder)
-    assert found.keys() == {"store.db", "store.db-wal", "store.db-shm", "store.lock"}
+    assert found.keys() == {
+        "store.db", "store.db-wal", "store.db-shm", "store.lock", "store.mark"
+    }  # fmt: skip
     assert set(found.values()) == {0o600}
     assert folder.stat().st_mode & 0o777 == 0o700
     store.close()

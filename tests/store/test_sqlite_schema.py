@@ -26,7 +26,7 @@ from store.builders import (
     state,
     trouble,
 )
-from store.journal import JournalVFS
+from store.journal import Journal
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "store"
 # stores were made with these: what must change gets a number of its own
@@ -177,12 +177,11 @@ def upgrade_fails(folder: Path, kind: str, nth: int) -> bool:
         if event == kind and calls == nth:
             raise apsw.exception_for(apsw.SQLITE_IOERR_WRITE)
 
-    name = f"upgrade-{kind}-{nth}"
-    vfs = JournalVFS(name, before)
+    journal = Journal(folder, before)
     with contextlib.suppress(StoreRefusedError):
-        SqliteStore(folder, vfs=name).close()
+        SqliteStore(folder, vfs=journal.vfs).close()
     reached = calls >= nth
-    vfs.unregister()
+    journal.close()
     return reached
 
 

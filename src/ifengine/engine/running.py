@@ -1,7 +1,6 @@
 """The life of an engine: open, recover, listen, run, drain, close."""
 
 import asyncio
-import contextlib
 import gc
 import os
 import secrets
@@ -171,7 +170,7 @@ class Engine:
                 names=Names(await read(lambda r: r.names())),
                 metrics=metrics,
                 read=read,
-                spawn=lambda work: tasks.create_task(_unless_storage_failed(work)),
+                spawn=lambda work: tasks.create_task(self._watched(work)),
                 dice=_dice,
                 numbers=Numbers(counters.inbox_id, counters.copy_id, counters.key_id),
             )
@@ -354,8 +353,15 @@ class Engine:
     # --- running ------------------------------------------------------------------------------
 
     def _storage_failed(self, error: BaseException) -> None:
-        self._failure = error
+        self._failure = self._failure or error
         self._stop.set()
+
+    async def _watched(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a task; a store that cannot be written or read any more stops the engine in order."""
+        try:
+            await work
+        except StorageFailedError as error:
+            self._storage_failed(error)
 
     def _unforeseen(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Stop when our own bookkeeping broke: what it lost count of is found again at the start.
@@ -486,12 +492,6 @@ def _first(group: BaseExceptionGroup[EngineError]) -> EngineError:
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
     return found if isinstance(found, EngineError) else EngineError("the engine stopped")
-
-
-async def _unless_storage_failed(work: Coroutine[Any, Any, None]) -> None:
-    """Run a task; the failure of the storage, which stops the engine in order, is no news to it."""
-    with contextlib.suppress(StorageFailedError):
-        await work
 
 
 def _dice() -> float:

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from ifengine.errors import SealError
+from ifengine.errors import DamagedPageError, SealError
 from ifengine.routes.lanes import Entry, EntryState
 from ifengine.store.base import ExceptionRow, ExceptionState, OutboxRow, Reader
 from ifengine.store.sealing import BlobKind, KeyRing
@@ -46,6 +46,15 @@ def unseal_content(
     Raises:
         SealError: they are gone or changed.
     """
+    try:
+        return _unsealed(reader, ring, inbox_id, copy_id, with_name)
+    except DamagedPageError:
+        raise SealError("the stored content cannot be read") from None
+
+
+def _unsealed(
+    reader: Reader, ring: KeyRing, inbox_id: int, copy_id: int, with_name: bool
+) -> bytes:
     if copy_id:
         sealed = reader.copy(copy_id)
         if sealed is None:
@@ -102,7 +111,10 @@ def load_page(
 def _loaded(
     reader: Reader, delivery: OutboxRow, exception: ExceptionRow | None, content: bytes | None
 ) -> Loaded:
-    received = reader.inbox(delivery.inbox_id)
+    try:
+        received = reader.inbox(delivery.inbox_id)
+    except DamagedPageError:
+        received = None  # whether its content can be sent is found in its turn
     entry = Entry(
         seq=delivery.seq,
         place=delivery.place,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from ifengine.errors import EngineError
+from ifengine.errors import EngineError, StorageFailedError
 from ifengine.failpoints import fp
 from ifengine.hl7.charset import CharsetPolicy
 from ifengine.hl7.message import Message
@@ -257,6 +257,8 @@ class Pipeline:
             except CallNeededError as needed:
                 self._call(received, needed.call)
                 return
+            except StorageFailedError:
+                raise  # the message is not at fault: the engine stops, and it is planned later
             except EngineError as error:
                 decision = self._all_dead(str(error))
             except Exception as error:  # noqa: BLE001 - a fault of ours costs this message only

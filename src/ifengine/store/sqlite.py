@@ -14,7 +14,9 @@ from ifengine.failpoints import fp
 from ifengine.store.audit import AuditMac
 from ifengine.store.base import Batch
 from ifengine.store.commit_points import after_commit, before_commit
+from ifengine.store.sqlite_damage import failure_text
 from ifengine.store.sqlite_files import WriterLock, prepare_database, prepare_folder
+from ifengine.store.sqlite_mark import LogMark
 from ifengine.store.sqlite_read import SqliteReader
 from ifengine.store.sqlite_schema import (
     BUSY_MS,
@@ -43,18 +45,6 @@ class _Job(NamedTuple):
     stop: bool = False
 
 
-def failure_text(error: BaseException) -> str:
-    """Return what may be said of a failed commit: SQLite's code, or the type of the error.
-
-    The text of an error may quote what was written.
-    """
-    if isinstance(error, apsw.Error):
-        code: int = getattr(error, "extendedresult", None) or getattr(error, "result", None) or 0
-        name = apsw.mapping_extended_result_codes.get(code) or apsw.mapping_result_codes.get(code)
-        return str(name or type(error).__name__)
-    return type(error).__name__
-
-
 class SqliteStore:
     """A store in one folder. Satisfies ``store.base.Store``.
 
@@ -77,6 +67,7 @@ class SqliteStore:
         self._lock = WriterLock(folder)
         try:
             self._path = prepare_database(folder)
+            self._wal_pages = 0
             self._connection = self._open(vfs)
         except BaseException:
             self._lock.release()
@@ -85,10 +76,8 @@ class SqliteStore:
         self._gate = threading.Lock()  # orders submit against close
         self._closed = False
         self._failure: StorageFailedError | None = None
-        self._wal_pages = 0
         self._checkpoint_at = WAL_PAGES
         self._truncate_wanted = False
-        self._connection.set_wal_hook(self._note_wal)
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -96,6 +85,9 @@ class SqliteStore:
         try:
             connection = open_writer(self._path, vfs)
             try:
+                self._mark = LogMark(self._path)
+                self._mark.check(connection)
+                connection.set_wal_hook(self._note_wal)
                 steps = migrations()
                 migrate(connection, steps)
                 self.store_id = check_start(connection, steps)
@@ -106,6 +98,8 @@ class SqliteStore:
                 raise
         except apsw.Error as error:
             raise StoreRefusedError(f"{self._path}: {failure_text(error)}") from None
+        except OSError as error:
+            raise StoreRefusedError(f"{self._path}: {error.strerror}") from None
         return connection
 
     # --- any thread ---------------------------------------------------------------------------
@@ -224,6 +218,8 @@ class SqliteStore:
     # --- the log --------------------------------------------------------------------------------
 
     def _note_wal(self, connection: apsw.Connection, database: str, pages: int) -> int:
+        # called when the commit is on stable storage
+        self._mark.committed(pages)
         self._wal_pages = pages
         return apsw.SQLITE_OK
 
@@ -249,12 +245,20 @@ class SqliteStore:
         held_up = moved < pages
         self._checkpoint_at = pages + _RETRY_PAGES if held_up else WAL_PAGES
         if not held_up:
+            self._note_moved()
+
+    def _note_moved(self) -> None:
+        try:
+            self._mark.moved()
+        except OSError as cause:
+            self._fail("checkpoint", cause)
+        else:
             self._wal_pages = 0
 
     def _cut_log(self) -> None:
         self._truncate_wanted = False
-        if self._failure is not None:
-            return
+        if self._failure is not None or self._wal_pages:
+            return  # a reader held up the move: the log is still needed
         self._connection.set_busy_timeout(0)  # a reader's look must not hold up the intake
         try:
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
@@ -272,9 +276,10 @@ class SqliteStore:
                 mark_clean(self._connection, True)
                 self._move_log()
                 self._cut_log()
-        except apsw.Error as cause:
+        except (apsw.Error, OSError) as cause:
             self._fail("close", cause)
         finally:
             with contextlib.suppress(apsw.Error):
                 self._connection.close()
+            self._mark.close()
             self._lock.release()

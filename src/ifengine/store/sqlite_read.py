@@ -7,6 +7,7 @@ from typing import Any
 
 import apsw
 
+from ifengine.errors import DamagedPageError
 from ifengine.store import sqlite_rows as rows
 from ifengine.store.base import (
     AttemptRow,
@@ -28,12 +29,23 @@ from ifengine.store.base import (
     PlanRow,
     StateRow,
 )
+from ifengine.store.sqlite_damage import READ_ERRORS, read_failure, reads
 from ifengine.store.sqlite_schema import open_reader
 from ifengine.store.sqlite_tally import SqliteTally
 
 _END = 2**63 - 1
+_INBOX_AFTER = (
+    "SELECT {} FROM inbox WHERE channel = ?1 AND inbox_id > ?2 AND inbox_id <= ?3"
+    " AND kind = ?4 ORDER BY inbox_id LIMIT ?5"
+)
+_INBOX = "SELECT * FROM inbox WHERE inbox_id = ?"
+_INBOX_HEAD = (  # sealed content, which may be on pages of its own, is the last column
+    "SELECT inbox_id, received_us, listener, channel, kind, size, peer, reason, origin, verdict"
+    " FROM inbox WHERE inbox_id = ?"
+)
 
 
+@reads
 class SqliteReader:
     """A read-only connection. Satisfies ``store.base.Reader``; one thread at a time."""
 
@@ -52,12 +64,25 @@ class SqliteReader:
         self, channel: int, inbox_id: int, limit: int, *, scan_to: int
     ) -> Sequence[InboxRow]:
         """Return entries of kind MESSAGE of a channel with ``inbox_id < id <= scan_to``, sealed."""
-        found = self._run(
-            "SELECT * FROM inbox WHERE inbox_id > ? AND inbox_id <= ? AND channel = ?"
-            " AND kind = ? ORDER BY inbox_id LIMIT ?",
-            (inbox_id, scan_to, channel, InboxKind.MESSAGE, limit),
-        )
-        return [rows.inbox_row(row) for row in found]
+        where = (channel, inbox_id, scan_to, InboxKind.MESSAGE, limit)
+        try:
+            return [rows.inbox_row(row) for row in self._run(_INBOX_AFTER.format("*"), where)]
+        except READ_ERRORS:
+            return self._each_after(where)
+
+    def _each_after(self, where: tuple[int, ...]) -> list[InboxRow]:
+        """Read messages one by one: content that cannot be read is left out, not its message."""
+        found = []
+        for (number,) in self._run(_INBOX_AFTER.format("inbox_id"), where).fetchall():
+            try:
+                row: Any = self._run(_INBOX, (number,)).fetchone()
+            except READ_ERRORS as error:
+                if not isinstance(read_failure(error), DamagedPageError):
+                    raise
+                head: Any = self._run(_INBOX_HEAD, (number,)).fetchone()
+                row = (*head, b"")
+            found.append(rows.inbox_row(row))
+        return found
 
     def inbox_newest(self, where: InboxFilter, limit: int) -> Sequence[InboxRow]:
         """Return entries newest first, ``since_us <= received_us < until_us``, content included."""

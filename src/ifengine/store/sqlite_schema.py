@@ -8,6 +8,12 @@ from pathlib import Path
 import apsw
 
 from ifengine.errors import StoreRefusedError
+from ifengine.store.sqlite_checksums import (
+    checked_vfs,
+    keep_checksums,
+    note_checksums,
+    require_checksums,
+)
 
 PAGE_BYTES = 8192
 CACHE_KIB = 32 * 1024
@@ -66,12 +72,15 @@ def open_writer(path: Path, vfs: str | None) -> apsw.Connection:
     connection = apsw.Connection(
         _uri(path, "psow=0"),
         flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI,
-        vfs=vfs,
+        vfs=vfs or checked_vfs(),
     )
     try:
         connection.set_busy_timeout(BUSY_MS)
         _refuse_foreign(connection)
         connection.pragma("page_size", PAGE_BYTES)  # takes effect in a new database only
+        if keep_checksums(connection):
+            connection.close()
+            return open_writer(path, vfs)
         _pragma(connection, "journal_mode", "wal", "wal")
         _pragma(connection, "synchronous", "full", FULL)
         _pragma(connection, "secure_delete", "on", 1)
@@ -88,6 +97,7 @@ def open_writer(path: Path, vfs: str | None) -> apsw.Connection:
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         if connection.pragma("page_size") != PAGE_BYTES:
             raise StoreRefusedError(f"the database has no pages of {PAGE_BYTES} bytes")
+        require_checksums(connection)
     except BaseException:
         connection.close()
         raise
@@ -97,7 +107,9 @@ def open_writer(path: Path, vfs: str | None) -> apsw.Connection:
 def open_reader(path: Path) -> apsw.Connection:
     """Open a connection that cannot write and never checkpoints."""
     connection = apsw.Connection(
-        _uri(path, "mode=ro"), flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        _uri(path, "mode=ro"),
+        flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI,
+        vfs=checked_vfs(),
     )
     connection.set_busy_timeout(BUSY_MS)
     connection.pragma("query_only", "on")
@@ -149,6 +161,7 @@ def migrate(connection: apsw.Connection, steps: list[tuple[int, str]]) -> None:
                 connection.execute("ROLLBACK")
             raise
         version = number
+    note_checksums(connection)
 
 
 def check_start(connection: apsw.Connection, steps: list[tuple[int, str]]) -> bytes:
