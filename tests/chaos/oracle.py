@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import trustme
+
 from chaos.support import serving
 from engine.support import Receiver, Running, Sender, Site, adt, code, control_id, running, until
 from ifengine.chaos.proxy import Proxy
@@ -51,13 +53,18 @@ class Crossed:
     def arrived(self, name: str) -> list[str]:
         return self.receivers[name].ids
 
-    async def judge(self, engine: Running) -> dict[str, list[str]]:
-        """Return what is wrong, by kind; empty when nothing is."""
-        marked: dict[str, set[str]] = {name: set() for name in self.receivers}
+    async def marked(self, engine: Running) -> dict[str, set[str]]:
+        """Return what the engine calls a possible duplicate, by destination."""
+        found: dict[str, set[str]] = {name: set() for name in self.receivers}
         for row in await self.rows(engine):
             for destination in row["destinations"]:
                 if destination["possible_duplicate"]:
-                    marked[destination["name"]].add(row["control_id"])
+                    found[destination["name"]].add(row["control_id"])
+        return found
+
+    async def judge(self, engine: Running) -> dict[str, list[str]]:
+        """Return what is wrong, by kind; empty when nothing is."""
+        marked = await self.marked(engine)
         wrong: dict[str, list[str]] = {}
         for name in self.receivers:
             times = Counter(self.arrived(name))
@@ -94,9 +101,29 @@ def behind_a_newer_one(arrived: list[str]) -> list[str]:
     return stale
 
 
+class MixedSite(Site):
+    """A site that speaks TLS to those whose name begins with tls, and does not wait long for it."""
+
+    def write(self) -> None:
+        super().write()
+        path = self.folder / "ifengine.yaml"
+        lines = path.read_text().replace("send: mllp,", "send: mllp, connect_timeout: 300ms,")
+        text = ""
+        for line in lines.splitlines():
+            secure = line.startswith("  to-tls")
+            text += (line.replace("plaintext: test", "tls: lab") if secure else line) + "\n"
+        if (self.folder / "ca.pem").exists():
+            text += f"tls:\n  lab: {{ca: {self.folder / 'ca.pem'}}}\n"
+        path.write_text(text)
+
+
 @contextlib.asynccontextmanager
 async def crossed(
-    folder: Path, proxies: Mapping[str, Proxy], *, more: str = "ack_timeout: 250ms"
+    folder: Path,
+    proxies: Mapping[str, Proxy],
+    *,
+    more: str = "ack_timeout: 250ms",
+    ca: trustme.CA | None = None,
 ) -> AsyncIterator[tuple[Crossed, Running]]:
     """Run a site whose destination NAME is reached through ``proxies[NAME]`` alone."""
     receivers = {name: Receiver() for name in proxies}
@@ -109,7 +136,10 @@ async def crossed(
     async with serving(*proxies.values()):
         # the engine knows the ports of the proxies only
         behind = {name: Receiver(port=proxy.port) for name, proxy in proxies.items()}
-        site = Site(folder / "site", behind)
+        site = MixedSite(folder / "site", behind)
+        site.folder.mkdir()
+        if ca is not None:
+            ca.cert_pem.write_to_path(str(site.folder / "ca.pem"))
         site.options = dict.fromkeys(proxies, f"{RULES}\n{more}")
         try:
             async with running(site, grace_seconds=2.0) as engine:
