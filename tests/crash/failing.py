@@ -8,7 +8,9 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -18,6 +20,7 @@ from crash.serving import Site, wait_until
 from ifengine.failpoints import VARIABLE
 
 FIRES_WITHIN_SECONDS = 40.0
+ENDS_WITHIN_SECONDS = 15.0
 STOPPED_STATES = ("T", "t")
 SAID = re.compile(rb"^failpoint ([a-z_.]+) ([a-z]+)$", re.MULTILINE)
 GOES_ON: int | None = None
@@ -69,11 +72,16 @@ AT_THE_STOP = ("store.ckpt_before", "store.ckpt_after")
 
 
 class Run(NamedTuple):
-    """What is armed together in one process, and how it is to end."""
+    """What is armed together in one process, and how it is to end.
+
+    ``provoke`` is called once the engine is ready and all but the last point acted: for a point
+    that plain messages do not reach.
+    """
 
     armed: tuple[str, ...]  # NAME=ACTION...
     end: int | None
-    asks_to_stop: bool = False  # the point is reached while the engine stops
+    provoke: "Callable[[Failing], None] | None" = None
+    may_end: int | None = None  # the other way to end
 
     @property
     def plan(self) -> str:
@@ -94,13 +102,20 @@ def at(name: str, lot: Random) -> str:
 
 def kill(name: str, lot: Random) -> Run:
     """Return a run that ends by SIGKILL at a point."""
-    return Run((f"{name}=kill{at(name, lot)}",), KILLED, name in AT_THE_STOP)
+    return Run((f"{name}=kill{at(name, lot)}",), KILLED, ask_to_stop(name))
 
 
 def error(name: str, lot: Random) -> Run:
     """Return a run in which a point raises."""
     kind = lot.choice(("EIO", "ENOSPC", "timeout"))
-    return Run((f"{name}=error:{kind}{at(name, lot)}",), ENDS[name], name in AT_THE_STOP)
+    armed = (f"{name}=error:{kind}{at(name, lot)}",)
+    # the last checkpoint stands behind the last commit: nothing is promised any more
+    return Run(armed, ENDS[name], ask_to_stop(name), 0 if name in AT_THE_STOP else None)
+
+
+def ask_to_stop(name: str) -> "Callable[[Failing], None] | None":
+    """Return how to reach a point that stands where the engine stops."""
+    return Failing.ask_to_stop if name in AT_THE_STOP else None
 
 
 def together(names: list[str], action: str, lot: Random) -> Run:
@@ -136,6 +151,7 @@ class Failing:
         self.peers = peers
         self.site = peers.site
         self.lot = lot
+        self.commands: list[subprocess.Popen[bytes]] = []
         self.fired: list[str] = []  # NAME ACTION, in the order in which they acted
 
     def run(self, run: Run) -> None:
@@ -144,7 +160,8 @@ class Failing:
         site.environ[VARIABLE] = run.plan
         site.spawn()
         assert site.process is not None
-        asked = not run.asks_to_stop
+        provoke = run.provoke
+        first = {one.partition("=")[0] for one in run.armed[:-1]}
         continued = 0
         deadline = time.monotonic() + FIRES_WITHIN_SECONDS
         while True:
@@ -154,10 +171,9 @@ class Failing:
                 continued += self.let_go_on()
             if run.names <= {name for name, _ in acted}:
                 break
-            if not asked and self.is_ready():
-                time.sleep(self.lot.uniform(0.0, 0.3))
-                site.process.send_signal(signal.SIGTERM)
-                asked = True
+            if provoke is not None and self.is_ready() and first <= {name for name, _ in acted}:
+                provoke(self)
+                provoke = None
             assert time.monotonic() < deadline, f"did not act: {run.plan}: {acted} {tail(site)}"
             gone = site.process.poll()
             assert gone is None or run.end is not None, (
@@ -169,8 +185,36 @@ class Failing:
         if run.end is None:
             self.end_alive(run)
         else:
-            code = site.process.wait(FIRES_WITHIN_SECONDS)
-            assert code == run.end, f"{run.plan}: exit {code}, not {run.end}: {tail(site)}"
+            code = self.ended(run)
+            ends = (run.end, run.may_end)
+            assert code in ends, f"{run.plan}: exit {code}, not {run.end}: {tail(site)}"
+        for command in self.commands:
+            command.communicate(timeout=FIRES_WITHIN_SECONDS)
+        self.commands.clear()
+
+    def ended(self, run: Run) -> int:
+        """Return how the process ended; it must do so soon, a fault is no reason to linger."""
+        process = self.site.process
+        assert process is not None
+        try:
+            return process.wait(ENDS_WITHIN_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"did not end: {run.plan}: {tail(self.site)}") from None
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM after a moment."""
+        time.sleep(self.lot.uniform(0.0, 0.3))
+        if self.site.process is not None:
+            self.site.process.send_signal(signal.SIGTERM)
+
+    def command(self, *words: str) -> None:
+        """Run a command of the engine beside it: it may never get an answer."""
+        self.commands.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "ifengine", *words, "--site", str(self.site.folder)],
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self.site.environ,
+            )
+        )  # fmt: skip
 
     def is_ready(self) -> bool:
         """Whether the process says so."""

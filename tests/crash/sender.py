@@ -1,10 +1,10 @@
 """The outside sender: a process that is never killed and logs what it sent and was told.
 
-``python -m crash.sender --port P --log FILE [--connections 6] [--window 4] [--rate 400] [--give-up 0.2] [--cut 0.01]``
+``python -m crash.sender --port P --log FILE [--connections 6] [--window 4] [--rate 400] [--give-up 0.2] [--cut 0.01] [--split 0.01]``
 
 Every connection keeps up to a window of messages outstanding. When it loses its connection it
 connects again and sends what was not answered once more, same bytes, same order, or gives it up,
-as some senders do. Now and then it cuts the connection itself before it has read the answers. SIGTERM: no new messages, the outstanding ones are still seen through. The log:
+as some senders do. Now and then it sends a frame in two parts, or cuts the connection itself before it has read the answers. SIGTERM: no new messages, the outstanding ones are still seen through. The log:
 
     S id connection key digest-of-content east-digest west-digest     before the first byte leaves
     R id            sent again
@@ -110,6 +110,11 @@ class Connection(threading.Thread):
             )
             frame = b"\x0b" + message.content + END
             self.outstanding[message.control_id] = frame
+            if self.random.random() < self.given.split:
+                middle = self.random.randrange(1, len(frame))
+                peer.sendall(frame[:middle])
+                time.sleep(self.random.uniform(0.001, 0.02))
+                frame = frame[middle:]
             peer.sendall(frame)
 
     def answered(self, answer: bytes) -> None:
@@ -146,6 +151,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=400.0)
     parser.add_argument("--give-up", type=float, default=0.2)
     parser.add_argument("--cut", type=float, default=0.01)
+    parser.add_argument("--split", type=float, default=0.01)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     stop = threading.Event()
