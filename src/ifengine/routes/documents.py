@@ -22,13 +22,14 @@ from typing import ClassVar, Final
 from ifengine.errors import EngineError, SealError
 from ifengine.routes.config.models import DocumentsConfig
 from ifengine.routes.endpoints.files import is_safe_name
+from ifengine.store.folders import make_folder
 from ifengine.store.sealing import TAG_BYTES, BlobKind, KeyRing
 from ifengine.transforms.memory import Document
 
 MAGIC: Final = b"IFED\x01"
 _HEADER_BYTES = len(MAGIC) + TAG_BYTES
 _TAG = "document"
-_FOLDER_MODE, _FILE_MODE = 0o700, 0o600
+_FILE_MODE = 0o600
 _NO_LINKS = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -120,7 +121,7 @@ class DocumentStore:
     # --- one file -----------------------------------------------------------------------------
 
     def _keep(self, config: DocumentsConfig, document: Document) -> None:
-        _make_folder(config.directory)
+        make_folder(config.directory)
         root = os.open(config.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             self._write_one(root, config, document)
@@ -192,22 +193,6 @@ def _why(error: OSError) -> str:
 
 
 # --- files ----------------------------------------------------------------------------------------
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a folder and those above it, each only for the owner, each entry on stable storage."""
-    missing = []
-    while not folder.is_dir():
-        missing.append(folder)
-        folder = folder.parent
-    for made in reversed(missing):
-        with suppress(FileExistsError):
-            made.mkdir(mode=_FOLDER_MODE)
-        above = os.open(made.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(above)
-        finally:
-            os.close(above)
 
 
 def _content(name: str | Path, root: int | None = None) -> bytes | None:

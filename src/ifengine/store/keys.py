@@ -13,6 +13,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ifengine.errors import EngineError, SealError
+from ifengine.store.folders import make_folder, sync_folder
 from ifengine.store.sealing import KEY_BYTES, derive, fingerprint
 
 _HEADER = b"ifengine key-encryption key 1\n"
@@ -85,7 +86,7 @@ class FileKek:
             KeyFileError: it cannot be written.
         """
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(path.parent)
         except OSError as error:
             raise KeyFileError(f"{path.parent}: cannot be made ({error.strerror})") from None
         try:
@@ -101,20 +102,12 @@ class FileKek:
                 stream.write(_HEADER + base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
                 stream.flush()
                 os.fsync(stream.fileno())
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except OSError as error:
             with contextlib.suppress(OSError):
                 path.unlink()
             raise KeyFileError(f"{path}: cannot be written ({error.strerror})") from None
         return cls(path)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _load(path: Path) -> bytes:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 from ifengine.errors import EngineError, SealError
+from ifengine.store.folders import make_folder
 
 FOLDER = Path("var") / "secrets"  # below the site's directory
 MOST_BYTES = 64 * 1024
@@ -106,7 +107,7 @@ class SecretStore:
         sealed = _HEADER + base64.b64encode(kek.wrap(content, _context(name))) + b"\n"
         beside = path.with_name(f".{secrets.token_hex(8)}.part")
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self._folder)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
             with open(os.open(beside, flags, 0o600), "wb") as file:
                 file.write(sealed)

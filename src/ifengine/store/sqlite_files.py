@@ -1,10 +1,12 @@
 """The folder of a store: who may read it, and who writes it."""
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
 
 from ifengine.errors import StoreRefusedError
+from ifengine.store.folders import make_folder, sync_folder
 
 DATABASE = "store.db"
 LOCK = "store.lock"
@@ -17,21 +19,10 @@ def prepare_folder(folder: Path) -> None:
         StoreRefusedError: it cannot be made, or belongs to somebody else.
     """
     try:
-        if not folder.is_dir():
-            folder.mkdir(mode=0o700, parents=True)
-            sync_folder(folder.parent)
+        make_folder(folder)
         folder.chmod(0o700)
     except OSError as error:
         raise StoreRefusedError(f"{folder}: {error.strerror}") from None
-
-
-def sync_folder(folder: Path) -> None:
-    """Put the folder's entries on stable storage; SQLite does so for its logs, not for the file."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def prepare_database(folder: Path) -> Path:
@@ -42,11 +33,10 @@ def prepare_database(folder: Path) -> Path:
     """
     path = folder / DATABASE
     try:
-        try:
+        with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-            sync_folder(folder)
-        except FileExistsError:
-            pass
+        # SQLite syncs the entries of its logs, not of the file; a crash may have come before ours
+        sync_folder(folder)
         for name in (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm"):
             if (folder / name).exists():
                 (folder / name).chmod(0o600)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ifengine.routes.endpoints.base import LaneOwner, Parcel
 from ifengine.routes.retry import Attempt, AttemptResult
+from ifengine.store.folders import make_folder
 
 NAME_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
 NAME_LENGTH = 100
@@ -32,7 +33,7 @@ def write_once(directory: Path, name: str, content: bytes) -> bool:
     Raises:
         OSError: the directory cannot be written.
     """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(directory)
     root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     temporary = f".{name}.part"
     try:
