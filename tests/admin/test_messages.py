@@ -86,7 +86,7 @@ async def test_every_kind_of_record_has_its_state_and_reason(world: World) -> No
     assert (found["6"]["type"], found["6"]["control_id"], found["6"]["channel"]) == (None,) * 3
 
 
-async def test_the_state_of_a_message_is_that_of_its_least_settled_destination(
+async def test_the_state_of_a_message_is_the_one_that_matters_most_to_an_operator(
     world: World,
 ) -> None:
     world.receive(1, adt("C1"))
@@ -95,10 +95,21 @@ async def test_the_state_of_a_message_is_that_of_its_least_settled_destination(
     world.plan(1, lab, pharmacy, archive)
     world.sent(lab.seq)
     assert (await states(world))["1"] == "queued"
-    world.sent(pharmacy.seq)
-    (entry,) = await listed(world)
-    assert entry["state"] == "filtered"  # by the order of the list of states
-    assert [d["state"] for d in entry["destinations"]] == ["sent", "sent", "filtered"]
+    world.stuck(pharmacy.seq)
+    assert (await states(world))["1"] == "dead_letter"
+    world.write_outcome_superseded(pharmacy.seq, 0)
+    world.receive(2, adt("C2"))
+    lab = world.queue(2)
+    world.plan(2, lab, archive)
+    world.sent(lab.seq)
+    (entry, _) = await listed(world)
+    assert entry["state"] == "sent"  # a destination that it was never for says nothing
+    assert [d["state"] for d in entry["destinations"]] == ["sent", "filtered"]
+    world.receive(3, adt("C3"))
+    lab = world.queue(3)
+    world.plan(3, lab, PlannedFate(world.archive, Fate.DROPPED, 0, 0, "duplicate"))
+    world.sent(lab.seq, fate=Fate.DISCARDED)
+    assert (await states(world))["3"] == "discarded"
 
 
 @pytest.mark.parametrize(
@@ -167,10 +178,13 @@ async def test_the_newest_run_decides_about_a_destination(world: World) -> None:
     world.plan(1, lab, pharmacy)
     world.stuck(lab.seq)
     world.sent(pharmacy.seq)
-    world.plan(1, PlannedFate(world.lab, Fate.FILTERED, 0, 0, "types"), run=1)
+    again = world.queue(1, run=1, origin_seq=lab.seq)
+    world.plan(1, again, run=1)
+    world.write_outcome_superseded(lab.seq, again.seq)
+    world.sent(again.seq, fate=Fate.EXPIRED)
     (entry,) = await listed(world)
     assert {d["name"]: d["state"] for d in entry["destinations"]} == {
-        "lab": "filtered",
+        "lab": "expired",
         "pharmacy": "sent",
     }
 

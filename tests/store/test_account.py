@@ -25,10 +25,11 @@ from ifengine.store.balance import (
     TWO_STATES,
     Balance,
 )
-from ifengine.store.base import Fate, Store
+from ifengine.store.base import Batch, Fate, Store
 from ifengine.store.memory import MemoryStore
 from ifengine.store.sqlite import SqliteStore
-from store.histories import ACTS, WORDS, History
+from store.builders import commit, delivery, ended, entry, plan, purge, queued
+from store.histories import ACTS, MOVED_TO, WORDS, History
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -255,3 +256,30 @@ def test_an_account_may_leave_out_what_came_before_a_message(history: History) -
     assert found.is_even
     model = Counter((u.destination, u.state) for u in history.units if u.inbox_id >= middle)
     assert Counter(found.states) == model
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_a_purge_follows_no_replay_into_another_outbox(kind: str, tmp_path: Path) -> None:
+    store: Store = MemoryStore() if kind == "memory" else SqliteStore(tmp_path)
+    for inbox_id in (1, 2):
+        commit(store, Batch(inbox=[entry(inbox_id)]))
+    batch = Batch(
+        plans=[
+            plan(1, queued(2, 1)),
+            plan(1, queued(MOVED_TO, 2), run=1),
+            plan(2, queued(2, 2)),  # the number that the replay has elsewhere
+        ],
+        outbox=[
+            delivery(2, 1, 1),
+            delivery(MOVED_TO, 2, 1, run=1, origin_seq=1),
+            delivery(2, 2, 2),
+        ],
+        outcomes=[ended(2, 1, Fate.QUEUED, superseded_by=2), ended(MOVED_TO, 2)],
+    )
+    commit(store, batch)
+    purge(store, 1)
+    reader = store.reader()
+    assert [row.inbox_id for row in reader.outbox_after(2, 0, 9)] == [2]
+    assert reader.outbox_after(MOVED_TO, 0, 9) == []
+    reader.close()
+    store.close()

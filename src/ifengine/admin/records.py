@@ -23,6 +23,7 @@ from ifengine.store.base import (
 )
 from ifengine.store.names import Names
 from ifengine.store.sealing import BlobKind
+from ifengine.store.tally import Unit, units
 
 KEY_BYTES = 8
 _LONGEST_LINEAGE = 10_000
@@ -34,6 +35,25 @@ _EXCEPTION_FATE: Mapping[ExceptionState, Fate] = {
     ExceptionState.HELD: Fate.HELD,
     ExceptionState.DEAD_LETTER: Fate.DEAD_LETTER,
 }
+# which of several states an operator is told: what waits for a person, then what is on its way,
+# then what did not arrive that should have, then what did, then what was never to
+_TOLD = (
+    Fate.DEAD_LETTER,
+    Fate.HELD,
+    Fate.IN_DOUBT,
+    Fate.RETRYING,
+    Fate.QUEUED,
+    Fate.PARKED,
+    Fate.RECEIVED,
+    Fate.REJECTED,
+    Fate.DISCARDED,
+    Fate.EXPIRED,
+    Fate.SENT,
+    Fate.DROPPED,
+    Fate.FILTERED,
+    Fate.UNROUTED,
+)
+WEIGHTS: Mapping[Fate, int] = {fate: weight for weight, fate in enumerate(_TOLD)}
 _KIND_FATE: Mapping[InboxKind, tuple[Fate, str]] = {
     InboxKind.DUPLICATE: (Fate.DROPPED, "duplicate"),
     InboxKind.ACKNOWLEDGMENT: (Fate.DROPPED, "acknowledgment"),
@@ -109,7 +129,9 @@ class DeliveryState(NamedTuple):
     exception: ExceptionRow | None
 
 
-def delivery_state(reader: Reader, held: HeldKeys, outbox: int, seq: int) -> DeliveryState:
+def delivery_state(
+    reader: Reader, held: HeldKeys, outbox: int, seq: int, inbox_id: int
+) -> DeliveryState:
     """Follow a delivery through its replays to where it stands now."""
     attempts, doubtful = 0, False
     for _ in range(_LONGEST_LINEAGE):
@@ -119,6 +141,12 @@ def delivery_state(reader: Reader, held: HeldKeys, outbox: int, seq: int) -> Del
         attempts += outcome.attempts
         doubtful = doubtful or outcome.possible_duplicate
         if not outcome.superseded_by:
+            return DeliveryState(
+                outcome.fate, attempts, outcome.reason, outcome.code, doubtful, seq, None
+            )
+        later = reader.outbox_entry(outbox, outcome.superseded_by)
+        if later is None or later.inbox_id != inbox_id:
+            # its replay went to another outbox: this number is somebody else's here
             return DeliveryState(
                 outcome.fate, attempts, outcome.reason, outcome.code, doubtful, seq, None
             )
@@ -218,35 +246,37 @@ class Look:
         self, reader: Reader, plans: Iterable[PlanRow]
     ) -> tuple[DestinationRecord, ...]:
         """Return the newest decision about each destination, in the order first planned."""
-        newest: dict[int, tuple[PlanRow, list[PlannedFate]]] = {}
-        for plan in plans:
-            fates: dict[int, list[PlannedFate]] = {}
-            for planned in plan.fates:
-                fates.setdefault(planned.destination, []).append(planned)
-            for destination, parts in fates.items():
-                known = newest.get(destination)
-                # a replay of one part speaks of that part alone: the plan that made all leads to it
-                if known is None or len(parts) >= len(known[1]):
-                    newest[destination] = (plan, parts)
+        plans = tuple(plans)
+        records = reader.tally()
+
+        def replays(outbox: int, seq: int) -> tuple[int, bool]:
+            delivery = records.delivery(outbox, seq)
+            origin = 0 if delivery is None else delivery.origin_seq
+            return origin, records.place(outbox, seq).superseded_by > 0
+
+        owed: dict[int, list[Unit]] = {}
+        for unit in units(plans, replays):
+            owed.setdefault(unit.planned.destination, []).append(unit)
+        in_order = dict.fromkeys(fate.destination for plan in plans for fate in plan.fates)
         return tuple(
             min(
-                (self._destination(reader, plan, planned) for planned in parts),
-                key=lambda record: record.state.fate,  # the least settled of its parts
+                (self._destination(reader, plans[0].channel, unit) for unit in owed[destination]),
+                key=lambda record: WEIGHTS[record.state.fate],  # of its parts
             )
-            for plan, parts in newest.values()
+            for destination in in_order
+            if destination in owed
         )
 
-    def _destination(
-        self, reader: Reader, plan: PlanRow, planned: PlannedFate
-    ) -> DestinationRecord:
+    def _destination(self, reader: Reader, channel: int, unit: Unit) -> DestinationRecord:
+        planned = unit.planned
         if planned.fate is Fate.QUEUED:
-            state = delivery_state(reader, self.held, planned.outbox, planned.seq)
+            state = delivery_state(reader, self.held, planned.outbox, planned.seq, unit.inbox_id)
         else:
             state = DeliveryState(planned.fate, 0, planned.reason, "", False, 0, None)
         return DestinationRecord(
-            name=destination_name(self._names, plan.channel, planned.destination),
+            name=destination_name(self._names, channel, planned.destination),
             planned=planned,
-            run=plan.run,
+            run=unit.run,
             state=state,
         )
 
@@ -279,8 +309,8 @@ def _own_fate(
         return Fate.RECEIVED, ""
     if not destinations:
         return Fate.FILTERED, "the channel has no destination"
-    least = min(destinations, key=lambda destination: destination.state.fate)
-    return least.state.fate, least.state.reason
+    told = min(destinations, key=lambda destination: WEIGHTS[destination.state.fate])
+    return told.state.fate, told.state.reason
 
 
 def shown_type(header: Header) -> str | None:

@@ -42,8 +42,10 @@ from ifengine.routes.pipeline import Pipeline
 from ifengine.routes.planning import PlanWriter, Target
 from ifengine.routes.retry import Policy
 from ifengine.routes.waiting_senders import WaitingSenders
+from ifengine.store.balance import written_fanout
 from ifengine.store.base import Batch, NameKind
 from ifengine.store.names import Names
+from ifengine.store.tally import fanout_setting
 from ifengine.transforms.memory import Change, Space
 
 
@@ -89,6 +91,20 @@ def register_names(site: SiteConfig, names: Names, batch: Batch) -> None:
             names.add(NameKind.OUTBOX, outbox_name(channel.name, destination), batch)
         names.add(NameKind.DESTINATION, f"{channel.name}.{UNMATCHED}", batch)
         names.add(NameKind.OUTBOX, f"{channel.name}.{UNMATCHED}", batch)
+
+
+def note_fanout(site: SiteConfig, names: Names, version: int, batch: Batch) -> None:
+    """Write down which destinations each channel has in a version: what its plans owe (G11)."""
+    fanout = {
+        names.number(NameKind.CHANNEL, channel.name): [
+            names.number(NameKind.DESTINATION, f"{channel.name}.{destination.name}")
+            for destination in channel.destinations
+            if destination.enabled
+        ]
+        for channel in site.channels
+        if channel.enabled
+    }
+    batch.settings[fanout_setting(version)] = written_fanout(fanout)
 
 
 def build(site: SiteConfig, parts: Parts, load: IntakeLoad) -> Built:

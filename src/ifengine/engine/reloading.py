@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from ifengine.admin.runtime import ReloadReport
+from ifengine.engine.building import note_fanout
 from ifengine.engine.switching import Switch
 from ifengine.errors import EngineError
 from ifengine.failpoints import fp
@@ -113,6 +114,7 @@ class Reloader:
             batch.config_versions.append(ConfigVersionRow(version, site.digest, now_us))
             sealed = parts.ring.seal(BlobKind.CONFIG, version, 0, pack(loaded))
             batch.config_contents.append((version, sealed))
+        note_fanout(site, parts.names, version, batch)
         batch.audits.append(
             NewAudit(now_us, actor, "reload", f"config {version}", 0, "done", detail)
         )

@@ -16,7 +16,7 @@ from ifengine.admin.service import Service
 from ifengine.clock import Clock, SystemClock
 from ifengine.engine.answering import recover_outboxes
 from ifengine.engine.auto_reload import AutoReload, reload_and_tell
-from ifengine.engine.building import Built, build, connect, register_names
+from ifengine.engine.building import Built, build, connect, note_fanout, register_names
 from ifengine.engine.gauges import Gauges
 from ifengine.engine.keeping import keeper
 from ifengine.engine.records import audit_counter, audit_gauge, audit_received
@@ -266,6 +266,7 @@ class Engine:
             batch.config_contents += sealed_files(loaded, site.digest, version, parts.ring)
         else:
             parts.config_version = latest.version
+        note_fanout(site, parts.names, parts.config_version, batch)
         batch.settings[CLEAN_STOP] = "0"
         batch.audits.append(
             NewAudit(
