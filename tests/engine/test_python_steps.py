@@ -1,5 +1,6 @@
 """Steps in Python in a running engine: real messages, real workers, functions that misbehave."""
 
+import asyncio
 import os
 import signal
 from pathlib import Path
@@ -63,6 +64,10 @@ async def state(engine: Running, control: str) -> str:
 
 async def is_dead(engine: Running, control: str) -> bool:
     return await state(engine, control) == "dead_letter"
+
+
+async def is_sent(engine: Running, control: str) -> bool:
+    return await state(engine, control) == "sent"
 
 
 async def trace(engine: Running, control: str) -> str:
@@ -212,3 +217,36 @@ async def test_a_corrected_function_lets_a_dead_letter_through_when_it_is_proces
         assert (await replay())["going"] == 1
         await until(lambda: lab.ids == ["M1", "M2"])
         assert [field(content, b"MSH", 8) for content in lab.received] == [b"ok", b"ok"]
+
+
+SLOWLY = "import time\n\ndef mark(msg, ctx):\n    time.sleep(0.3)\n"
+
+
+async def test_a_replay_whose_function_takes_its_time_is_written_as_a_whole_while_others_come(
+    site: Site, lab: Receiver
+) -> None:
+    write(site, MARKING)
+    site.head = "types: [ADT^*]\n" + STEPS % ("mark", "5s")  # others are kept, and taken nowhere
+    async with running(site) as engine, sender(site) as his:
+        for number in range(3):
+            await his.send(told(f"M{number}", "RAISE", event="A08", patient=f"{number}"))
+        await until(lambda: is_dead(engine, "M2"))
+        write(site, SLOWLY)
+        assert (await engine.ask("config.reload"))["done"] is True
+        replay = asyncio.ensure_future(
+            engine.ask("dlq.replay", all=True, reason="corrected", **{"as": "reprocess"})
+        )
+        number = 0
+        while not replay.done():  # each of these takes a commit of its own
+            await his.send(adt(f"N{number}", event="R01", message_type="ORU"))
+            number += 1
+            await asyncio.sleep(0.01)
+        assert (await replay)["going"] == 3
+        assert number > 3
+        await until(lambda: {"M0", "M1", "M2"} <= set(lab.ids))
+        for name in ("M0", "M1", "M2"):
+            await until(lambda name=name: is_sent(engine, name))
+        assert await engine.ask("dlq.list") == []
+    async with running(site) as engine:
+        await until(lambda: is_sent(engine, "M0"))
+        assert sum(one.startswith("M") for one in lab.ids) == 3

@@ -395,10 +395,10 @@ class Engine:
 
     async def _end(self, parts: Parts, built: Built, watch: Watch) -> int:
         """Drain in the direction messages flow; returns the exit code."""
-        deadline = self._clock.monotonic() + self._settings.stop_grace_seconds
-        self._listeners_stopping = True
+        grace = self._settings.grace_seconds(after_fault=self._failure is not None)
+        deadline = self._clock.monotonic() + grace
+        self._listeners_stopping, late = True, list[str]()
         failed = isinstance(self._failure, StorageFailedError)
-        late: list[str] = []
         if failed:
             for listener in built.listeners:
                 await listener.stop(0.0)

@@ -38,6 +38,7 @@ from ifengine.routes.intake import Intake
 from ifengine.routes.intake_load import IntakeLoad
 from ifengine.routes.parts import Parts
 from ifengine.routes.pipeline import Pipeline
+from ifengine.routes.whole import whole
 from ifengine.store.base import NameKind
 
 STOP_LISTENER_SECONDS = 5.0
@@ -155,7 +156,8 @@ class Switch:
         if prepared is None:
             raise EngineError("nothing was prepared")
         async with self.replays:
-            await self._switch(site, version, prepared)
+            with whole(self._parts):
+                await self._switch(site, version, prepared)
 
     async def _switch(self, site: SiteConfig, version: int, prepared: _Prepared) -> None:
         parts, built = self._parts, self._built

@@ -16,13 +16,15 @@ from ifengine.hl7.message import Message
 from ifengine.routes.channel import UNMATCHED, MessageContext, Plan, PlannedDelivery
 from ifengine.routes.delivery import Outbox
 from ifengine.routes.delivery_rows import behind_row
-from ifengine.routes.lanes import Entry, EntryState
+from ifengine.routes.lanes import EntryState
 from ifengine.routes.letters import FoundLetter, FoundLetters, Letter, find_letters
 from ifengine.routes.outbox_loading import dead_label, split_keys
 from ifengine.routes.parts import Parts
 from ifengine.routes.pipeline import Pipeline
 from ifengine.routes.planning import Planned
+from ifengine.routes.settled_letters import SettledLetters
 from ifengine.routes.splitting import is_aside, part_number
+from ifengine.routes.whole import whole
 from ifengine.store.base import (
     Batch,
     ExceptionState,
@@ -42,6 +44,9 @@ IDENTITY_EVENTS = frozenset(
     b"A%02d" % n for n in (18, 24, 30, *range(34, 38), *range(39, 48), 49, 50, 51)
 )
 
+# a letter, what becomes of it, and its new deliveries; None: it is left alone
+_Decided = tuple[FoundLetter, str, Sequence[PlannedDelivery] | None]
+
 _ENTRY_STATE = {
     ExceptionState.DEAD_LETTER: EntryState.DEAD,
     ExceptionState.HELD: EntryState.HELD,
@@ -59,16 +64,6 @@ class Sorted:
     filtered: list[Letter] = field(default_factory=list)
     failed_again: list[Letter] = field(default_factory=list)
     merged: list[Letter] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Settled:
-    """What the outboxes hear once the batch is on stable storage."""
-
-    replaced: list[tuple[Outbox, int, EntryState, str, Entry]] = field(default_factory=list)
-    removed: list[tuple[Outbox, int, EntryState, str, int]] = field(default_factory=list)
-    fed: list[tuple[Outbox, Entry, EntryState]] = field(default_factory=list)
-    relabelled: list[tuple[Outbox, int, str, str]] = field(default_factory=list)
 
 
 class DeadLetters:
@@ -106,26 +101,36 @@ class DeadLetters:
             result.gone = [letter for letter in letters if letter not in present]
             # one message at several destinations is no bulk
             bulk = len({f.delivery.inbox_id for f in found.letters}) > 1
-            settled = _Settled()
-            outcomes: list[tuple[FoundLetter, str]] = []
-            batch = Batch() if dry_run else self._parts.group.batch
+            decided: list[_Decided] = []
             for item in sorted(found.letters, key=lambda f: (f.letter.outbox, f.delivery.place)):
                 kind = self._refusal(item, found, how=how, bulk=bulk, allow_older=allow_older)
+                decision: Sequence[PlannedDelivery] | None = None
                 if kind is None:
                     released = not bulk and _is_held_as_late(item)
                     decision = await self._decide(item, how, dry_run=dry_run, released=released)
                     kind = self._kind(decision)
-                    if not dry_run:
-                        self._carry_out(batch, item, decision, settled)
+                decided.append((item, kind, decision))
+            # while steps ran, a sender may have been told no
+            decided = [d if self._is_free(d[0]) else (d[0], "gone", None) for d in decided]
+            for item, kind, _ in decided:
                 getattr(result, kind).append(item.letter)
-                outcomes.append((item, "done" if kind == "going" else kind))
             if not dry_run:
-                self._audit(batch, "replay", actor, reason, how, outcomes)
-                fp("replay.audited")
-                await self._parts.group.durable()
-                fp("replay.enqueued")
-                self._tell(settled)
+                with whole(self._parts):
+                    await self._act(decided, how, actor, reason)
             return result
+
+    async def _act(self, decided: Sequence[_Decided], how: str, actor: str, reason: str) -> None:
+        """Write what was decided. Nothing is awaited before the last row: they share one batch."""
+        batch, settled = self._parts.group.batch, SettledLetters()
+        for item, _, decision in decided:
+            if decision is not None:
+                self._carry_out(batch, item, decision, settled)
+        outcomes = [(item, "done" if kind == "going" else kind) for item, kind, _ in decided]
+        self._audit(batch, "replay", actor, reason, how, outcomes)
+        fp("replay.audited")
+        await self._parts.group.durable()
+        fp("replay.enqueued")
+        settled.tell()
 
     async def discard(self, letters: Sequence[Letter], *, actor: str, reason: str) -> list[Letter]:
         """Settle dead letters as discarded; what they held goes on."""
@@ -135,15 +140,16 @@ class DeadLetters:
                 for f in (await self._find(letters)).letters
                 if not f.is_settled and self._is_free(f)
             ]
-            batch, settled = self._parts.group.batch, _Settled()
-            for item in found:
-                outcome = self._outcome(item, Fate.DISCARDED, 0, item.exception.reason)
-                batch.outcomes.append(outcome)
-                batch.exceptions.append((item.letter.outbox, item.letter.seq))
-                self._note_removed(item, settled)
-            self._audit(batch, "discard", actor, reason, "", [(item, "done") for item in found])
-            await self._parts.group.durable()
-            self._tell(settled)
+            with whole(self._parts):
+                batch, settled = self._parts.group.batch, SettledLetters()
+                for item in found:
+                    outcome = self._outcome(item, Fate.DISCARDED, 0, item.exception.reason)
+                    batch.outcomes.append(outcome)
+                    batch.exceptions.append((item.letter.outbox, item.letter.seq))
+                    self._note_removed(item, settled)
+                self._audit(batch, "discard", actor, reason, "", [(item, "done") for item in found])
+                await self._parts.group.durable()
+                settled.tell()
             return [item.letter for item in found]
 
     def _is_free(self, item: FoundLetter) -> bool:
@@ -316,7 +322,7 @@ class DeadLetters:
         batch: Batch,
         item: FoundLetter,
         decision: Sequence[PlannedDelivery],
-        settled: _Settled,
+        settled: SettledLetters,
     ) -> None:
         match self._kind(decision):
             case "going":
@@ -335,7 +341,7 @@ class DeadLetters:
         batch: Batch,
         item: FoundLetter,
         decision: Sequence[PlannedDelivery],
-        settled: _Settled,
+        settled: SettledLetters,
     ) -> None:
         parts, delivery = self._parts, item.delivery
         pipeline = self._pipelines[delivery.channel]
@@ -395,7 +401,7 @@ class DeadLetters:
             batch.exceptions.append((item.letter.outbox, item.letter.seq))
 
     def _failed_again(
-        self, batch: Batch, item: FoundLetter, decision: PlannedDelivery, settled: _Settled
+        self, batch: Batch, item: FoundLetter, decision: PlannedDelivery, settled: SettledLetters
     ) -> None:
         """Keep the dead letter, with what stopped it this time. A drop on a replay stays with a person."""
         if decision.step in ("stored", "replay") or item.is_settled:
@@ -436,7 +442,7 @@ class DeadLetters:
             reason,
         )
 
-    def _note_removed(self, item: FoundLetter, settled: _Settled) -> None:
+    def _note_removed(self, item: FoundLetter, settled: SettledLetters) -> None:
         outbox = self._outboxes.get(item.letter.outbox)
         if outbox is not None:
             outbox.take_by_hand(item.letter.seq)
@@ -473,17 +479,6 @@ class DeadLetters:
             batch.audits.append(
                 NewAudit(now_us, actor, action, what, item.delivery.inbox_id, outcome, detail)
             )
-
-    @staticmethod
-    def _tell(settled: _Settled) -> None:
-        for outbox, seq, state, label, entry in settled.replaced:
-            outbox.replaced(seq, state, label, entry)
-        for outbox, seq, state, label, destination in settled.removed:
-            outbox.removed(seq, state, label, destination)
-        for outbox, destination, before, after in settled.relabelled:
-            outbox.relabelled(destination, before, after)
-        for outbox, entry, state in settled.fed:
-            outbox.feed([(entry, state)])
 
 
 def _is_held_as_late(item: FoundLetter) -> bool:
