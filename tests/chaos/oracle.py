@@ -15,9 +15,9 @@ from engine.support import Receiver, Running, Sender, Site, adt, code, control_i
 from ifengine.chaos.proxy import Proxy
 
 RULES = (
-    "retry: {first: 10ms, factor: 1, max: 10ms, jitter: 0, refused: never, in_doubt: never}\n"
-    "on_nak: {AE: retry, CE: retry}\n"
-    "lanes: 2"
+    "retry: {{first: {retry}, factor: 1, max: {retry}, jitter: 0, refused: never, in_doubt: never}}\n"
+    "on_nak: {{AE: retry, CE: retry}}\n"
+    "lanes: {lanes}\n"
 )
 PATIENTS = 7
 WINDOW = 50
@@ -42,12 +42,17 @@ class Crossed:
 
     async def settled(self, engine: Running) -> bool:
         """Return whether the engine calls every delivery sent."""
-        rows = await self.rows(engine)
-        states = {d["state"] for row in rows for d in row["destinations"]}
-        return len(rows) == len(self.sent) and states <= {"sent"}
+        return await self.are_sent(engine, len(self.sent))
 
-    async def rows(self, engine: Running) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = await engine.ask("messages.list", limit=len(self.sent) + 10)
+    async def are_sent(self, engine: Running, count: int) -> bool:
+        """Return whether the engine has this many messages, each sent everywhere."""
+        rows = await self.rows(engine, count)
+        states = {d["state"] for row in rows for d in row["destinations"]}
+        return len(rows) == count and states <= {"sent"}
+
+    async def rows(self, engine: Running, count: int = 0) -> list[dict[str, Any]]:
+        most = max(count, len(self.sent)) + 10
+        found: list[dict[str, Any]] = await engine.ask("messages.list", limit=most)
         return found
 
     def arrived(self, name: str) -> list[str]:
@@ -123,6 +128,8 @@ async def crossed(
     proxies: Mapping[str, Proxy],
     *,
     more: str = "ack_timeout: 250ms",
+    retry: str = "10ms",
+    lanes: int = 2,
     ca: trustme.CA | None = None,
 ) -> AsyncIterator[tuple[Crossed, Running]]:
     """Run a site whose destination NAME is reached through ``proxies[NAME]`` alone."""
@@ -140,7 +147,7 @@ async def crossed(
         site.folder.mkdir()
         if ca is not None:
             ca.cert_pem.write_to_path(str(site.folder / "ca.pem"))
-        site.options = dict.fromkeys(proxies, f"{RULES}\n{more}")
+        site.options = dict.fromkeys(proxies, RULES.format(retry=retry, lanes=lanes) + more)
         try:
             async with running(site, grace_seconds=2.0) as engine:
                 yield Crossed(site, fronts, dict(proxies)), engine

@@ -7,9 +7,10 @@ import pytest
 from campaigns import Ledger, seed, trials
 from chaos.oracle import crossed, wait_until_done
 from chaos.support import proxy_to
-from engine.support import sender
+from engine.support import adt, sender, until
 from ifengine.chaos.acts import Amounts
-from ifengine.chaos.table import MISBEHAVIOURS, Scope
+from ifengine.chaos.choosing import Chooser
+from ifengine.chaos.table import BY_NAME, MISBEHAVIOURS, Misbehaviour, Scope
 
 AMOUNTS = Amounts(delay=0.4, jitter=0.2, heal=0.4, huge_bytes=2_000_000, bytes_per_second=20_000)
 ANSWERS = [row for row in MISBEHAVIOURS if row.scope is Scope.ANSWER]
@@ -67,3 +68,52 @@ async def test_what_a_dead_connection_still_holds_never_arrives_behind_newer_mes
         found=f"{len(one.sent)} messages each, seed {lot}",
     )  # fmt: skip
     assert wrong == {}, f"seed {lot}"
+
+
+class Scripted(Chooser):
+    """Does what a list says, message by message."""
+
+    script: list[str]
+
+    def for_message(self, now: float) -> Misbehaviour | None:
+        return BY_NAME[self.script.pop(0)] if self.script else None
+
+
+def scripted() -> Scripted:
+    made = Scripted([], draw=lambda: 0.0)
+    made.script = []
+    return made
+
+
+@pytest.mark.chaos
+async def test_a_late_answer_is_never_credited_to_another_message_of_the_same_id(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    """The first is answered too late; the second has its id, is under way then, and is lost."""
+    rounds = trials(1, 63, "IFENGINE_LATE_ANSWERS")
+    choosers = {f"lab-{n}": scripted() for n in range(8)}
+    proxies = {name: proxy_to(0, lose=True, amounts=AMOUNTS) for name in choosers}
+    for name, proxy in proxies.items():
+        proxy.chooser = choosers[name]
+    missing: list[str] = []
+    async with (
+        crossed(tmp_path, proxies, retry="300ms", lanes=1) as (one, engine),
+        sender(one.site) as his,
+    ):
+        for number in range(rounds):
+            for chooser in choosers.values():
+                chooser.script = ["ack_late", "ack_dropped"]
+            twins = [adt(f"T{number:04}", patient=f"{number}-{n}") for n in range(2)]
+            for content in twins:
+                assert await his.send(content) == "AA"
+            await until(lambda n=number: one.are_sent(engine, 2 * n + 2), 30.0)  # type: ignore[misc]
+            missing += [
+                name for name in proxies if not set(twins) <= set(one.receivers[name].received)
+            ]
+    done = sum(proxy.done.total() for proxy in proxies.values())
+    ledger.record(
+        "G6", "late answers while another message of the same id is under way, and lost",
+        trials=rounds * len(proxies), failures=len(missing), found=f"{done} misbehaviours",
+    )  # fmt: skip
+    assert missing == []
+    assert done == 2 * rounds * len(proxies)
