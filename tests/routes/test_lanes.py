@@ -438,3 +438,81 @@ def test_what_ended_in_doubt_for_its_sender_holds_nothing_and_goes_again_behind_
     again = queue.take()
     assert again is not None
     assert (again.seq, again.content, again.exceptional) == (1, None, True)
+
+
+def test_a_delivery_that_fails_after_it_was_sent_holds_what_has_not_left() -> None:
+    queue = schedule(lanes=3)
+    for seq, key in ((1, b"a"), (2, b"a"), (3, b"b"), (4, b"a"), (5, b"a")):
+        queue.add(entry(seq, (key,)))
+    first = queue.take()
+    assert first is not None
+    queue.settle(first)
+    written(queue)
+    flying = queue.take()
+    assert flying is not None
+    assert flying.seq == 2
+    failed = entry(6, (b"a",), place=1)
+    # what is on its way cannot be called back; the other key goes on
+    assert [e.seq for e in queue.fail_again(failed)] == [4, 5]
+    assert failed.state is EntryState.DEAD
+    assert queue.low() == 1
+    queue.settle(flying)
+    written(queue)
+    assert [e.seq for e in iter(queue.take, None)] == [3]
+    assert queue.add(entry(7, (b"a",))) != []
+    assert queue.take() is None
+    queue.remove(6)
+    gone = []
+    while (going := queue.take()) is not None:
+        gone.append(going.seq)
+        queue.settle(going)
+        written(queue)
+    assert gone == [4, 5, 7]
+
+
+def test_a_replay_of_what_failed_after_it_was_sent_leaves_before_what_it_held() -> None:
+    queue = schedule()
+    queue.add(entry(1))
+    first = queue.take()
+    assert first is not None
+    queue.settle(first)
+    written(queue)
+    queue.add(entry(2))
+    queue.fail_again(entry(3, place=1))
+    assert queue.take() is None
+    queue.replace(3, entry(4, place=1))
+    again = queue.take()
+    assert again is not None
+    assert again.seq == 4
+    queue.settle(again)
+    last = queue.take()
+    assert last is not None
+    assert last.seq == 2
+
+
+@pytest.mark.parametrize("order", [Order.STRICT, Order.SKIP_DEAD, Order.NONE])
+def test_what_fails_after_it_was_sent_holds_by_the_order_of_its_queue(order: Order) -> None:
+    queue = schedule(order)
+    queue.add(entry(2, (b"a",)))
+    queue.add(entry(3, (b"b",)))
+    failed = entry(4, (b"a",), place=1)
+    queue.fail_again(failed)
+    going = queue.take()
+    if order is Order.STRICT:
+        assert going is None
+        queue.remove(4)
+        going = queue.take()
+    else:
+        assert failed.state is EntryState.GONE
+    assert going is not None
+    assert going.seq == 2
+
+
+def test_a_barrier_does_not_wait_for_what_failed_after_it_was_sent() -> None:
+    queue = schedule(lanes=2)
+    queue.add(entry(2, (b"a",)))
+    queue.add(entry(3, ()))
+    queue.fail_again(entry(4, (b"a",), place=1))
+    going = queue.take()
+    assert going is not None
+    assert going.seq == 3

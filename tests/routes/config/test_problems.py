@@ -19,6 +19,7 @@ SITE_HEAD = "ifengine: 1\nsite: small\n"
 CONNECTIONS = "connections:\n" + LISTEN + SEND
 TO = "to:\n  lab: {connection: out}\n"
 TESTS = "tests:\n  - {name: it arrives, given: {sample: oru}}\n"
+BOTH = "to:\n  lab: {connection: out, acks: accept+application, application_ack: {WITHIN}}\n"
 PLAIN = HEAD + ORU + REST
 
 
@@ -638,6 +639,73 @@ CASES: list[tuple[str, str, dict[str, str]]] = [
             "ack: {when: delivered, from: ¦lab, timeout: 40s}\n"
             + ORU
             + "to:\n  lab: {connection: out, enabled: no}\n"
+            + TESTS
+        ),
+    ),
+    (
+        "E271",
+        "nobody would wait for",
+        channel(ORU + "to:\n  lab: {connection: out, acks: ¦accept+application}\n" + TESTS),
+    ),
+    (
+        "E271",
+        "is not asked for an application",
+        channel(ORU + "to:\n  lab: {connection: out, ¦application_ack: {on: same}}\n" + TESTS),
+    ),
+    (
+        "E271",
+        "is missed after 1s to 7d",
+        channel(ORU + BOTH.replace("WITHIN", "on: same, within: ¦8d") + TESTS),
+    ),
+    (
+        "E271",
+        "may be forgotten before",
+        {
+            **site(IDENTITY + CONNECTIONS + "keep: {messages: 2d}\n"),
+            **channel(ORU + BOTH.replace("WITHIN", "on: same, within: ¦3d") + TESTS),
+        },
+    ),
+    (
+        "E202",
+        "come in at one that listens",
+        channel(ORU + BOTH.replace("WITHIN", "on: ¦out") + TESTS),
+    ),
+    ("E201", 'no connection "inn"', channel(ORU + BOTH.replace("WITHIN", "on: ¦inn") + TESTS)),
+    ("E103", "is not alarm", channel(ORU + BOTH.replace("WITHIN", "missing: ¦resend") + TESTS)),
+    (
+        "E272",
+        'several receivers answer at "in"',
+        {
+            **site(
+                IDENTITY
+                + CONNECTIONS
+                + "  out-2: {send: mllp, host: 127.0.0.1, port: 4, plaintext: a test}\n"
+            ),
+            **channel(
+                ORU
+                + BOTH.replace("WITHIN", "on: in").replace("acks", "control_id: mint, acks")
+                + "  two: {connection: out-2, acks: accept+application, application_ack: ¦{on: in}}\n"
+                + TESTS
+            ),
+        },
+    ),
+    (
+        "E102",
+        "wants a receiver that answers",
+        channel(
+            ORU
+            + "to:\n  lab:\n    files: {dir: out, name: '${msg.id}.hl7'}\n"
+            + "    ¦application_ack: {on: same}\n"
+            + TESTS
+        ),
+    ),
+    (
+        "E243",
+        "would only answer that it stored",
+        channel(
+            "ack: {when: delivered, from: lab, timeout: 40s}\n"
+            + ORU
+            + BOTH.replace("accept+", "¦accept+", 1).replace("WITHIN", "on: same")
             + TESTS
         ),
     ),

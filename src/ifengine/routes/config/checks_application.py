@@ -58,6 +58,17 @@ def _rule(destination: DestinationDraft, problems: Problems) -> Section | None:
     section = destination.section
     rule: Section | None = section.get("application_ack")
     asks = section.get("acks") == BOTH
+    if destination.files is not None:
+        return None  # a folder does not answer: said already
+    if (asks or rule is not None) and destination.channel is not None:
+        key = "application_ack" if rule is not None else "acks"
+        problems.error(
+            "E102",
+            section.keys[key].position,
+            f'"{key}" wants a receiver that answers, and "{destination.name}" is a channel',
+            "leave it out",
+        )
+        return None
     if asks and not section.says("application_ack"):
         problems.error(
             "E271",
@@ -71,14 +82,6 @@ def _rule(destination: DestinationDraft, problems: Problems) -> Section | None:
             section.keys["application_ack"].position,
             "the receiver is not asked for an application acknowledgment",
             f"acks: {BOTH}",
-        )
-    if (asks or rule is not None) and destination.channel is not None:
-        key = "application_ack" if rule is not None else "acks"
-        problems.error(
-            "E102",
-            section.keys[key].position,
-            f'"{key}" wants a receiver that answers, and "{destination.name}" is a channel',
-            "leave it out",
         )
     return rule
 

@@ -1,0 +1,58 @@
+"""What waits under a control id comes back from its text as it was."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ifengine.routes.application_waiting import MOST_SEEN, Early, Sent, Stage, Waiting
+
+SENT = st.builds(
+    Sent,
+    seq=st.integers(1, 2**40),
+    inbox_id=st.integers(1),
+    destination=st.integers(1),
+    rows=st.integers(0),
+    due_us=st.integers(0),
+    stage=st.sampled_from(Stage),
+    code=st.sampled_from(["", "AA", "AE"]),
+    reason=st.text(),
+    detail=st.text(st.characters(codec=None)),
+)
+
+
+@given(st.text(), st.lists(SENT), st.lists(st.text()))
+def test_any_text_of_a_peer_is_kept_as_it_is(on: str, sent: list[Sent], seen: list[str]) -> None:
+    waiting = Waiting(on, sent, seen)
+    assert Waiting.read(waiting.text()) == waiting
+
+
+@given(st.text(), st.integers(0, 300))
+def test_an_early_answer_is_kept_as_it_is(detail: str, error: int) -> None:
+    early = Early("AE", "d", error, detail)
+    assert Early.read(early.text()) == early
+    assert "Fir^Ada" not in repr(Early("AE", "d", error, "Fir^Ada" + detail))
+
+
+def test_what_has_its_answer_makes_room_and_what_is_refused_waits_for_its_letter() -> None:
+    waiting = Waiting("", [made(stage) for stage in Stage])
+    waiting.add(made(Stage.WAITING))
+    kept = [sent.stage for sent in waiting.deliveries]
+    assert kept == [Stage.WAITING, Stage.MISSING, Stage.REFUSING, Stage.WAITING]
+
+
+def test_a_no_counts_after_a_yes_and_a_yes_only_for_what_is_open() -> None:
+    waiting = Waiting("", [made(Stage.ACCEPTED)])
+    assert waiting.concerned(is_refusal=False) == []
+    assert len(waiting.concerned(is_refusal=True)) == 1
+    waiting.deliveries.append(made(Stage.MISSING))
+    assert [s.stage for s in waiting.concerned(is_refusal=True)] == [Stage.MISSING]
+
+
+def test_only_the_newest_answers_are_known_again() -> None:
+    waiting = Waiting("")
+    for number in range(MOST_SEEN + 3):
+        waiting.note(str(number))
+    assert waiting.seen == [str(number) for number in range(3, MOST_SEEN + 3)]
+
+
+def made(stage: Stage) -> Sent:
+    return Sent(seq=1, inbox_id=1, destination=1, rows=1, due_us=0, stage=stage)
