@@ -10,6 +10,7 @@ import click
 
 from ifengine.cli.main import COMMANDS, LazyGroup, cli
 from ifengine.routes.config import (
+    keys_answers,
     keys_channel,
     keys_common,
     keys_connection,
@@ -38,6 +39,12 @@ CHANNEL_TABLES: tuple[Table, ...] = (
     ("ack", "Who answers the sender, in `ack:`.", keys_channel.ACK),
     ("unbatch", "Splitting batches, in `unbatch:`.", keys_channel.UNBATCH),
     ("split_message", "Splitting messages, in `split_message:`.", keys_channel.SPLIT_MESSAGE),
+    ("combine", "Several messages into one, in `combine:`.", keys_channel.COMBINE),
+    (
+        "application_ack",
+        "What becomes of a message after CA, in `application_ack:`.",
+        keys_answers.APPLICATION,
+    ),
     ("follow", "Following a visit, in `follow:`.", keys_destination.FOLLOW),
     ("fhir", "A FHIR server, in `fhir:`.", keys_destination.FHIR),
     ("mllp", "A connection of one destination, in `mllp:`.", keys_connection.INLINE_SEND),

@@ -124,6 +124,9 @@ class _Run:
 
     async def message(self, record: MessageRecord) -> None:
         """Compare one message, and keep what its steps leave for those behind it."""
+        if self.channel.config.combine is not None:
+            self._leave_out("combine: what was sent is made of several messages")
+            return
         body = self.look.body(record.row)
         if body is None:
             self._leave_out("its content is not kept")

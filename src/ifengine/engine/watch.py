@@ -6,10 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from ifengine.engine.balancing import BalanceCheck
 from ifengine.engine.building import Built
 from ifengine.routes.indexer import next_tags
 from ifengine.routes.parts import Parts
-from ifengine.routes.retention import Found, Keep, clock_jumped, find_ended, find_expired
+from ifengine.routes.retention import (
+    Found,
+    Keep,
+    clock_jumped,
+    find_ended,
+    find_expired,
+    find_left_over,
+)
 from ifengine.settings import Settings
 from ifengine.store.base import CursorKind, NewAudit, Reader, Store
 
@@ -47,6 +55,7 @@ class Watch:
         self._store = store
         self._built = built
         self._pause_intake = pause_intake
+        self.balance = BalanceCheck(parts)
         self._indexing = False
         self._purging = False
         self._purge_after = 0
@@ -86,8 +95,9 @@ class Watch:
             self._parts.answers.tick(now)
 
     def each_second(self) -> None:
-        """Look at the disk, the data key, the files of the site and the index."""
+        """Look at the disk, the balance, the data key, the files of the site and the index."""
         self.look_at_disk()
+        self.balance.turn(self._parts.clock.monotonic())
         self.tidy()
         self.auto()
         parts = self._parts
@@ -196,6 +206,9 @@ class Watch:
     async def _forget(self, now_us: int) -> None:
         """Forget what steps remembered and what has run out since."""
         parts, memories = self._parts, self._parts.memories
+        before_us = now_us - int(self.settings.site.keep_messages_seconds * 1e6)
+        left_over = await parts.read(lambda reader: find_left_over(reader, before_us))
+        parts.group.batch.states.extend(left_over)
         while memories is not None and not parts.stopping:
             ended = await parts.read(lambda reader: find_ended(reader, now_us))
             gone = memories.forget_ended(parts.group.batch, ended.states, ended.before_us)

@@ -8,6 +8,7 @@ from ifengine.hl7.identifiers import patient_identifiers
 from ifengine.hl7.message import Message
 from ifengine.routes.acks_asked import asking_for
 from ifengine.routes.choosing import chooses, not_for, passed_over, rule, visit_of
+from ifengine.routes.collecting import COMBINE, Gathered, collect
 from ifengine.routes.config.models import (
     ChannelConfig,
     DestinationConfig,
@@ -27,8 +28,10 @@ from ifengine.routes.decisions import (
     failed,
     joined,
     of_part,
+    of_whole,
     own_ids,
     set_aside,
+    union_of,
     waiting_of,
 )
 from ifengine.routes.dedupe import DUPLICATE, Repeat, look
@@ -230,11 +233,24 @@ class Channel:
         if notices and self._identity and message.header.message_code == b"ADT":
             observe(memory, message, self._identity, memory.message, learns=self.merges)
         repeat = NO_REPEAT
+        gathered: Gathered | None = None
+        keys: tuple[str, ...] | None = None
+        members: list[tuple[str, ...] | None] = []
         try:
             ended = self._before_steps(message, scope, wanted)
             if ended is None and self.config.dedupe is not None:
                 repeat = look(self.config.dedupe, message, scope)
                 ended = self._repeated(repeat, wanted, context, memory)
+            combine = self.config.combine
+            if ended is None and combine is not None:
+                keys = self.order_keys(message, context.onward)
+                gathered = collect(
+                    combine, scope, context.collection, self._identity, context.onward
+                )
+                scope.message = gathered.message  # what was put together is what the steps get
+                members = [self.order_keys(one, context.onward) for one in gathered.members]
+                if gathered.late is not None:
+                    ended = Decision(_all(wanted, Fate.DEAD_LETTER, gathered.late, COMBINE))
             if ended is None and not self.config.steps.is_empty:
                 self.config.steps.run(scope)
         except CallNeededError:
@@ -242,9 +258,15 @@ class Channel:
         except EngineError as error:
             ended = self._ended(error, wanted, context)
         if ended is None:
-            ended = self._to_destinations(message, context, scope, memory, wanted, trace)
+            ended = self._to_destinations(scope.message, context, scope, memory, wanted, trace)
         else:
             ended = self._leaving_little(ended, memory)
+        if gathered is not None and gathered.members:
+            shared = None if memory.is_replay else union_of((keys, *members))
+            plan = tuple(of_whole(p, scope.message, shared) for p in ended.plan)
+            ended = replace(ended, plan=plan)
+        if gathered is not None:
+            ended = replace(ended, collected=gathered.collected)
         return ended if repeat is NO_REPEAT else replace(ended, repeat=repeat)
 
     @staticmethod

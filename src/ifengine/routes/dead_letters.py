@@ -7,13 +7,13 @@ leaves in the order in which it was received (safety-rules.md 17, 27).
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ifengine.errors import EngineError
 from ifengine.failpoints import fp
 from ifengine.hl7.header import read_header
 from ifengine.hl7.message import Message
-from ifengine.routes.channel import UNMATCHED, MessageContext, Plan, PlannedDelivery
+from ifengine.routes.channel import UNMATCHED, PlannedDelivery
 from ifengine.routes.delivery import Outbox
 from ifengine.routes.delivery_rows import behind_row
 from ifengine.routes.lanes import EntryState
@@ -22,6 +22,7 @@ from ifengine.routes.outbox_loading import dead_label, split_keys
 from ifengine.routes.parts import Parts
 from ifengine.routes.pipeline import Pipeline
 from ifengine.routes.planning import Planned
+from ifengine.routes.reprocessing import process_again
 from ifengine.routes.settled_letters import SettledLetters
 from ifengine.routes.splitting import is_aside, part_number
 from ifengine.routes.whole import whole
@@ -35,8 +36,7 @@ from ifengine.store.base import (
     PlanRow,
 )
 from ifengine.store.sealing import BlobKind
-from ifengine.transforms.base import CallNeededError, Reason
-from ifengine.transforms.memory import Reply
+from ifengine.transforms.base import Reason
 from ifengine.transforms.steps.latest_only import LATE
 
 # A18, A24, A30, A34 to A37, A39 to A47, A49 to A51: who a person is (safety-rules.md 13)
@@ -248,8 +248,8 @@ class DeadLetters:
                 )
             ]
         try:
-            plan = await self._process_again(
-                item, pipeline, name, dry_run=dry_run, released=released
+            plan = await process_again(
+                self._parts, item, pipeline, name, dry_run=dry_run, released=released
             )
         except EngineError as error:
             failed = Reason(str(error), "")
@@ -260,44 +260,6 @@ class DeadLetters:
             taken = [d for d in plan if d.fate in wanted and d.destination != UNMATCHED]
             return taken or [d for d in plan if d.destination == UNMATCHED]
         return [d for d in plan if d.destination == name]
-
-    async def _process_again(
-        self,
-        item: FoundLetter,
-        pipeline: Pipeline,
-        name: str,
-        *,
-        dry_run: bool,
-        released: bool,
-    ) -> Plan:
-        """Run a channel over a message again: what it would remember is not (safety-rules.md 27).
-
-        Only a number that it draws for the first time is: no other message may get it.
-        """
-        parts, inbox_id = self._parts, item.delivery.inbox_id
-        part = part_number(item.delivery.part)
-        replies: dict[int, Reply] = {}
-        while True:
-            memory = None
-            if parts.memories is not None:
-                memory = parts.memories.scratch(inbox_id, item.received_us, is_replay=True)
-            context = MessageContext(
-                str(inbox_id), item.received_us, memory, replies, released=released,
-                onward=parts.retired.onward if parts.retired else None,
-            )  # fmt: skip
-            message = Message.parse(item.content, charset=pipeline.charset)
-            try:
-                decision = pipeline.channel.process(message, context, only=name, part=part)
-            except CallNeededError as needed:
-                replies[needed.call.number] = await parts.call(needed.call)
-                continue
-            if decision.changes and parts.memories is not None and not dry_run:
-                # in this turn of the loop: nobody else draws in between
-                parts.memories.write(parts.group.batch, decision.changes)
-            if decision.documents:
-                await parts.keep_documents(decision.documents)
-            # a part alone keeps the keys of its letter
-            return tuple(replace(p, keys=None) for p in decision.plan) if part else decision.plan
 
     @staticmethod
     def _kind(decision: Sequence[PlannedDelivery]) -> str:

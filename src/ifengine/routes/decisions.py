@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from ifengine.errors import EngineError
 from ifengine.hl7.ack import AckError
 from ifengine.hl7.message import Message
+from ifengine.routes.collecting import NOTHING, Collected, Collection
 from ifengine.routes.dedupe import Repeat
 from ifengine.routes.splitting import mint, part_place
 from ifengine.store.base import Fate
@@ -52,6 +53,7 @@ class MessageContext:
     waits_behind: Callable[[Key], bool] = field(default=_nobody_waits, repr=False)
     # which identifiers took a retired one's place: for the order keys of parts
     onward: Callable[[Identifier], Iterable[Identifier]] | None = field(default=None, repr=False)
+    collection: Collection = field(default=NOTHING, repr=False)  # what `combine` has so far
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ class Decision:
     waiting: Waiting | None = None
     refusal: Refusal | None = None
     repeat: Repeat = NO_REPEAT  # of `dedupe` with a key
+    collected: Collected | None = None  # the earlier messages that end in this one
 
 
 @dataclass(slots=True)
@@ -153,6 +156,26 @@ def of_part(
     if content is None and planned.fate is Fate.QUEUED:
         content = message.encode()
     return replace(planned, content=content, part=part_place(number, planned.part), keys=keys)
+
+
+def of_whole(
+    planned: PlannedDelivery, message: Message, keys: tuple[str, ...] | None
+) -> PlannedDelivery:
+    """Return a delivery of a combined message: with its bytes, and the order keys of all in it."""
+    content = planned.content
+    if content is None and planned.fate is Fate.QUEUED:
+        content = message.encode()
+    return replace(planned, content=content, keys=keys)
+
+
+def union_of(keys: Iterable[tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    """Return the order keys of several messages together. One without a key waits for all."""
+    found = list(keys)
+    if any(one is None for one in found):
+        return None
+    if any(one == () for one in found):
+        return ()
+    return tuple(sorted({key for one in found for key in one or ()}))
 
 
 def own_ids(held: Iterable[Aside], message_id: str, where: str, part: str) -> tuple[Aside, ...]:

@@ -3,14 +3,17 @@
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from ifengine.routes.channel import Waiting
+from ifengine.routes.channel import UNMATCHED, Decision, PlannedDelivery, Waiting
+from ifengine.routes.collecting import COMBINE, REST, Member, remembered_by
 from ifengine.routes.parking import ParkedMessage, Parking, fact_of
 from ifengine.routes.parts import Parts
-from ifengine.routes.planning import PlanWriter
+from ifengine.routes.planning import Planned, PlanWriter
 from ifengine.routes.received import Received, opened
-from ifengine.store.base import Batch, Reader
-from ifengine.transforms.memory import Key, Space
+from ifengine.store.base import Batch, Fate, Reader
+from ifengine.transforms.base import Reason
+from ifengine.transforms.memory import Change, Key, Space
 
+_REST = fact_of(REST.safe)  # what those of a collection wait for
 PAGE = 250  # read at once of those that start over
 KEY_BYTES = 16  # of the keyed hash of what a message waits for
 LONGEST_PARKING_SECONDS = 400 * 86_400.0  # a wall clock that jumped must not park for ever
@@ -62,6 +65,14 @@ class ParkedMessages:
             return False
         return self.parking.waits_before(memories.tag(Space.FACT, key), inbox_id)
 
+    def members(self, key: Key) -> list[Member]:
+        """Return the messages that wait under a key of `combine`, oldest first."""
+        memories = self._parts.memories
+        if memories is None:
+            return []
+        found = self.parking.under(memories.tag(Space.FACT, key))
+        return [Member(m.inbox_id, m.until_us, m.waited_out, m.released) for m in found]
+
     # --- coming back ----------------------------------------------------------------------------
 
     def let_go(self, inbox_ids: Iterable[int], *, expire: bool) -> list[int]:
@@ -70,14 +81,28 @@ class ParkedMessages:
         ``expire``: as if their time were over. Else they go whatever `then` of the step says.
         """
         found = []
+        again: dict[int, None] = {}
         for inbox_id in inbox_ids:
             parked = self.parking.get(inbox_id)
             if parked is not None:
                 parked.waited_out = True
                 parked.released = parked.released or not expire
                 found.append(inbox_id)
-        self.start_over(found)
+                again.update(dict.fromkeys((inbox_id, *self._collected_with(inbox_id))))
+        self.start_over(sorted(again))
         return found
+
+    def start_over_collected(self) -> None:
+        """Let every message start over that waits for the rest of its collection."""
+        waiting = self.parking.all_waiting()
+        self.start_over([i for i in waiting if self._collected_with(i)])
+
+    def _collected_with(self, inbox_id: int) -> list[int]:
+        """Return those of one collection: the last of them decides for all."""
+        parked = self.parking.get(inbox_id)
+        if parked is None or parked.fact != _REST:
+            return []
+        return [m.inbox_id for key in parked.keys for m in self.parking.under(key)]
 
     def start_over(self, inbox_ids: Iterable[int]) -> None:
         """Bring messages back to the steps. One that is on its way there sees all there is by then."""
@@ -131,18 +156,59 @@ class ParkedMessages:
         left = (waiting.until_us - parts.clock.now_us()) / 1e6
         due = parts.clock.monotonic() + min(max(0.0, left), LONGEST_PARKING_SECONDS)
         since_us = parts.clock.now_us() if before is None else before.since_us
-        self.parking.park(
-            ParkedMessage(
-                inbox_id,
-                keys,
-                due,
-                since_us,
-                waiting.until_us,
-                fact=fact_of(waiting.reason.safe),
-                patients=frozenset(patients or ()) if self.by_patient else frozenset(),
-            )
+        fact = fact_of(waiting.reason.safe)
+        parked = ParkedMessage(
+            inbox_id,
+            keys,
+            due,
+            since_us,
+            waiting.until_us,
+            fact=fact,
+            patients=frozenset(patients or ()) if self.by_patient else frozenset(),
         )
+        if before is not None and fact == before.fact == _REST:
+            # it left the word to the last of its collection, which sees what happened to it
+            parked.waited_out, parked.released = before.waited_out, before.released
+        self.parking.park(parked)
         batch.parked.append(self._writer.parked(inbox_id, waiting, since_us, keys))
+
+    def end_in(
+        self, batch: Batch, inbox_id: int, decision: Decision, writer: PlanWriter
+    ) -> tuple[Change, ...]:
+        """End the earlier messages of a collection in the one that carries it.
+
+        Returns what is to be remembered of it, so that the same can be put together again.
+        """
+        collected = decision.collected
+        if collected is None or not (collected.members or decision.waiting):
+            return ()
+        reason = Reason(f"combined into message {inbox_id}", "")
+        destinations = dict.fromkeys(
+            planned.destination for planned in decision.plan if planned.destination != UNMATCHED
+        )
+        plan = tuple(
+            PlannedDelivery(name, Fate.DROPPED, reason=reason, step=COMBINE)
+            for name in destinations
+        )
+        for member in collected.members:
+            parked = self.parking.get(member)
+            if parked is not None:
+                self.parking.leave(member)
+                batch.parked.append((self._writer.number, member))
+            writer.write(
+                batch,
+                Planned(
+                    inbox_id=member,
+                    received_us=0,
+                    content=b"",
+                    plan=plan,
+                    keys=None,
+                    run=1,  # nothing of it was decided since it was parked
+                    into=inbox_id,
+                ),
+            )
+        at_us = self._parts.clock.now_us()
+        return remembered_by(writer.channel, inbox_id, collected, at_us)
 
     def leave(self, batch: Batch, inbox_id: int) -> None:
         """A message is parked no more: those that came later and stayed behind it start over."""

@@ -89,6 +89,10 @@ class Parking:
             found |= self._by_key.get(key, set())
         return sorted(inbox_id for inbox_id in found if not self._messages[inbox_id].leaving)
 
+    def under(self, key: bytes) -> list[ParkedMessage]:
+        """Return every message that waits for a key, leaving ones too, oldest first."""
+        return [self._messages[inbox_id] for inbox_id in sorted(self._by_key.get(key, ()))]
+
     def of_patients(self, patients: frozenset[bytes]) -> list[int]:
         """Return the messages that may speak of these patients and are not leaving, oldest first."""
         return [

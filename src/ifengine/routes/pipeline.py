@@ -1,7 +1,7 @@
 """From committed message to committed plan: one channel, in the order of its messages."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -12,12 +12,13 @@ from ifengine.hl7.message import Message
 from ifengine.routes.channel import (
     Channel,
     Decision,
-    MessageContext,
     PlannedDelivery,
 )
+from ifengine.routes.collecting import ContentsNeededError
 from ifengine.routes.delivery import Outbox
 from ifengine.routes.gates import HISTORICAL_MODES
 from ifengine.routes.lanes import Entry, EntryState
+from ifengine.routes.members import ReadCollection, context_of, read_for
 from ifengine.routes.parked_messages import ParkedMessages
 from ifengine.routes.parking import Parking
 from ifengine.routes.parts import Parts
@@ -32,7 +33,7 @@ from ifengine.store.base import (
     Reader,
 )
 from ifengine.transforms.base import CallNeededError, Reason
-from ifengine.transforms.memory import Call, Key, Reply
+from ifengine.transforms.memory import Call, Reply
 
 MEMORY_WINDOW = 2000  # messages with content that wait for their steps
 MEMORY_BYTES = 16 * 1024 * 1024
@@ -86,6 +87,7 @@ class Pipeline:
         by_patient = channel.config.order_by == "patient"
         self._parked = ParkedMessages(parts, writer, self._soon, by_patient=by_patient)
         self._replies: dict[int, Reply] = {}  # to calls of the message that is being planned
+        self._members: dict[int, Received] = {}  # read for the message that is being planned
         self._calling = False
         self._standing = 0  # how many want it to plan nothing for a moment
         self.senders: WaitingSenders | None = None  # where senders wait for an answer
@@ -203,7 +205,9 @@ class Pipeline:
             if self._uncommitted >= MOST_UNCOMMITTED or self._calling:
                 break
             if again:
-                self._plan(again.popleft())
+                message = again.popleft()
+                if message.inbox_id in self.parking:  # not so where its collection ended meanwhile
+                    self._plan(message)
                 continue
             if not queue or (self.may_plan is not None and not self.may_plan(queue[0].inbox_id)):
                 break
@@ -257,13 +261,16 @@ class Pipeline:
             except CallNeededError as needed:
                 self._call(received, needed.call)
                 return
+            except ContentsNeededError as needed:
+                self._read_members(received, needed.inbox_ids)
+                return
             except StorageFailedError:
                 raise  # the message is not at fault: the engine stops, and it is planned later
             except EngineError as error:
                 decision = self._all_dead(str(error))
             except Exception as error:  # noqa: BLE001 - a fault of ours costs this message only
                 decision = self._all_dead(f"unforeseen {type(error).__name__} in the steps")
-        self._replies = {}
+        self._replies, self._members = {}, {}
         if self.senders is not None and not received.run:
             decision = self.senders.weigh(received.inbox_id, decision, is_held=bool(held))
         if decision.documents:
@@ -278,28 +285,18 @@ class Pipeline:
             and self.channel.config.dedupe_on_reuse == "dead_letter"
         ):
             return self._all_dead("control id (MSH-10) reused with other content")
-        inbox_id = received.inbox_id
-        memories = self._parts.memories
-        parked = self.parking.get(inbox_id) if received.run else None
-        return self.channel.process(
-            message,
-            MessageContext(
-                str(inbox_id),
-                received.received_us,
-                None if memories is None else memories.scratch(inbox_id, received.received_us),
-                self._replies,
-                sender_waits=self.senders is not None
-                and not received.run
-                and self.senders.waits(inbox_id),
-                nobody_retired=self._parts.retired is not None and not len(self._parts.retired),
-                waited_out=parked is not None and parked.waited_out,
-                released=parked is not None and parked.released,
-                waits_behind=partial(self._parked.is_ahead, inbox_id)
-                if len(self.parking)
-                else _never,
-                onward=self._parts.retired.onward if self._parts.retired else None,
-            ),
+        inbox_id, senders = received.inbox_id, self.senders
+        waits = senders is not None and not received.run and senders.waits(inbox_id)
+        collection = ReadCollection(inbox_id, self._members, self.charset_of, self._parked)
+        context = context_of(
+            self._parts,
+            self._parked,
+            received,
+            self._replies,
+            sender_waits=waits,
+            collection=collection,
         )
+        return self.channel.process(message, context)
 
     def _all_dead(self, reason: str) -> Decision:
         return Decision(
@@ -322,6 +319,7 @@ class Pipeline:
         self.channel = channel
         self.writer = writer
         self._parked.by_patient = channel.config.order_by == "patient"
+        self._parked.start_over_collected()  # other rules may collect by another key, or nothing
         self.charset = charset
         self._charsets = charsets
         self._modes = frozenset(mode.encode() for mode in channel.config.accept_mode)
@@ -356,6 +354,20 @@ class Pipeline:
         if not self._parts.stopping:
             self._plan(received)
             self._soon()
+
+    def _read_members(self, received: Received, inbox_ids: Sequence[int]) -> None:
+        """Read the other messages of a collection; what comes after this message waits."""
+        self._calling = True
+        self._current = received.inbox_id
+
+        async def read() -> None:
+            self._members = {**self._members, **await read_for(self._parts, inbox_ids)}
+            self._go_on()
+            if not self._parts.stopping:
+                self._plan(received)
+                self._soon()
+
+        self._parts.spawn(read())
 
     def _keep_documents(
         self,
@@ -457,13 +469,16 @@ class Pipeline:
             opened.plans += 1
             self._uncommitted += 1
             batch.cursors[CursorKind.CHANNEL, self.number] = received.inbox_id
+        changes = decision.changes
+        if decision.collected is not None:
+            changes += self._parked.end_in(batch, received.inbox_id, decision, writer)
         if decision.waiting is not None:
             self._parked.park(batch, received.inbox_id, decision.waiting, keys)
         elif received.run:
             self._parked.leave(batch, received.inbox_id)
-        if decision.changes and parts.memories is not None:
-            parts.memories.write(batch, decision.changes)
-            parts.remembered(decision.changes)
+        if changes and parts.memories is not None:
+            parts.memories.write(batch, changes)
+            parts.remembered(changes)
         if senders is not None:
             senders.planned(batch, received.inbox_id, fed)
         if self.advanced is not None:
@@ -481,7 +496,3 @@ class Pipeline:
         for outbox, entries in by_outbox.values():
             outbox.feed(entries)
         self._soon()
-
-
-def _never(key: Key) -> bool:
-    return False

@@ -41,6 +41,7 @@ class Planned:
     keys: tuple[bytes, ...] | None
     held: str = ""  # why nothing of it may go yet, safe
     run: int = 0
+    into: int = 0  # the message that this one is a part of now, `combine`
 
 
 _IN_OUTBOX = frozenset({Fate.QUEUED, Fate.DEAD_LETTER, Fate.HELD})
@@ -94,7 +95,7 @@ class PlanWriter:
                 )
             else:
                 reason = delivery.reason.safe if delivery.reason else ""
-                fates.append(PlannedFate(target.number, delivery.fate, 0, 0, reason))
+                fates.append(PlannedFate(target.number, delivery.fate, 0, planned.into, reason))
                 self._settled[delivery.destination, delivery.fate].inc()
         batch.plans.append(
             PlanRow(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ifengine.clock import MICROSECONDS
 from ifengine.store.base import Fate, InboxFilter, InboxKind, InboxRow, Reader
+from ifengine.transforms.memory import Space
 
 PAGE = 200
 MOST_A_PASS = 500
@@ -80,6 +81,8 @@ def _is_expired(reader: Reader, row: InboxRow, now_us: int, keep: Keep) -> bool:
         return False  # waits, whatever its plans say
     for plan in plans:
         for fate in plan.fates:
+            if fate.fate is Fate.DROPPED and fate.seq and reader.inbox(fate.seq) is not None:
+                return False  # the message that it was combined into may be sent again
             if fate.fate is not Fate.QUEUED:
                 continue
             outcome = reader.outcome(fate.outbox, fate.seq)
@@ -89,6 +92,20 @@ def _is_expired(reader: Reader, row: InboxRow, now_us: int, keep: Keep) -> bool:
             if outcome.fate is Fate.DISCARDED and late:
                 return False
     return True
+
+
+def find_left_over(reader: Reader, before_us: int) -> list[tuple[int, bytes]]:
+    """Return what is remembered of collections (`combine`) whose messages are gone.
+
+    ``before_us``: messages received later than this are still kept.
+    """
+    found: list[tuple[int, bytes]] = []
+    after = b""
+    while rows := reader.states(Space.PART, after, PAGE):
+        old = [row for row in rows if row.at_us < before_us]
+        found += [(row.space, row.key) for row in old if reader.inbox(row.inbox_id) is None]
+        after = rows[-1].key
+    return found
 
 
 def find_ended(reader: Reader, now_us: int) -> Ended:

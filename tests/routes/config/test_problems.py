@@ -215,9 +215,49 @@ CASES: list[tuple[str, str, dict[str, str]]] = [
         },
     ),
     (
-        "E190",
-        "`combine` is part",
-        channel("¦combine: {key: OBR-3, up_to: 5m}\n" + ORU + REST),
+        "E102",
+        '"by" is missing',
+        channel("combine: ¦{key: OBR-3, up_to: 5m}\n" + ORU + REST),
+    ),
+    (
+        "E234",
+        "combine wants one value",
+        channel("combine: {by: OBR, key: ¦OBR-3, up_to: 5m}\n" + ORU + REST),
+    ),
+    (
+        "E266",
+        "nothing makes a collection whole",
+        channel("combine: {by: OBX, key: OBR-3, up_to: 5m, then: ¦dead_letter}\n" + ORU + REST),
+    ),
+    (
+        "E267",
+        "whole by itself",
+        channel("combine: {by: OBX, key: OBR-3, count: ¦1, up_to: 5m}\n" + ORU + REST),
+    ),
+    (
+        "E267",
+        "splits messages or combines them",
+        channel(
+            "¦combine: {by: OBX, key: OBR-3, up_to: 5m}\nsplit_message: {by: OBR}\n" + ORU + REST
+        ),
+    ),
+    (
+        "E260",
+        "its message waits for others",
+        channel(
+            "ack: {when: delivered, from: lab, timeout: 40s}\n"
+            "¦combine: {by: OBX, key: OBR-3, up_to: 5m}\n" + ORU + REST
+        ),
+    ),
+    (
+        "E110",
+        "use a single =",
+        channel("combine: {by: OBX, key: OBR-3, until: OBR-25 ¦== F, up_to: 5m}\n" + ORU + REST),
+    ),
+    (
+        "E302",
+        'no variable "waited_out"',
+        channel(ORU + "steps:\n  - {when: $¦waited_out = yes, drop: late}\n" + REST),
     ),
     (
         "E190",

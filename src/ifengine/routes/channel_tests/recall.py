@@ -22,6 +22,11 @@ from ifengine.transforms.memory import Change, Document, Key, Remembered, Scratc
 FACT_SECONDS = 90 * 86_400
 
 
+def tag(key: Key) -> bytes:
+    """Return what stands for a key among those that wait."""
+    return repr(key).encode("utf-8", "surrogatepass")
+
+
 class StartError(EngineError):
     """The state that a test starts from cannot be made."""
 

@@ -24,9 +24,11 @@ from ifengine.routes.channel import (
     PlanTrace,
     Waiting,
 )
-from ifengine.routes.channel_tests.recall import Recall, order_keys_of_merges
+from ifengine.routes.channel_tests.collected import WorldCollection
+from ifengine.routes.channel_tests.recall import Recall, order_keys_of_merges, tag
 from ifengine.routes.channel_tests.receivers import Delivery, Receivers
 from ifengine.routes.channel_tests.sender import Answered, CameIn, Sender
+from ifengine.routes.collecting import Collected, remembered_by
 from ifengine.routes.config.cases import Case
 from ifengine.routes.config.models import ChannelConfig, SiteConfig
 from ifengine.routes.gates import HISTORICAL_MODES, Gate, Gates
@@ -164,6 +166,8 @@ class World:
             if not self._again:
                 return
             message = self._messages[self._again.popleft()]
+            if message.number not in self._parking:
+                continue  # its collection ended meanwhile
             message.run += 1
             self._plan(message)
 
@@ -271,6 +275,7 @@ class World:
                 waited_out=parked is not None and parked.waited_out,
                 waits_behind=partial(self._waits_behind, message.number),
                 onward=self.recall.onward,
+                collection=WorldCollection(message.number, self._parking, self._received),
             )
             trace = PlanTrace() if self._traced else None
             if trace is not None:
@@ -281,6 +286,9 @@ class World:
                 replies[needed.call.number] = self._call(needed.call)
                 parsed = Message.parse(message.content, charset=self.charset)
         return self._all_dead("the steps never stop asking other processes")
+
+    def _received(self, number: int) -> Message:
+        return Message.parse(self._messages[number].content, charset=self.charset)
 
     def _all_dead(self, reason: str) -> Decision:
         return Decision(
@@ -298,6 +306,8 @@ class World:
             own = keys if planned.keys is None else planned.keys
             self._deliver(message, planned, own, held)
         self._note_unmatched(message, decision)
+        if decision.collected is not None:
+            self._end_members(message.number, decision.collected)
         if decision.waiting is not None:
             self._park(message.number, decision.waiting, keys or ())
         elif message.run:
@@ -341,6 +351,15 @@ class World:
             delivery.reason = "behind an earlier message of its key"
         queue.put(delivery, keys, state)
 
+    def _end_members(self, number: int, collected: Collected) -> None:
+        """End the earlier messages of a collection in the one that carries it."""
+        for member in collected.members:
+            self._parking.leave(member)
+            self._due.pop(member, None)
+            self._all(self._messages[member], "dropped", f"combined into message {number}")
+        kept = remembered_by(self._config.name, number, collected, self.now_us)
+        self.recall.write(kept)
+
     def _note_unmatched(self, message: CameIn, decision: Decision) -> None:
         """Say what became of a message that no destination accepted."""
         if any(p.destination == UNMATCHED for p in decision.plan):
@@ -369,10 +388,10 @@ class World:
     # --- parking ------------------------------------------------------------------------------
 
     def _waits_behind(self, number: int, key: Key) -> bool:
-        return self._parking.waits_before(_tag(key), number)
+        return self._parking.waits_before(tag(key), number)
 
     def _park(self, number: int, waiting: Waiting, patients: tuple[str, ...]) -> None:
-        keys = frozenset(_tag(key) for key in waiting.keys)
+        keys = frozenset(tag(key) for key in waiting.keys)
         before = self._parking.get(number)
         since_us = self.now_us if before is None else before.since_us
         due = max(waiting.until_us, self.now_us)
@@ -401,7 +420,7 @@ class World:
     def _remember(self, changes: tuple[Change, ...]) -> None:
         self.recall.write(changes)
         keys = [
-            _tag(change.key)
+            tag(change.key)
             for change in changes
             if change.space is Space.FACT and change.remembered is not None
         ]
@@ -416,10 +435,6 @@ class World:
             if parked is not None:
                 parked.leaving = True
                 self._again.append(number)
-
-
-def _tag(key: Key) -> bytes:
-    return repr(key).encode("utf-8", "surrogatepass")
 
 
 def _hashed(patients: Iterable[str]) -> frozenset[bytes]:

@@ -107,6 +107,7 @@ def build_channel(draft: ChannelDraft) -> ChannelConfig:
         files_source=draft.files_source,
         from_channels=draft.from_channels,
         dedupe=draft.dedupe,
+        combine=draft.combine,
         ack=_ack(section.get("ack")),
         types=draft.types,
         accept=draft.accept,

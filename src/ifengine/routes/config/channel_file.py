@@ -8,8 +8,11 @@ from typing import Final
 from ifengine.hl7.condition import Condition
 from ifengine.hl7.groups import is_group_head, repeats
 from ifengine.hl7.path import Path as Hl7Path
+from ifengine.routes.collecting import VARIABLES
+from ifengine.routes.combining import CombineConfig
 from ifengine.routes.config.admitted import segments_admitted, types_admitted, types_read
 from ifengine.routes.config.cases import Case
+from ifengine.routes.config.combine_keys import read_combine
 from ifengine.routes.config.dedupe_keys import read_dedupe
 from ifengine.routes.config.filled import shorten
 from ifengine.routes.config.keys_answers import check_answers
@@ -97,6 +100,7 @@ class ChannelDraft:
     order_by: str | tuple[Hl7Path, ...] | None
     order_by_text: tuple[str, ...]  # as written, to compare
     dedupe: DedupeConfig | None = None
+    combine: CombineConfig | None = None
     destinations: list[DestinationDraft] = field(default_factory=list)
     cases: tuple[Case, ...] = ()
 
@@ -145,6 +149,10 @@ def read_channel(
         own_facts=own,
     )
     around = replace(around, known=known)
+    first = replace(around.known, variables=frozenset())  # what is known before the steps
+    said: Section | None = section.get("combine")
+    made = frozenset[str]() if said is None else VARIABLES
+    until = None if said is None else _condition(said, first, problems, "until")
     draft = ChannelDraft(
         name=stem,
         file=file,
@@ -156,11 +164,12 @@ def read_channel(
         files_source=sources.files,
         from_channels=sources.channels,
         types=types,
-        accept=_condition(section, replace(around.known, variables=frozenset()), problems),
-        steps=_steps(section, replace(around.known, variables=frozenset()), problems),
+        accept=_condition(section, first, problems),
+        steps=_steps(section, replace(around.known, variables=made), problems),
         order_by=order_by,
         order_by_text=order_by_text,
         dedupe=read_dedupe(section, types, around.known, problems),
+        combine=read_combine(section, until, around.known, problems),
     )
     draft.destinations = _destinations(section, draft, around, problems)
     # a key that stands twice hides what is under its second one: tests may well speak of that
@@ -179,9 +188,11 @@ def destination_names(draft: ChannelDraft) -> frozenset[str]:
     return frozenset([d.name for d in draft.destinations] + written)
 
 
-def _condition(section: Section, known: Known, problems: Problems) -> Condition | None:
-    condition: Condition | None = section.get("accept")
-    node = section.nodes.get("accept")
+def _condition(
+    section: Section, known: Known, problems: Problems, name: str = "accept"
+) -> Condition | None:
+    condition: Condition | None = section.get(name)
+    node = section.nodes.get(name)
     if not isinstance(node, Text):
         return condition
     if condition is None:
@@ -344,9 +355,10 @@ def _known_after(name: str, channel: ChannelDraft, around: Surroundings) -> Know
     """
     written = len(step_nodes(channel.section))
     whole = len(channel.steps.steps) == written
+    made = VARIABLES if channel.section.says("combine") else frozenset[str]()
     return replace(
         around.known,
-        variables=channel.steps.variables_set() if whole else None,
+        variables=channel.steps.variables_set() | made if whole else None,
         destination=name,
     )
 

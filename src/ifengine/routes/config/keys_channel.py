@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from ifengine.routes.combining import MOST_TOGETHER, REPORT, RESULT
 from ifengine.routes.config.keys_common import (
     DURATION,
     NAME,
@@ -9,6 +10,7 @@ from ifengine.routes.config.keys_common import (
     TEXT,
     WORD,
     YES_NO,
+    whole,
 )
 from ifengine.routes.config.keys_destination import TYPES, parse_segment
 from ifengine.routes.config.kinds import (
@@ -20,7 +22,7 @@ from ifengine.routes.config.kinds import (
     Scalar,
 )
 from ifengine.routes.config.scalars import ScalarError, parse_time_range
-from ifengine.routes.config.sections import Key, SectionKind, later
+from ifengine.routes.config.sections import Key, SectionKind
 
 
 def _parse_processing_id(text: str) -> str:
@@ -174,6 +176,51 @@ SPLIT_MESSAGE: Final = (
     ),
 )
 
+COMBINE: Final = (
+    Key(
+        name="by",
+        kind=OneOf((RESULT, REPORT)),
+        meaning="What each message brings: results (OBX) of one report, or whole reports (OBR).",
+        example="OBX",
+        required=True,
+    ),
+    Key(
+        name="key",
+        kind=ListOf(PathKind()),
+        meaning="What messages of one collection share, beside MSH-3 and MSH-4; where all of it is "
+        "empty, a message goes alone.",
+        example="OBR-3",
+        required=True,
+    ),
+    Key(
+        name="until",
+        kind=ConditionKind(),
+        meaning="What the last message says; read as it was received.",
+        example="OBR-25 = F",
+    ),
+    Key(
+        name="count",
+        kind=whole(1, MOST_TOGETHER),
+        meaning="How many messages make it whole.",
+        example="4",
+    ),
+    Key(
+        name="up_to",
+        kind=DURATION,
+        meaning="How long the first message waits at most.",
+        example="2h",
+        required=True,
+    ),
+    Key(
+        name="then",
+        kind=OneOf(("deliver", "dead_letter")),
+        default="deliver",
+        meaning="What becomes of a collection whose time is over before it is whole: it goes, with "
+        "`$waited_out`, or it is a dead letter.",
+        example="dead_letter",
+    ),
+)
+
 IGNORE_TYPES: Final = (
     Key(
         name="identity",
@@ -318,5 +365,12 @@ CHANNEL: Final = (
         "${NAME.COLUMN} in this file is a cell of the row.",
         example="{site: table sites}",
     ),
-    *later("combine"),
+    Key(
+        name="combine",
+        kind=SectionKind(COMBINE, "a map of by, key and up_to"),
+        meaning="Collect messages of one key into one, after `accept` and `dedupe` and before the "
+        "steps: the last message, with what the earlier ones brought. Those end as dropped, and "
+        "name it.",
+        example="{by: OBX, key: OBR-3, until: OBR-25 = F, up_to: 2h}",
+    ),
 )

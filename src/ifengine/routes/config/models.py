@@ -8,6 +8,7 @@ from pathlib import Path
 from ifengine.hl7.condition import Condition
 from ifengine.hl7.path import Path as Hl7Path
 from ifengine.hl7.patterns import Pattern
+from ifengine.routes.combining import CombineConfig
 from ifengine.routes.config.cases import Case
 from ifengine.routes.dedupe import DedupeConfig
 from ifengine.routes.splitting import SplitConfig
@@ -219,6 +220,7 @@ class ChannelConfig:
     from_channels: bool = False  # other channels hand their messages to it
     unbatch: bool = False
     split: SplitConfig | None = None  # `split_message`
+    combine: CombineConfig | None = None
     check_counts: bool = True  # BTS-1 and FTS-1 must agree
     types: tuple[TypePattern, ...] = ()  # empty: every type
     accept: Condition | None = None

@@ -1,0 +1,275 @@
+"""Several messages into one, in a running engine: counted, timed out, killed, replayed, merged."""
+
+import random
+from collections import Counter
+
+import pytest
+
+from engine.support import Receiver, Running, Site, ack, adt, running, sender, until
+from ifengine.routes.pipeline import Pipeline
+
+COMBINE = (
+    "types: [ORU^*]\norder_by: patient\n"
+    "combine: {by: OBX, key: OBR-3, until: OBR-25 = F, count: 3, up_to: UP_TO, then: THEN}\n"
+)
+LATE = "steps:\n  - {when: $waited_out = yes, set: {MSH-8: LATE}}\n"
+
+
+def head(up_to: str = "30m", then: str = "deliver", steps: str = LATE) -> str:
+    return COMBINE.replace("UP_TO", up_to).replace("THEN", then) + steps
+
+
+@pytest.fixture
+def site(site: Site) -> Site:
+    site.head = head()
+    site.options["lab"] = "retry: {first: 50ms, max: 100ms, jitter: 0}"
+    return site
+
+
+def oru(control: str, order: str, *, status: str = "P", patient: str = "700") -> bytes:
+    content = adt(control, patient=patient, event="R01", message_type="ORU")
+    obr = "|".join(("OBR", "1", "", order, "K", *([""] * 20), status))
+    return content + f"{obr}\rOBX|1|ST|K||{control}||||||F\r".encode()
+
+
+def brought(content: bytes) -> list[str]:
+    """Return which messages' results a message has, in their order; set ids must count."""
+    lines = [line.split("|") for line in content.decode().split("\r") if line.startswith("OBX")]
+    assert [line[1] for line in lines] == [str(n) for n in range(1, len(lines) + 1)]
+    return [line[5] for line in lines]
+
+
+async def at(engine: Running, control: str, state: str, destination: str = "lab") -> None:
+    async def is_so() -> bool:
+        return (await engine.states()).get(control, {}).get(destination) == state
+
+    await until(is_so, seconds=30)
+
+
+async def id_of(engine: Running, control: str) -> str:
+    return str((await engine.row(control))["id"])
+
+
+def pipeline(engine: Running, name: str = "adt") -> Pipeline:
+    found = engine.engine._built.pipelines.values()
+    return next(one for one in found if one.channel.name == name)
+
+
+async def test_messages_of_one_key_go_out_as_one_and_each_names_it(
+    site: Site, lab: Receiver
+) -> None:
+    async with running(site) as engine, sender(site) as device:
+        assert await device.send(oru("A1", "F1")) == "AA"
+        await device.send(oru("B1", "F2", patient="800"))
+        await device.send(oru("A2", "F1"))
+        await at(engine, "A2", "parked")
+        listed = await engine.ask("parked.list", fact="the rest")
+        assert [(one["step"], one["channel"]) for one in listed] == [("combine", "adt")] * 3
+        assert lab.received == []
+        await device.send(oru("A3", "F1", status="F"))
+        await at(engine, "A3", "sent")
+        assert [brought(content) for content in lab.received] == [["A1", "A2", "A3"]]
+        assert lab.ids == ["A3"]
+        number = await id_of(engine, "A3")
+        for control in ("A1", "A2"):
+            row = await engine.row(control)
+            assert row["destinations"][0]["state"] == "dropped"
+            trace = await engine.ask("messages.trace", id=row["id"])
+            plans = [event for event in trace["events"] if event["event"] == "planned"]
+            assert [plan["run"] for plan in plans] == [0, 1]
+            assert plans[1]["destinations"][0]["reason"] == f"combined into message {number}"
+        # a retransmission of a part is known, and the next collection begins anew
+        assert await device.send(oru("A2", "F1")) == "AA"
+        await device.send(oru("A4", "F1"))
+        await at(engine, "A4", "parked")
+        assert len(pipeline(engine).parking) == 2
+        assert len(lab.received) == 1
+
+
+async def test_a_retransmission_is_not_counted_twice(site: Site, lab: Receiver) -> None:
+    async with running(site) as engine, sender(site) as device:
+        for control in ("A1", "A1", "A2", "A1", "A2"):
+            await device.send(oru(control, "F1"))
+        await until(lambda: len(pipeline(engine).parking) == 2)
+        assert lab.received == []
+        await device.send(oru("A3", "F1"))
+        await at(engine, "A3", "sent")
+        assert [brought(content) for content in lab.received] == [["A1", "A2", "A3"]]
+
+
+async def test_a_collection_whose_time_is_over_goes_marked_as_it_is(
+    site: Site, lab: Receiver
+) -> None:
+    site.head = head("600ms")
+    async with running(site) as engine, sender(site) as device:
+        await device.send(oru("A1", "F1"))
+        await device.send(oru("A2", "F1"))
+        await at(engine, "A2", "sent")
+        await at(engine, "A1", "dropped")
+    assert [brought(content) for content in lab.received] == [["A1", "A2"]]
+    assert b"|LATE|ORU" in lab.received[0]
+
+
+async def test_a_collection_that_ended_too_late_is_one_dead_letter_and_is_replayed_whole(
+    site: Site, lab: Receiver
+) -> None:
+    site.head = head("600ms", "dead_letter")
+    async with running(site) as engine, sender(site) as device:
+        await device.send(oru("A1", "F1"))
+        await device.send(oru("A2", "F1"))
+        await at(engine, "A2", "dead_letter")
+        await at(engine, "A1", "dropped")
+        (group,) = await engine.letters()
+        assert (group["count"], group["reason"]) == (1, "not whole within 600ms")
+    async with running(site) as engine, sender(site) as device:
+        # another collection waits under the same key: a replay has nothing to do with it
+        await device.send(oru("A3", "F1"))
+        number = await id_of(engine, "A2")
+        done = await engine.ask("dlq.replay", ids=[number], reason="ticket 7")
+        assert done["going"] == 1
+        await at(engine, "A2", "sent")
+        assert brought(lab.received[0]) == ["A1", "A2"]
+        await at(engine, "A3", "dead_letter")
+
+
+async def test_a_combined_message_whose_steps_fail_is_replayed_as_the_same_message(
+    site: Site, lab: Receiver
+) -> None:
+    site.head = head(steps="steps:\n  - {when: PID-5.1 != NOBODY, fail: a code is missing}\n")
+    async with running(site) as engine, sender(site) as device:
+        for control in ("A1", "A2", "A3"):
+            await device.send(oru(control, "F1"))
+        await at(engine, "A3", "dead_letter")
+        await at(engine, "A1", "dropped")
+    site.head = head()
+    async with running(site) as engine, sender(site):
+        number = await id_of(engine, "A3")
+        await engine.ask("dlq.replay", ids=[number], reason="mended")
+        await at(engine, "A3", "sent")
+    assert [brought(content) for content in lab.received] == [["A1", "A2", "A3"]]
+
+
+async def test_a_refused_delivery_of_a_combined_message_is_sent_again_as_it_was(
+    site: Site, lab: Receiver
+) -> None:
+    lab.answer = lambda content: ack(content, "AE")
+    async with running(site) as engine, sender(site) as device:
+        for control in ("A1", "A2", "A3"):
+            await device.send(oru(control, "F1"))
+        await at(engine, "A3", "dead_letter")
+        lab.answer = ack
+        number = await id_of(engine, "A3")
+        await engine.ask("dlq.replay", ids=[number], reason="mended", **{"as": "stored"})
+        await at(engine, "A3", "sent")
+    assert [brought(content) for content in lab.received] == [["A1", "A2", "A3"]] * 2
+
+
+async def test_another_patient_under_the_key_is_never_put_together(
+    site: Site, lab: Receiver
+) -> None:
+    async with running(site) as engine, sender(site) as device:
+        await device.send(oru("A1", "F1"))
+        await device.send(oru("X1", "F1", patient="701", status="F"))
+        await at(engine, "X1", "dead_letter")
+        (group,) = await engine.letters()
+        assert group["reason"].startswith("PID-3 is not that of message ")
+        await device.send(oru("A2", "F1", status="F"))
+        await at(engine, "A2", "sent")
+        assert [brought(content) for content in lab.received] == [["A1", "A2"]]
+        number = await id_of(engine, "X1")
+        done = await engine.ask("dlq.replay", ids=[number], reason="looked at")
+        if not done["going"]:
+            done = await engine.ask("dlq.replay", ids=[number], reason="so", allow_older=True)
+        await at(engine, "X1", "sent")
+        assert brought(lab.received[1]) == ["X1"]
+
+
+async def test_a_person_lets_a_collection_go_by_any_of_its_messages(
+    site: Site, lab: Receiver
+) -> None:
+    site.head = head(then="dead_letter")
+    async with running(site) as engine, sender(site) as device:
+        await device.send(oru("A1", "F1"))
+        await device.send(oru("A2", "F1"))
+        await at(engine, "A2", "parked")
+        number = await id_of(engine, "A1")
+        await engine.ask("parked.release", ids=[number], reason="no more will come")
+        await at(engine, "A2", "sent")
+        assert [brought(content) for content in lab.received] == [["A1", "A2"]]
+        await device.send(oru("B1", "F2"))
+        await at(engine, "B1", "parked")
+        await engine.ask("parked.expire", ids=[await id_of(engine, "B1")], reason="given up")
+        await at(engine, "B1", "dead_letter")
+
+
+async def test_a_combined_message_may_wait_for_a_fact_and_is_the_same_afterwards(
+    site: Site, lab: Receiver
+) -> None:
+    wait = "  - wait_for: {fact: go, per: OBR, key: OBR-3, up_to: 30m}\n"
+    site.head = (
+        head(steps="").replace("[ORU^*]", "[ORU^*, ORM^*]")
+        + "steps:\n  - choose:\n      - when: MSH-9.1 = ORM\n"
+        + "        do: [{remember: {fact: go, per: ORC, key: ORC-3}}]\n"
+        + "    otherwise:\n    "
+        + wait
+    )
+    order = adt("O1", event="O01", message_type="ORM") + b"ORC|NW||F1\r"
+    async with running(site) as engine, sender(site) as device:
+        for control in ("A1", "A2", "A3"):
+            await device.send(oru(control, "F1"))
+        await at(engine, "A1", "dropped")
+        await at(engine, "A3", "parked")
+        await device.send(oru("A4", "F1"))  # of the next collection, not of the one that waits
+        await at(engine, "A4", "parked")
+    async with running(site) as engine, sender(site) as device:
+        await device.send(order)
+        await at(engine, "A3", "sent")
+        assert (await engine.states())["A4"] == {"lab": "parked"}
+        combined = next(c for c in lab.received if b"|A3|" in c)
+        assert brought(combined) == ["A1", "A2", "A3"]
+        assert b"LATE" not in combined
+
+
+async def test_other_rules_collect_what_waits_by_their_own_key(site: Site, lab: Receiver) -> None:
+    async with running(site) as engine, sender(site) as device:
+        await device.send(oru("A1", "F1"))
+        await device.send(oru("A2", "F1"))
+        await at(engine, "A2", "parked")
+        site.head = head().replace("key: OBR-3", "key: OBR-4")
+        site.write()
+        await engine.ask("config.reload")
+        await device.send(oru("A3", "F1", status="F"))
+        await at(engine, "A3", "sent")
+    assert sorted(c for content in lab.received for c in brought(content)) == ["A1", "A2", "A3"]
+
+
+@pytest.mark.parametrize("seed", [3, 4, 5])
+async def test_an_engine_killed_at_any_moment_sends_each_part_in_one_message_once(
+    site: Site, lab: Receiver, seed: int
+) -> None:
+    """Random arrivals, repetitions and crashes against a plain model: threes of one key in order."""
+    dice = random.Random(seed)
+    model: dict[str, list[str]] = {}
+    ids: list[str] = []
+    for turn in range(4):
+        async with running(site) as engine, sender(site) as device:
+            for n in range(dice.randint(3, 9)):
+                order = dice.choice(["F1", "F2", "F3"])
+                control = f"{order}.{turn}.{n}"
+                assert await device.send(oru(control, order, patient=order)) == "AA"
+                model.setdefault(order, []).append(control)
+                ids.append(control)
+                if dice.random() < 0.3:
+                    repeated = dice.choice(model[order])
+                    assert await device.send(oru(repeated, order, patient=order)) == "AA"
+            await engine.kill()
+    wanted = [whole[at : at + 3] for whole in model.values() for at in range(0, len(whole) - 2, 3)]
+    async with running(site) as engine:
+        for group in wanted:
+            await until(lambda g=group: g[-1] in lab.ids, seconds=30)  # type: ignore[misc]
+        await until(lambda: pipeline(engine).unplanned == 0)
+        waiting = len(ids) - 3 * len(wanted)
+        assert len(pipeline(engine).parking) == waiting
+    found = Counter(tuple(brought(content)) for content in lab.received)
+    assert set(found) == {tuple(group) for group in wanted}
+    assert len(set(ids)) == len(ids)
