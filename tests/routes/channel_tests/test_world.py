@@ -372,3 +372,57 @@ def test_a_batch_at_a_listener_is_split_or_refused_whole(tmp_path: Path) -> None
         + BATCH
         + "      BTS|3\n    expect: {ack: AE, ack_text: BTS-1 does not agree, lab: rejected}\n",
     )
+
+
+COMBINE = (
+    HEAD
+    + "combine: {by: OBX, key: OBR-3, until: OBR-25 = F, count: 3, up_to: 10m}\n"
+    + "steps:\n  - {when: $waited_out = yes, set: {MSH-8: LATE}}\n"
+    + "  - {when: $collected = 3, set: {MSH-8: THREE}}\n"
+    + TO_LAB
+)
+
+
+def test_messages_of_one_key_are_collected_into_one_over_the_turns_of_a_sequence(
+    tmp_path: Path,
+) -> None:
+    good(
+        tmp_path,
+        COMBINE
+        + """\
+tests:
+  - name: a condition makes it whole
+    sequence:
+      - given: {sample: oru, change: {MSH-10: A}}
+        expect: {ack: AA, lab: {state: parked, reason: the rest}}
+      - given: {sample: oru, change: {MSH-10: A}}
+        expect: {ack: AA, lab: {state: dropped, reason: duplicate}}
+      - after: 5m
+        given: {sample: oru, change: {MSH-10: B, OBR-25: F}}
+        expect:
+          lab:
+            state: sent
+            fields: {MSH-10: B, "OBX[4]-1": "4", "OBX[2]-3.1": K, MSH-8: null}
+      - given: {sample: oru, change: {MSH-10: C}}
+        expect: {lab: parked}
+  - name: a number makes it whole
+    sequence:
+      - {given: {sample: oru, change: {MSH-10: A}}, expect: {lab: parked}}
+      - {given: {sample: oru, change: {MSH-10: B}}, expect: {lab: parked}}
+      - given: {sample: oru, change: {MSH-10: C}}
+        expect: {lab: {state: sent, fields: {MSH-8: THREE}}}
+  - name: the time of the first ends it
+    sequence:
+      - {given: {sample: oru, change: {MSH-10: A}}, expect: {lab: parked}}
+      - {after: 6m, given: {sample: oru, change: {MSH-10: B}}, expect: {lab: parked}}
+      - after: 5m
+        expect: {lab: {state: sent, fields: {MSH-8: LATE, MSH-10: B, "OBX[4]-1": "4"}}}
+  - name: another patient goes to the dead letters alone
+    sequence:
+      - {given: {sample: oru, change: {MSH-10: A}}, expect: {lab: parked}}
+      - given: {sample: oru, change: {MSH-10: B, PID-3.1: "7002", OBR-25: F}}
+        expect: {lab: {state: dead_letter, reason: PID-3 is not that}}
+      - given: {sample: oru, change: {MSH-10: C, OBR-25: F}}
+        expect: {lab: {state: sent, fields: {"OBX[4]-1": "4"}}}
+""",
+    )
