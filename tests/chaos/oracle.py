@@ -31,6 +31,16 @@ class Crossed:
     receivers: dict[str, Receiver]
     proxies: dict[str, Proxy]
     sent: list[str] = field(default_factory=list)
+    _seen: dict[str, set[str]] = field(default_factory=dict)
+    _read: Counter[str] = field(default_factory=Counter)
+
+    def distinct(self, name: str) -> int:
+        """Return how many messages have arrived; looks only at what is new."""
+        received = self.receivers[name].received
+        seen = self._seen.setdefault(name, set())
+        seen.update(control_id(content) for content in received[self._read[name] :])
+        self._read[name] = len(received)
+        return len(seen)
 
     async def send(self, his: Sender, count: int) -> None:
         """Send new messages; every one is accepted."""
@@ -162,17 +172,33 @@ def options_of(proxy: Proxy) -> dict[str, Any]:
 
 
 async def wait_until_done(
-    one: Crossed, engine: Running, his: Sender, wanted: int, *, step: int = 20
+    one: Crossed,
+    engine: Running,
+    his: Sender,
+    wanted: int,
+    *,
+    what: Mapping[str, str] | None = None,
+    patience: float = 120.0,
 ) -> None:
-    """Send until every proxy has misbehaved as often as wanted; then wait until all has left."""
-    while any(proxy.done.total() < wanted for proxy in one.proxies.values()):
-        assert len(one.sent) < 40 * wanted + 500, {n: p.done for n, p in one.proxies.items()}
-        await one.send(his, step)
+    """Send until every proxy has misbehaved as often as wanted; then wait until all has left.
+
+    ``what``: the misbehaviour that counts at each proxy; without it any does.
+    """
+
+    def done(name: str) -> int:
+        times = one.proxies[name].done
+        return times.total() if what is None else times[what[name]]
+
+    while waiting := [name for name in one.proxies if done(name) < wanted]:
+        assert len(one.sent) < 40 * wanted + 1000, waiting
+        await one.send(his, 20)
         if len(one.sent) > WINDOW:
             await until(lambda: is_near(one), 120.0)
+        for name, proxy in one.proxies.items():
+            proxy.chooser.is_calm = proxy.chooser.is_calm or done(name) >= wanted
     for proxy in one.proxies.values():
         proxy.chooser.is_calm = True
-    async with asyncio.timeout(120.0):
+    async with asyncio.timeout(patience):
         while not await one.settled(engine):
             await asyncio.sleep(0.1)
 
@@ -180,9 +206,6 @@ async def wait_until_done(
 def is_near(one: Crossed) -> bool:
     """Return whether each destination is at most a window behind, or has done its part."""
     return all(
-        proxy.chooser.is_calm or len(set(one.arrived(name))) > len(one.sent) - WINDOW
+        proxy.chooser.is_calm or one.distinct(name) > len(one.sent) - WINDOW
         for name, proxy in one.proxies.items()
     )
-
-
-__all__ = ["Crossed", "control_id", "crossed", "wait_until_done"]

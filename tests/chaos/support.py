@@ -26,7 +26,10 @@ def proxy_to(
     contexts: Contexts | None = None,
 ) -> Proxy:
     """Return a proxy that is not started, to a port of this machine."""
-    rules = [Rule(BY_NAME[name], share) for name in names]
+    rules = []
+    for name in names:  # NAME or NAME=SHARE
+        word, _, own = name.partition("=")
+        rules.append(Rule(BY_NAME[word], float(own) if own else share))
     chooser = Chooser(rules, every=every, draw=random.Random(seed).random)
     options = Options(
         port=listen, to_port=port, lose=lose, sides=frozenset(sides.split()), most=most

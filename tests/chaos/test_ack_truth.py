@@ -22,7 +22,7 @@ async def test_whatever_a_receiver_answers_only_what_arrived_is_called_sent(
     lose: bool, tmp_path: Path, ledger: Ledger
 ) -> None:
     """``lost``: where the answer is no yes, the message has not reached the receiver."""
-    wanted, lot = trials(8, 500, "IFENGINE_ACK_TRIALS"), seed()
+    wanted, lot = trials(5, 500, "IFENGINE_ACK_TRIALS"), seed()
     rows = [row for row in ANSWERS if not (lose and row.is_yes)]
     assert len(rows) >= (14 if lose else 25)
     proxies = {
@@ -51,7 +51,7 @@ async def test_what_a_dead_connection_still_holds_never_arrives_behind_newer_mes
     tmp_path: Path, ledger: Ledger
 ) -> None:
     """A peer that is out of reach gets all that was tried meanwhile at once when it is back."""
-    wanted, lot = trials(4, 60, "IFENGINE_HALF_OPEN_TRIALS"), seed()
+    wanted, lot = trials(2, 60, "IFENGINE_HALF_OPEN_TRIALS"), seed()
     proxies = {
         f"dark-{n}": proxy_to(
             0, "half_open", share=0.3, most=wanted, seed=lot + n, amounts=Amounts(heal=0.5 + n / 4)
@@ -68,6 +68,45 @@ async def test_what_a_dead_connection_still_holds_never_arrives_behind_newer_mes
         found=f"{len(one.sent)} messages each, seed {lot}",
     )  # fmt: skip
     assert wrong == {}, f"seed {lot}"
+
+
+@pytest.mark.chaos
+async def test_a_peer_out_of_reach_for_long_gets_everything_in_order_when_it_is_back(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    """One second, and in the campaign ten and a hundred and twenty."""
+    heals = [1, 10, 120][: trials(1, 3, "IFENGINE_HEALS")]
+    proxies = {
+        f"dark-{heal}": proxy_to(0, "half_open", most=1, amounts=Amounts(heal=heal))
+        for heal in heals
+    }
+    async with crossed(tmp_path, proxies) as (one, engine), sender(one.site) as his:
+        await wait_until_done(one, engine, his, 1, patience=max(heals) * 2 + 60)
+        wrong = await one.judge(engine)
+    ledger.record(
+        "G6", "half open for a long time, then back", trials=len(heals),
+        failures=sum(map(len, wrong.values())), found=f"{heals} s, {len(one.sent)} messages each",
+    )  # fmt: skip
+    assert wrong == {}
+
+
+@pytest.mark.chaos
+async def test_an_answer_of_64_mib_is_not_read_and_the_message_goes_again(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    count = trials(1, 20, "IFENGINE_HUGE_ANSWERS")
+    proxies = {"lab": proxy_to(0, "huge_ack", most=count)}
+    async with crossed(tmp_path, proxies, more="ack_timeout: 30s") as (one, engine):
+        async with sender(one.site) as his:
+            await wait_until_done(one, engine, his, count)
+        wrong = await one.judge(engine)
+        again = len(one.arrived("lab")) - len(one.sent)
+    ledger.record(
+        "G6", "answers of 64 MiB: given up at the limit, in doubt, sent again", trials=count,
+        failures=sum(map(len, wrong.values())) + abs(again - count), found=f"{again} again",
+    )  # fmt: skip
+    assert wrong == {}
+    assert again == count
 
 
 class Scripted(Chooser):

@@ -51,12 +51,13 @@ async def test_whatever_the_network_does_only_what_arrived_is_called_sent(
     for at, row in enumerate(rows):
         secure = contexts if row.name.startswith("tls") else None
         # a connection must end for the next one to be chosen
-        names = (row.name,) if row.name == "flap" else (row.name, "fin_after_request")
+        names = (row.name,) if row.name == "flap" else (f"{row.name}=0.6", "fin_after_request=0.3")
         proxies[row.name.replace("_", "-")] = proxy_to(
-            0, *names, share=0.5, most=wanted, seed=lot + at, amounts=AMOUNTS, contexts=secure
+            0, *names, seed=lot + at, amounts=AMOUNTS, contexts=secure
         )
     async with crossed(tmp_path, proxies, ca=ca) as (one, engine), sender(one.site) as his:
-        await wait_until_done(one, engine, his, wanted)
+        what = {row.name.replace("_", "-"): row.name for row in rows}
+        await wait_until_done(one, engine, his, wanted, what=what)
         wrong = await one.judge(engine)
     own = {row.name: proxies[row.name.replace("_", "-")].done[row.name] for row in rows}
     ledger.record(
@@ -66,7 +67,7 @@ async def test_whatever_the_network_does_only_what_arrived_is_called_sent(
         found=f"{len(one.sent)} messages each, least {min(own.values())} of one fault, seed {lot}",
     )  # fmt: skip
     assert wrong == {}, f"seed {lot}"
-    assert all(own.values()), own
+    assert min(own.values()) >= wanted, own
 
 
 LANES = 8  # destinations side by side, so that waiting overlaps
