@@ -25,6 +25,8 @@ from engine.support import (
     until,
 )
 from engine.test_peers import crash
+from ifengine.store.account import Account
+from ifengine.store.base import Reader
 
 ON_IN = "acks: accept+application\napplication_ack: {on: in, within: 1h}"
 ON_SAME = "acks: accept+application\napplication_ack: {on: same, within: 1h}"
@@ -90,6 +92,21 @@ async def is_dead(engine: Running, control: str) -> bool:
     return (await engine.states()).get(control) == {"lab": "dead_letter"}
 
 
+async def is_even(engine: Running) -> bool:
+    """Whether every message is in exactly one state, by the records alone."""
+
+    def look(reader: Reader) -> bool:
+        records = reader.tally()
+        account = Account()
+        while (balance := account.look(records)) is None:
+            pass
+        return balance.is_even
+
+    parts = engine.engine.watch._parts
+    await parts.group.durable()
+    return await parts.read(look)
+
+
 async def counted(engine: Running, name: str, **labels: str) -> float:
     return metric((await engine.ask("metrics"))["text"], name, **labels)
 
@@ -147,6 +164,7 @@ async def test_a_no_that_comes_later_is_a_dead_letter_that_holds_its_key_until_i
         row = await engine.row("M1")
         shown = await engine.ask("dlq.show", id=row["id"], phi=True, reason="test")
         assert "not ours" in str(shown)
+        assert await is_even(engine)
         # later ones of the patient wait; others go
         assert await his.send(adt("M3")) == "AA"
         assert await his.send(adt("N1", patient="701")) == "AA"
@@ -164,6 +182,7 @@ async def test_a_no_that_comes_later_is_a_dead_letter_that_holds_its_key_until_i
         await tell(his, verdict("M1", "AA", "2"))
         await until(lambda: is_stage(engine, "M1", "accepted"))
         assert await engine.letters() == []
+        assert await is_even(engine)
 
 
 async def test_what_had_not_left_when_the_no_came_waits_behind_it_also_after_a_restart(
@@ -387,3 +406,34 @@ async def test_a_reload_that_makes_a_queue_anew_loses_no_answer(site: Site, lab:
         await telling
         await until(lambda: letters_are(engine, 20))
         await until(lambda: are_waiting(engine, 0))
+
+
+SPLIT = """\
+split_message: {by: OBR}
+order_by: patient
+types: [ORU^R01]
+"""
+
+
+async def test_of_a_message_that_was_split_only_the_part_that_was_refused_is_a_dead_letter(
+    site: Site, lab: Receiver
+) -> None:
+    site.head = SPLIT.rstrip()
+    site.options["lab"] = ON_IN + "\ncontrol_id: mint"
+    groups = "".join(f"OBR|{n}|P{n}|F{n}|GLU\rOBX|1|NM|GLU||{n}\r" for n in (1, 2, 3))
+    async with running(site) as engine, sender(site) as his:
+        assert await his.send(adt("M1", message_type="ORU", event="R01", extra=groups)) == "AA"
+        await until(lambda: len(lab.ids) == 3)
+        await until(lambda: are_waiting(engine, 3))
+        await tell(his, verdict(lab.ids[1], "AE"))
+        await tell(his, verdict(lab.ids[2], "AA", "2"))
+        await until(lambda: has(engine, RESULTS, 1, result="accepted"))
+        await until(lambda: is_dead(engine, "M1"))
+        assert await letters_are(engine, 1)
+        assert await is_even(engine)
+        row = await engine.row("M1")
+        await engine.ask("dlq.replay", ids=[row["id"]], reason="again", allow_older=True)
+        await until(lambda: len(lab.ids) == 4)
+        assert lab.ids[3] == lab.ids[1]
+        await until(lambda: is_sent(engine, "M1"))
+        assert await is_even(engine)

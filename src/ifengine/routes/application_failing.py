@@ -28,12 +28,11 @@ class Refused(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """A delivery that was sent, and where its destination's parts stand by the newest plan."""
+    """A delivery that was sent."""
 
     row: OutboxRow
     received_us: int
     runs: int  # the highest run over the message
-    fates: tuple[PlannedFate, ...]
 
 
 def find_failed(reader: Reader, outbox: int, seq: int) -> Failed | None:
@@ -42,37 +41,15 @@ def find_failed(reader: Reader, outbox: int, seq: int) -> Failed | None:
     received = None if row is None else reader.inbox(row.inbox_id)
     if row is None or received is None:
         return None
-    runs = 0
-    newest: tuple[PlannedFate, ...] = ()
-    for plan in reader.plans(row.inbox_id):
-        runs = max(runs, plan.run)
-        fates = tuple(f for f in plan.fates if f.destination == row.destination)
-        # a replay of one part speaks of that part alone
-        newest = fates if fates and len(fates) >= len(newest) else newest
-    return Failed(row, received.received_us, runs, tuple(_now(reader, f, seq) for f in newest))
+    runs = max((plan.run for plan in reader.plans(row.inbox_id)), default=0)
+    return Failed(row, received.received_us, runs)
 
 
-def _now(reader: Reader, fate: PlannedFate, seq: int) -> PlannedFate:
-    """Return where a part stands after its replays, as far as the delivery that was refused."""
-    while fate.fate is Fate.QUEUED and fate.seq != seq:
-        outcome = reader.outcome(fate.outbox, fate.seq)
-        if outcome is None or not outcome.superseded_by:
-            break
-        fate = fate._replace(seq=outcome.superseded_by)
-    return fate
-
-
-def plan_of(failed: Failed, again: OutboxRow) -> PlanRow:
+def plan_of(again: OutboxRow) -> PlanRow:
     """Return the plan that puts the dead letter in the place of what was sent."""
-    before = failed.row
-    instead = PlannedFate(again.destination, Fate.QUEUED, again.outbox, again.seq, "")
-    fates = [
-        instead if (f.outbox, f.seq) == (before.outbox, before.seq) else f for f in failed.fates
-    ]
-    if instead not in fates:
-        fates.append(instead)
+    fate = PlannedFate(again.destination, Fate.QUEUED, again.outbox, again.seq, "")
     return PlanRow(
-        again.inbox_id, again.run, again.channel, again.config_version, again.at_us, tuple(fates)
+        again.inbox_id, again.run, again.channel, again.config_version, again.at_us, (fate,)
     )
 
 

@@ -141,7 +141,7 @@ class AnsweringDeliveries(ABC):
             config_version=parts.config_version,
         )
         batch.outbox.append(again)
-        batch.plans.append(plan_of(failed, again))
+        batch.plans.append(plan_of(again))
         batch.exceptions.append(exception_of(parts.ring, again, refused))
         entry = entry_of(again, failed.received_us)
         destination = self.destination_of(entry)
