@@ -5,12 +5,12 @@ import typing
 from pathlib import Path
 
 import pytest
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Gauge
 from prometheus_client.parser import text_string_to_metric_families
 
 from ifengine.telemetry import metrics as module
+from ifengine.telemetry.counted import BUCKETS, Counter, Histogram
 from ifengine.telemetry.metrics import (
-    BUCKETS,
     FAMILIES,
     MOST_LABEL_SETS,
     Labelled,

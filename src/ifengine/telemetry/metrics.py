@@ -7,21 +7,22 @@ becomes a label: the types of messages go through :func:`type_label`.
 import math
 import platform
 from collections.abc import Mapping, Set
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 from prometheus_client.gc_collector import GCCollector
 
 from ifengine import __version__
+from ifengine.telemetry.counted import Counted, Counter, Histogram
 
 PREFIX = "ifengine_"
 MOST_LABEL_SETS = 2000
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 OTHER = "other"
 
 M = TypeVar("M", Counter, Gauge, Histogram)
+Child = TypeVar("Child", covariant=True)
 
 
 class Family(NamedTuple):
@@ -120,6 +121,16 @@ FAMILIES: tuple[Family, ...] = (
     _family("disk_reserve_bytes", "gauge", "", "Free space below which messages are refused."),
     _family("audit_records_total", "counter", "action", "Audit records written."),
     _family("audit_chain_valid", "gauge", "", "1 when the audit log last verified."),
+    _family(
+        "balance_residue",
+        "gauge",
+        _LANE,
+        "What is in no state (above 0) or in two (below); destination empty: messages of a channel.",
+    ),
+    _family(
+        "balance_faults", "gauge", "", "Records in no state or in two: ifengine tally --verify."
+    ),
+    _family("balance_struck_timestamp_seconds", "gauge", "", "Time of the last balance."),
     _family("config_last_reload_successful", "gauge", "", "0 after a configuration was refused."),
     _family(
         "config_last_reload_success_timestamp_seconds",
@@ -170,13 +181,31 @@ FAMILIES: tuple[Family, ...] = (
 )
 
 
+class Parent(Protocol[Child]):
+    """A family that makes its children."""
+
+    def labels(self, *values: str) -> Child:
+        """Return the child with these label values."""
+        ...
+
+    def remove(self, *values: str) -> None:
+        """Forget one child."""
+        ...
+
+    def clear(self) -> None:
+        """Forget all children."""
+        ...
+
+
 class Labelled(Generic[M]):
     """A family with labels, at most MOST_LABEL_SETS of them; more are counted, not kept."""
 
     __slots__ = ("_children", "_name", "_overflow", "_parent", "_sink")
 
-    def __init__(self, parent: M, sink: M, name: str, overflow: Counter | None) -> None:
-        self._parent: M = parent
+    def __init__(
+        self, parent: Parent[M], sink: M, name: str, overflow: Parent[Counter] | None
+    ) -> None:
+        self._parent: Parent[M] = parent
         self._sink: M = sink
         self._name = name
         self._overflow = overflow
@@ -241,6 +270,9 @@ class Metrics:
     disk_reserve_bytes: Gauge
     audit_records_total: Labelled[Counter]
     audit_chain_valid: Gauge
+    balance_residue: Labelled[Gauge]
+    balance_faults: Gauge
+    balance_struck_timestamp_seconds: Gauge
     config_last_reload_successful: Gauge
     config_last_reload_success_timestamp_seconds: Gauge
     table_entries: Labelled[Gauge]
@@ -263,17 +295,18 @@ class Metrics:
         # the client would add a _created series to each counter and histogram
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry() if registry is None else registry
-        overflow: Counter | None = None
+        overflow: Counted[Counter] | None = None
         for family in reversed(FAMILIES):
-            made = _make(family, self.registry)
+            made = _make(family)
+            self.registry.register(made)
             if family.labels:
                 # what is refused is counted into a child that no registry shows
-                sink = _make(family, None).labels(*family.labels)
+                sink = _make(family).labels(*family.labels)
                 setattr(self, family.name, Labelled(made, sink, family.name, overflow))
             else:
-                setattr(self, family.name, made)
-            if family.name == "metric_overflow_total" and isinstance(made, Counter):
-                overflow = made
+                setattr(self, family.name, made if isinstance(made, Gauge) else made.labels())
+            if family.name == "metric_overflow_total" and not isinstance(made, Gauge):
+                overflow = made  # type: ignore[assignment]
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self.build_info.labels(__version__, platform.python_version()).set(1)
@@ -283,21 +316,19 @@ class Metrics:
         return prometheus_client.generate_latest(self.registry)
 
 
-def _make(family: Family, registry: CollectorRegistry | None) -> Counter | Gauge | Histogram:
+def _make(family: Family) -> Counted[Counter] | Counted[Histogram] | Gauge:
     name = PREFIX + family.name
     match family.kind:
         case "counter":
-            return Counter(name, family.meaning, family.labels, registry=registry)
+            return Counted(Counter, name, family.meaning, family.labels)
         case "gauge":
-            gauge = Gauge(name, family.meaning, family.labels, registry=registry)
+            gauge = Gauge(name, family.meaning, family.labels, registry=None)
             if not family.labels:
                 # 0 would be a claim (a broken chain, a full disk) before anybody has looked
                 gauge.set(math.nan)
             return gauge
         case _:
-            return Histogram(
-                name, family.meaning, family.labels, registry=registry, buckets=BUCKETS
-            )
+            return Counted(Histogram, name, family.meaning, family.labels)
 
 
 def by_name() -> Mapping[str, Family]:
