@@ -10,13 +10,13 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple, Protocol
 
 from ifengine.errors import SealError
 from ifengine.hl7.ack import accepted
 from ifengine.hl7.ack_reading import Acknowledgment, read_ack
 from ifengine.hl7.header import read_header
-from ifengine.routes.application_failing import Failed, Refused, find_failed
+from ifengine.routes.application_contract import Failing, Settled
+from ifengine.routes.application_failing import Refused, find_failed
 from ifengine.routes.application_waiting import Early, Sent, Stage, Waiting
 from ifengine.routes.config.models import ApplicationAck
 from ifengine.routes.memory import Memories
@@ -41,33 +41,6 @@ DAY_US = 86_400 * 1_000_000
 ACKNOWLEDGMENT = "acknowledgment"
 _COUNTED = frozenset({"AA", "AE", "AR", "CE", "CR"})  # CA says nothing about the application
 APPLICATION = "application_"  # how these stand among the attempts of a delivery
-
-
-class Failing(Protocol):
-    """An outbox, as far as it makes dead letters of what was sent: ``delivery.Outbox``."""
-
-    number: int
-    name: str
-
-    def fail_sent(self, batch: Batch, failed: Failed, refused: Refused) -> None:
-        """Add a dead letter in the place of a delivery that was sent."""
-        ...
-
-
-class Settled(NamedTuple):
-    """A delivery that its receiver stored."""
-
-    outbox: int
-    seq: int
-    inbox_id: int
-    destination: int
-    attempts: int
-    planned_us: int
-    code: str  # MSA-1
-    control_id: bytes
-
-    def __repr__(self) -> str:
-        return f"<Settled {self.outbox}/{self.seq}>"
 
 
 class ApplicationAnswers:

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from ifengine.routes.application_answers import Settled
+from ifengine.routes.application_contract import Settled
 from ifengine.routes.application_failing import (
     Failed,
     Refused,

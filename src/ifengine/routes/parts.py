@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ifengine.clock import Clock
 from ifengine.errors import EngineError
 from ifengine.hl7.header import Header
+from ifengine.routes.application_contract import Answers
 from ifengine.routes.awaited import AwaitedFacts
 from ifengine.routes.config.models import ChannelConfig
 from ifengine.routes.identity import Retired
@@ -20,9 +21,6 @@ from ifengine.store.names import Names
 from ifengine.store.sealing import KeyRing
 from ifengine.telemetry.metrics import Metrics
 from ifengine.transforms.memory import Call, Change, Document, Reply
-
-if TYPE_CHECKING:
-    from ifengine.routes.application_answers import ApplicationAnswers
 
 T = TypeVar("T")
 
@@ -100,7 +98,7 @@ class Parts:
     entrances: Mapping[int, Entrance] = field(default_factory=dict)  # of channels, by number
     numbers: Numbers = field(default_factory=Numbers)
     runs: Runs = field(default_factory=Runs)
-    answers: "ApplicationAnswers | None" = None  # who waits for application acknowledgments
+    answers: Answers | None = None  # who waits for application acknowledgments
     config_version: int = 0
     unclean: bool = False  # the last run did not end by itself
     stopping: bool = False
