@@ -1,12 +1,24 @@
 """Several messages into one, in a running engine: counted, timed out, killed, replayed, merged."""
 
 import random
-from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from engine.support import Receiver, Running, Site, ack, adt, running, sender, until
+from campaigns import Ledger, seed, trials
+from engine.support import (
+    Receiver,
+    Running,
+    Site,
+    ack,
+    adt,
+    control_id,
+    running,
+    sender,
+    until,
+)
 from ifengine.routes.pipeline import Pipeline
+from ifengine.routes.retention import Keep, find_expired, find_left_over
 
 COMBINE = (
     "types: [ORU^*]\norder_by: patient\n"
@@ -230,6 +242,36 @@ async def test_a_combined_message_may_wait_for_a_fact_and_is_the_same_afterwards
         assert b"LATE" not in combined
 
 
+async def test_what_is_in_a_combined_message_is_kept_as_long_as_that(
+    site: Site, lab: Receiver
+) -> None:
+    lab.answer = lambda content: ack(content, "AE")
+    clock = 400 * 86_400 * 1_000_000
+    async with running(site) as engine, sender(site) as device:
+        for control in ("A1", "A2", "A3"):
+            await device.send(oru(control, "F1"))
+        await at(engine, "A3", "dead_letter")
+        for n in range(3):
+            await device.send(oru(f"Z{n}", "", patient=str(n)))  # without a key: alone
+        keep = Keep(messages_us=1, dead_letters_us=1)
+        now_us = engine.engine._clock.now_us() + clock
+        parts = pipeline(engine)._parts
+        reader, newest = parts.read, parts.numbers.inbox_id
+
+        async def expired() -> tuple[int, ...]:
+            found = await reader(lambda r: find_expired(r, 0, newest, now_us, keep))
+            return found.inbox_ids
+
+        numbers = {int(await id_of(engine, one)) for one in ("A1", "A2", "A3")}
+        assert numbers.isdisjoint(await expired())
+        assert await reader(lambda r: find_left_over(r, now_us)) == []
+        lab.answer = ack
+        named = [str(max(numbers))]
+        await engine.ask("dlq.replay", ids=named, reason="mended", allow_older=True)
+        await at(engine, "A3", "sent")
+        assert max(numbers) in await expired()
+
+
 async def test_other_rules_collect_what_waits_by_their_own_key(site: Site, lab: Receiver) -> None:
     async with running(site) as engine, sender(site) as device:
         await device.send(oru("A1", "F1"))
@@ -243,33 +285,107 @@ async def test_other_rules_collect_what_waits_by_their_own_key(site: Site, lab: 
     assert sorted(c for content in lab.received for c in brought(content)) == ["A1", "A2", "A3"]
 
 
-@pytest.mark.parametrize("seed", [3, 4, 5])
-async def test_an_engine_killed_at_any_moment_sends_each_part_in_one_message_once(
-    site: Site, lab: Receiver, seed: int
+# --- against a plain model ------------------------------------------------------------------------
+
+
+class Picky(Receiver):
+    """Refuses some messages the first time it sees them."""
+
+    def __init__(self, lab: Receiver, dice: random.Random) -> None:
+        super().__init__(port=lab.port)
+        self.refused: set[str] = set()
+        self.dice = dice
+        self.seen: set[str] = set()
+        self.answer = self.judge
+
+    def judge(self, content: bytes) -> bytes:
+        control = control_id(content)
+        if control not in self.seen and self.dice.random() < 0.25:
+            self.refused.add(control)
+        is_new = control not in self.seen
+        self.seen.add(control)
+        return ack(content, "AE" if is_new and control in self.refused else "AA")
+
+
+async def arrive(
+    site: Site, dice: random.Random, turn: int, model: dict[str, list[str]], ids: list[str]
 ) -> None:
-    """Random arrivals, repetitions and crashes against a plain model: threes of one key in order."""
-    dice = random.Random(seed)
+    """Send some messages of three keys, repeat others, and end the engine as a crash would."""
+    async with running(site) as engine, sender(site) as device:
+        for n in range(dice.randint(1, 9)):
+            order = dice.choice(["F1", "F2", "F3"])
+            control = f"{order}.{turn}.{n}"
+            assert await device.send(oru(control, order, patient=order)) == "AA"
+            model.setdefault(order, []).append(control)
+            ids.append(control)
+            if dice.random() < 0.3:
+                repeated = dice.choice(model[order])
+                assert await device.send(oru(repeated, order, patient=order)) == "AA"
+        for _ in range(dice.choice([0, 1, 5, 40])):
+            await engine.ask("status")
+        await engine.kill()
+
+
+async def history(site: Site, lab: Receiver, number: int) -> list[str]:
+    """Play one history; return what differs from the model: threes of one key, in order."""
+    dice = random.Random(number)
     model: dict[str, list[str]] = {}
     ids: list[str] = []
-    for turn in range(4):
-        async with running(site) as engine, sender(site) as device:
-            for n in range(dice.randint(3, 9)):
-                order = dice.choice(["F1", "F2", "F3"])
-                control = f"{order}.{turn}.{n}"
-                assert await device.send(oru(control, order, patient=order)) == "AA"
-                model.setdefault(order, []).append(control)
-                ids.append(control)
-                if dice.random() < 0.3:
-                    repeated = dice.choice(model[order])
-                    assert await device.send(oru(repeated, order, patient=order)) == "AA"
-            await engine.kill()
-    wanted = [whole[at : at + 3] for whole in model.values() for at in range(0, len(whole) - 2, 3)]
+    for turn in range(dice.randint(2, 4)):
+        await arrive(site, dice, turn, model, ids)
+    wanted = {
+        tuple(whole[at : at + 3]) for whole in model.values() for at in range(0, len(whole) - 2, 3)
+    }
+    left = [one for whole in model.values() for one in whole[len(whole) // 3 * 3 :]]
     async with running(site) as engine:
-        for group in wanted:
-            await until(lambda g=group: g[-1] in lab.ids, seconds=30)  # type: ignore[misc]
-        await until(lambda: pipeline(engine).unplanned == 0)
-        waiting = len(ids) - 3 * len(wanted)
-        assert len(pipeline(engine).parking) == waiting
-    found = Counter(tuple(brought(content)) for content in lab.received)
-    assert set(found) == {tuple(group) for group in wanted}
-    assert len(set(ids)) == len(ids)
+
+        async def all_sent() -> bool:
+            now = await engine.states()
+            for carrier in (group[-1] for group in wanted):
+                if now[carrier].get("lab") == "dead_letter":  # holds what comes behind it
+                    named = [await id_of(engine, carrier)]
+                    await engine.ask("dlq.replay", ids=named, reason="campaign", allow_older=True)
+            return all(now[group[-1]].get("lab") == "sent" for group in wanted)
+
+        await until(all_sent, seconds=60)
+        states: dict[str, list[str]] = {}
+        for row in await engine.ask("messages.list", limit=1000):
+            if row["destinations"]:  # a repetition has none
+                states.setdefault(row["control_id"], []).append(row["destinations"][0]["state"])
+        parked = len(pipeline(engine).parking)
+    expected = {one: ["dropped"] for group in wanted for one in group[:-1]}
+    expected.update({group[-1]: ["sent"] for group in wanted})
+    expected.update({one: ["parked"] for one in left})
+    found = {tuple(brought(content)) for content in lab.received}
+    faults = [f"{one}: {states.get(one)}" for one in ids if states.get(one) != expected[one]]
+    if found != wanted:
+        faults.append(f"sent {sorted(found ^ wanted)}")
+    if parked != len(left):
+        faults.append(f"{parked} parked, not {len(left)}")
+    return faults
+
+
+@pytest.mark.crash
+async def test_whatever_comes_in_and_whenever_it_ends_each_part_is_in_one_message(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    """Random arrivals, repetitions, crashes, refusals and replays against a plain model."""
+    count, first = trials(3, 60, "IFENGINE_COMBINES"), seed()
+    faults: list[str] = []
+    for number in range(first, first + count):
+        lab = Picky(Receiver(), random.Random(number))
+        await lab.start()
+        site = Site(tmp_path / str(number), {"lab": lab}, head=head())
+        site.options["lab"] = "retry: {first: 50ms, max: 100ms, jitter: 0}"
+        try:
+            faults += [f"{number}: {one}" for one in await history(site, lab, number)]
+        finally:
+            await lab.stop()
+    ledger.record(
+        "G1",
+        "messages combined through crashes, repetitions and replays",
+        trials=count,
+        failures=len({one.partition(":")[0] for one in faults}),
+        found=f"seed {first}",
+    )
+    assert faults == []
