@@ -16,7 +16,7 @@ from ifengine.chaos.acts import Amounts
 from ifengine.chaos.certificates import STRANGER, bad_context
 from ifengine.chaos.proxy import Contexts, Proxy
 from ifengine.clock import SystemClock
-from ifengine.mllp.tls import server_context
+from ifengine.mllp.tls import client_context, server_context
 
 
 @pytest.fixture
@@ -274,6 +274,26 @@ async def test_bad_certificates_are_refused_a_good_one_is_taken_and_a_hang_hangs
             assert await his.send(adt("M1")) == "AA"
     assert lab.ids == ["M1"]
     assert proxy.done == {"tls_expired": 1, "tls_wrong": 1, "tls_hang": 1}
+
+
+async def test_both_sides_may_speak_tls_and_misbehave_all_the_same(
+    lab: Receiver, tmp_path: Path
+) -> None:
+    ca = trustme.CA()
+    good = tmp_path / "good.pem"
+    ca.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(good))
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    secure = await asyncio.start_server(lab._serve, "127.0.0.1", 0, ssl=server_context(cert=good))
+    trusting = client_context(ca=tmp_path / "ca.pem")
+    contexts = Contexts(listen=server_context(cert=good), send=trusting)
+    port = secure.sockets[0].getsockname()[1]
+    proxy = proxy_to(port, "code_ae", "rst_mid_ack", every=2, contexts=contexts)
+    async with secure, serving(proxy), sending(proxy, trusting) as his:
+        assert [await his.send(adt(f"M{n}")) for n in range(3)] == ["AA", "AE", "AA"]
+        his.writer.write(START + adt("M3") + END)
+        with pytest.raises(ConnectionResetError):
+            await ended(his)
+    assert lab.ids == ["M0", "M1", "M2", "M3"]
 
 
 def test_an_expired_certificate_is_refused_for_being_expired() -> None:
