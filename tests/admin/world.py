@@ -275,6 +275,10 @@ class World:
         batch.plans.append(PlanRow(inbox_id, run, self.channel, self.config_version, at_us, fates))
         self.write(batch)
 
+    def plan_to(self, inbox_id: int) -> None:
+        """Move the channel's cursor."""
+        self.write(Batch(cursors={(CursorKind.CHANNEL, self.channel): inbox_id}))
+
     def queue(
         self,
         inbox_id: int,

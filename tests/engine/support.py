@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from crash.watching import BalanceWatch
 from ifengine.admin.client import call
 from ifengine.engine.running import Engine
 from ifengine.routes.config.loading import load_site
@@ -141,6 +142,7 @@ class Site:
     port: int = field(default_factory=free_port)
     metrics: int = field(default_factory=free_port)
     channels: dict[str, str] = field(default_factory=dict)  # more channel files, whole
+    watched: bool = True  # the balance is struck all the time, and must be even
 
     def write(self) -> None:
         senders = "\n".join(
@@ -230,11 +232,20 @@ async def running(site: Site, *, grace_seconds: float = 10.0) -> AsyncIterator[R
         waiting.cancel()
         await task
     found = Running(engine, site, task)
+    database = site.folder / "var" / "store" / "store.db"
+    watch = BalanceWatch(database) if site.watched and database.exists() else None
+    if watch is not None:
+        watch.start()
     try:
         yield found
     finally:
         if not task.done():
             await found.stop()
+        if watch is not None:
+            await asyncio.to_thread(watch.stop)
+    # every message is in exactly one state, ten times a second, whatever the test did (G11)
+    if watch is not None:
+        watch.assert_even()
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 10.0) -> None:

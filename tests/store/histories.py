@@ -56,6 +56,7 @@ class History:
 
     store: Store
     newest: int = 0
+    parts: bool = True  # several deliveries of one message to one destination
     channels: dict[int, int] = field(default_factory=dict)  # message -> channel
     unplanned: dict[int, list[int]] = field(default_factory=lambda: {1: [], 8: []})
     runs: dict[int, int] = field(default_factory=dict)
@@ -204,7 +205,7 @@ class History:
     def _decide(
         self, batch: Batch, inbox_id: int, destination: int, pick: int, run: int = 0
     ) -> list[PlannedFate]:
-        match pick % 8:
+        match pick % 8 if self.parts or pick % 8 != 3 else 4:
             case 0:
                 return [self._decided(inbox_id, destination, Fate.FILTERED)]
             case 1:

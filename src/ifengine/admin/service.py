@@ -54,6 +54,10 @@ config.diff        old, new                                          {old, new, 
                                                                      place_before, place_after}]}
 shadow             channel, since_us, until_us, limit, files         {compared, same, different, left_out, kinds,
                    (names and texts in turn), env            rules, messages: [{id, differences}]}
+tally              channel, since_us, verify                         {at, since, even, faults, rows: [{channel,
+                                                                     destination, total, planned, states: {state:
+                                                                     count}, residue}]}; with verify also named:
+                                                                     [{what, id, channel, destination, letter}]
 audit.verify       --                                                {ok, records, first_bad, problem}
 keys.status        --                                                {kek_id, kek, keys: [{key_id, purpose, kek_id,
                                                                      created_at, age_seconds, seals, current}]}
@@ -80,6 +84,7 @@ from ifengine.admin import (
     patients,
     replays,
     shadow,
+    tally,
 )
 from ifengine.admin.request import Caller, Params, RequestError, Role, usage
 from ifengine.admin.runtime import Runtime
@@ -124,6 +129,7 @@ VERBS: Mapping[str, Verb] = {
     "config.history": _verb(configuration.history),
     "config.diff": _verb(configuration.diff, "old", "new"),
     "shadow": _verb(shadow.shadow, *shadow.SHADOW),
+    "tally": _verb(tally.tally, *tally.TALLY),
     "audit.verify": _verb(audits.verify_chain),
     "keys.status": _verb(keys.status),
     "doctor": _verb(doctor.examine, "check"),
