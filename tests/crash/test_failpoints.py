@@ -21,6 +21,7 @@ from crash.failing import (
     error,
     kill,
     stop_and_kill,
+    tail,
     together,
 )
 from ifengine.failpoints import POINTS
@@ -41,6 +42,7 @@ UNDER_LOAD = tuple(
     if name.startswith(("intake.", "process.", "deliver.", "keys.", "audit.", "store."))
     and name != "store.purge_mid"
 )
+POST_COMMIT = "intake.post_commit_pre_ack"
 BY_KEY = {"east": "key", "west": "key"}  # a dead letter holds its key, not its connection
 
 Act = Callable[[Failing], None]
@@ -132,6 +134,21 @@ def test_a_kill_at_each_of_twelve_points_loses_and_reorders_nothing(
     )  # fmt: skip
     assert not wrong, f"IFENGINE_SEED={SEED}: {wrong}"
     assert acted == len(SHORT)
+
+
+@pytest.mark.crash
+def test_after_a_fault_of_ours_the_engine_ends_soon_and_the_next_start_trusts_nothing(
+    tmp_path: Path,
+) -> None:
+    with Peers(tmp_path, seed=SEED, faults=0.0, rate=200.0, give_up=0.0) as peers:
+        failing = Failing(peers, random.Random(SEED))
+        peers.start_sending()
+        # messages wait for an answer that never comes: that is not waited out
+        failing.run(Run((f"{POST_COMMIT}=error:EIO@5",), ENDS[POST_COMMIT]))
+        failing.disarm()
+        assert "the last run ended without a stop" in tail(peers.site)
+        wrong, _ = judge(failing, ORDERED_BY)
+        assert not wrong, wrong
 
 
 @pytest.mark.crash

@@ -440,7 +440,7 @@ class Engine:
 
     async def _last_commit(self, parts: Parts, late: Sequence[str]) -> None:
         def fill(batch: Batch) -> None:
-            batch.settings[CLEAN_STOP] = "1"
+            batch.settings[CLEAN_STOP] = "0" if self._failure else "1"  # after a fault: look again
             batch.audits.append(
                 NewAudit(
                     self._clock.now_us(),
