@@ -1,7 +1,9 @@
 """The client with real sockets, on both loops."""
 
 import asyncio
+import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -202,6 +204,44 @@ async def test_a_connection_that_is_given_up_is_reset_so_that_nothing_arrives_be
             else:
                 client.close()
     assert ends == ["reset", "closed"]
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from ifengine.mllp.client import ClientOptions, MllpClient
+
+class Events:
+    def connected(self, client):
+        client.send(b"ab")
+        asyncio.get_running_loop().call_later(0.1, os.kill, os.getpid(), signal.SIGKILL)
+    def frame_received(self, client, content): ...
+    def unframed_received(self, client, data): ...
+    def disconnected(self, client, reason): ...
+
+async def main():
+    MllpClient(ClientOptions(name="x", host="127.0.0.1", port=int(sys.argv[1])), Events()).connect()
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_process_that_is_killed_leaves_no_bytes_to_the_kernel_that_arrive_late() -> None:
+    ends: list[str] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.frame()
+        try:
+            await peer.reader.read()
+            ends.append("closed")
+        except ConnectionResetError:
+            ends.append("reset")
+
+    async with foreign(script) as port:
+        child = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED, str(port))
+        async with asyncio.timeout(30):
+            assert await child.wait() == -signal.SIGKILL
+    assert ends == ["reset"]
 
 
 async def exchange(

@@ -223,5 +223,7 @@ class Crossing:
 
 def reset(writer: asyncio.StreamWriter) -> None:
     """End a connection with RST."""
-    forget_unsent(writer.transport)
+    connection = writer.get_extra_info("socket")
+    if connection is not None and connection.fileno() >= 0:
+        forget_unsent(connection)
     writer.transport.abort()

@@ -225,6 +225,7 @@ class MllpClient:
             connection = socket.socket(family, kind, protocol)
             try:
                 tune(connection)
+                forget_unsent(connection)  # whatever ends it, but an orderly close
                 await loop.sock_connect(connection, address)
             except OSError as error:
                 connection.close()
@@ -300,9 +301,11 @@ class Outbound(asyncio.Protocol):
         self._quiet()
         if self._transport is not None:
             if abort:
-                forget_unsent(self._transport)
                 self._transport.abort()
             else:
+                connection = self._transport.get_extra_info("socket")
+                if connection is not None and connection.fileno() >= 0:
+                    forget_unsent(connection, wanted=False)
                 self._transport.close()
 
     def rest(self) -> bytes:

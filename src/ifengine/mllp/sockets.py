@@ -1,9 +1,9 @@
 """Socket options and names that listener and client share."""
 
-import asyncio
 import ipaddress
 import socket
 import struct
+from typing import Protocol
 
 KEEPALIVE_IDLE_SECONDS = 60
 KEEPALIVE_INTERVAL_SECONDS = 10
@@ -31,16 +31,21 @@ def tune(connection: socket.socket) -> None:
             connection.setsockopt(socket.IPPROTO_TCP, option, amount)
 
 
-def forget_unsent(transport: asyncio.BaseTransport) -> None:
-    """Let the end of this connection be a reset that throws away what was written.
+class Lingering(Protocol):
+    """A socket, or what a transport gives for it."""
 
-    After an ordinary close the kernel goes on trying for minutes to deliver what the peer has not
-    confirmed: when a network comes back, the bytes of a given-up attempt would arrive behind
-    newer messages.
+    def setsockopt(self, level: int, option: int, value: bytes, /) -> None: ...
+
+
+def forget_unsent(connection: Lingering, wanted: bool = True) -> None:
+    """Choose how a connection ends: with a reset that throws away what was written, or in order.
+
+    After an ordinary close, and after the death of a process, the kernel goes on trying for a
+    long time to deliver what the peer has not confirmed: when a network comes back, the bytes of
+    a given-up attempt would arrive behind newer messages.
     """
-    connection = transport.get_extra_info("socket")
-    if connection is not None and connection.fileno() >= 0:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    linger = struct.pack("ii", int(wanted), 0)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
 
 def plain_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
