@@ -230,10 +230,21 @@ class Account:
             if row.run and row.origin_seq:
                 self._replayed(records, row)
             elif row.inbox_id <= self._old and row.inbox_id not in found.parked:
-                found.owed[row.destination] += 1
+                self._take_up(records, row)
             else:
                 self._match(row)
         return len(rows) < limit
+
+    def _take_up(self, records: TallyRecords, row: TallyDelivery) -> None:
+        """Owe a delivery that was planned before this account began, where its plan names it."""
+        if any(
+            (fate.outbox, fate.seq, fate.destination) == (row.outbox, row.seq, row.destination)
+            for plan in records.plans(row.inbox_id)
+            for fate in plan.fates
+        ):
+            self._found.owed[row.destination] += 1
+        else:
+            self._found.unnamed[row.outbox, row.seq] = row
 
     def _match(self, row: TallyDelivery) -> None:
         unit = self._found.named.pop((row.outbox, row.seq), None)
