@@ -19,12 +19,6 @@ class Settings:
     store_kind: StoreKind
     stop_grace_seconds: float = 40.0  # longer than the usual ack_timeout of a destination
 
-    fault_grace_seconds: float = 3.0  # what met a fault may never end: the restart is what helps
-
-    def grace_seconds(self, *, after_fault: bool) -> float:
-        """Return how long what is under way may take at a stop."""
-        return self.fault_grace_seconds if after_fault else self.stop_grace_seconds
-
     @property
     def kek_path(self) -> Path:
         """Return the file of the key-encryption key."""

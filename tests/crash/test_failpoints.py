@@ -42,7 +42,6 @@ UNDER_LOAD = tuple(
     if name.startswith(("intake.", "process.", "deliver.", "keys.", "audit.", "store."))
     and name != "store.purge_mid"
 )
-POST_COMMIT = "intake.post_commit_pre_ack"
 BY_KEY = {"east": "key", "west": "key"}  # a dead letter holds its key, not its connection
 
 Act = Callable[[Failing], None]
@@ -93,7 +92,9 @@ def everything_under_load(lot: random.Random) -> list[Act]:
     """Every point with every action once, in an order of the lot."""
     alive = [name for name in UNDER_LOAD if name not in AT_THE_STOP]
     ending = [name for name in UNDER_LOAD if ENDS[name] is not GOES_ON]
-    surviving = [name for name in alive if ENDS[name] is GOES_ON and name != "process.transformed"]
+    # there an error costs one message: it comes again behind others, or waits for a person
+    costly = ("intake.parsed", "process.transformed")
+    surviving = [name for name in alive if ENDS[name] is GOES_ON and name not in costly]
     acts = [once(kill(name, lot)) for name in UNDER_LOAD]
     acts += [once(error(name, lot)) for name in ending]
     lot.shuffle(alive)
@@ -137,14 +138,16 @@ def test_a_kill_at_each_of_twelve_points_loses_and_reorders_nothing(
 
 
 @pytest.mark.crash
+@pytest.mark.parametrize("name", ["intake.post_commit_pre_ack", "process.claimed"])
 def test_after_a_fault_of_ours_the_engine_ends_soon_and_the_next_start_trusts_nothing(
-    tmp_path: Path,
+    tmp_path: Path, name: str
 ) -> None:
     with Peers(tmp_path, seed=SEED, faults=0.0, rate=200.0, give_up=0.0) as peers:
         failing = Failing(peers, random.Random(SEED))
         peers.start_sending()
-        # messages wait for an answer that never comes: that is not waited out
-        failing.run(Run((f"{POST_COMMIT}=error:EIO@5",), ENDS[POST_COMMIT]))
+        # a sender waits for an answer that never comes: that is not waited out. And what the fault
+        # lost sight of is planned at the next start: nothing after it was, meanwhile
+        failing.run(Run((f"{name}=error:EIO@20",), ENDS[name]))
         failing.disarm()
         assert "the last run ended without a stop" in tail(peers.site)
         wrong, _ = judge(failing, ORDERED_BY)

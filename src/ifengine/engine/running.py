@@ -117,6 +117,7 @@ class Engine:
         self._stop = asyncio.Event()
         self._workers = Workers(self._clock)  # none runs before a step asks for one
         self._failure: BaseException | None = None
+        self._abandon_open_batch: Callable[[], None] = lambda: None
         self._pauses: set[str] = set()
         self._listeners_stopping = False
         self._admin_server: AdminServer | None = None
@@ -154,6 +155,7 @@ class Engine:
             return await loop.run_in_executor(reading, look, reader)
 
         group = GroupCommit(store, loop, self._clock, failed=self._storage_failed)
+        self._abandon_open_batch = group.give_up
         kek = FileKek(self._settings.kek_path)
         ring = KeyRing(store.store_id, await read(lambda r: r.data_keys()), kek)
         store.protect_audit(ring.audit_mac)
@@ -373,6 +375,7 @@ class Engine:
         error = context.get("exception")
         if isinstance(error, BaseException) and goes_through(error, BOOKKEEPING):
             self._failure = self._failure or error
+            self._abandon_open_batch()  # it may hold half of what broke off
             self._stop.set()
 
     def _is_paused(self) -> bool:
@@ -395,18 +398,13 @@ class Engine:
 
     async def _end(self, parts: Parts, built: Built, watch: Watch) -> int:
         """Drain in the direction messages flow; returns the exit code."""
-        grace = self._settings.grace_seconds(after_fault=self._failure is not None)
-        deadline = self._clock.monotonic() + grace
+        deadline = self._clock.monotonic() + self._settings.stop_grace_seconds
         self._listeners_stopping, late = True, list[str]()
-        failed = isinstance(self._failure, StorageFailedError)
-        if failed:
-            for listener in built.listeners:
-                await listener.stop(0.0)
-        else:
-            for listener in built.listeners:
-                left = max(0.5, deadline - self._clock.monotonic())
-                if not await listener.stop(left):
-                    late.append(listener.name)
+        failed = self._failure is not None  # nothing is drained: memory is not to be trusted
+        for listener in built.listeners:
+            left = 0.0 if failed else max(0.5, deadline - self._clock.monotonic())
+            if not await listener.stop(left) and not failed:
+                late.append(listener.name)
         parts.stopping = True  # no new steps, no new deliveries
         while not failed and self._clock.monotonic() < deadline:
             if not any(outbox.under_way for outbox in built.outboxes.values()):
@@ -440,7 +438,7 @@ class Engine:
 
     async def _last_commit(self, parts: Parts, late: Sequence[str]) -> None:
         def fill(batch: Batch) -> None:
-            batch.settings[CLEAN_STOP] = "0" if self._failure else "1"  # after a fault: look again
+            batch.settings[CLEAN_STOP] = "1"
             batch.audits.append(
                 NewAudit(
                     self._clock.now_us(),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from ifengine.clock import Clock
+from ifengine.errors import StorageFailedError
 from ifengine.store.base import Batch, Store
 
 LAZY_SECONDS = 0.005  # what nobody waits for may ride along with the next urgent commit this long
@@ -70,6 +71,14 @@ class GroupCommit:
         fill(self.batch)
         await self.durable()
 
+    def give_up(self) -> None:
+        """Write nothing more: what the open batch holds may be half of an act.
+
+        A batch in flight is whole, and ends as it would have.
+        """
+        if self.error is None:
+            self._refuse(StorageFailedError("the engine met a fault of its own"))
+
     def _flush(self) -> None:
         self._scheduled = False
         if self._lazy is not None:
@@ -110,12 +119,15 @@ class GroupCommit:
 
     def _fail(self, error: BaseException) -> None:
         # nothing of the batch is acknowledged; whoever waits hears why; the engine stops
+        self._refuse(error)
+        self._failed(error)
+
+    def _refuse(self, error: BaseException) -> None:
         self.error = error
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_exception(error)
-        self._failed(error)
 
 
 def _resolve(waiter: asyncio.Future[None]) -> None:
