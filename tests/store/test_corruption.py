@@ -41,7 +41,7 @@ def rows_of_all_tables(folder: Path) -> Rows:
     try:
         names = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
         return {
-            name: sorted(connection.execute(f'SELECT * FROM "{name}"').fetchall(), key=repr)
+            str(name): sorted(connection.execute(f'SELECT * FROM "{name}"').fetchall(), key=repr)
             for (name,) in names
             if name != "meta"
         }
@@ -248,11 +248,17 @@ def test_content_on_a_damaged_page_is_left_out_and_the_others_are_read(tmp_path:
     store.close()
 
 
+def raised(code: int) -> apsw.Error:
+    error = apsw.exception_for(code)
+    assert isinstance(error, apsw.Error)
+    return error
+
+
 def test_a_disk_that_fails_is_no_damaged_page() -> None:
-    failed = read_failure(apsw.exception_for(apsw.SQLITE_IOERR_READ))
+    failed = read_failure(raised(apsw.SQLITE_IOERR_READ))
     assert isinstance(failed, StorageFailedError)
     assert not isinstance(failed, DamagedPageError)
-    assert isinstance(read_failure(apsw.exception_for(apsw.SQLITE_CORRUPT)), DamagedPageError)
+    assert isinstance(read_failure(raised(apsw.SQLITE_CORRUPT)), DamagedPageError)
 
 
 def test_a_database_that_lost_the_sign_of_its_checksums_is_refused(

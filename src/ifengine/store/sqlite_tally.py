@@ -8,6 +8,7 @@ import apsw
 
 from ifengine.store import sqlite_rows as rows
 from ifengine.store.base import CursorKind, ExceptionState, PlanRow
+from ifengine.store.sqlite_damage import reads
 from ifengine.store.tally import PurgedRow, TallyDelivery, TallyInbox, TallyPlace
 
 _DELIVERY = "SELECT outbox, seq, inbox_id, run, destination, origin_seq FROM outbox"
@@ -32,6 +33,7 @@ _STUCK = (
 )
 
 
+@reads
 class SqliteTally:
     """Satisfies ``store.tally.TallyRecords`` over a read-only connection."""
 
@@ -49,7 +51,8 @@ class SqliteTally:
         try:
             yield
         finally:
-            self._run("COMMIT")
+            if self._connection.in_transaction:  # a page that cannot be read ends it
+                self._run("COMMIT")
 
     def inbox(self, after: int, limit: int) -> Sequence[TallyInbox]:
         """Return frames after an id."""
