@@ -59,6 +59,7 @@ from_npm() {
 }
 
 from_apt node nodejs npm
+from_apt cc gcc libc6-dev
 from_apt promtool prometheus
 from_apt systemd-analyze systemd
 from_npm
