@@ -13,7 +13,9 @@ from ifengine.routes.channel import Channel
 from ifengine.routes.pipeline import Pipeline
 from ifengine.routes.planning import PlanWriter, Target
 from ifengine.routes.received import Received
+from ifengine.routes.turns import FEW, SLICE
 from ifengine.store.base import Batch, CursorKind, ExceptionState, GuardVerdict
+from ifengine.store.group import GroupCommit
 from routes.works import Works
 
 CHANNEL = 9
@@ -194,3 +196,17 @@ async def test_what_two_sources_put_into_one_batch_is_planned_in_the_order_of_th
     assert planned(works) == list(range(1, 17))
     assert cursor(works) == 16
     assert pipeline.unplanned == 0
+
+
+@pytest.mark.parametrize("receiving", [True, False])
+async def test_fewer_messages_are_planned_at_once_while_senders_wait(
+    works: Works, start: Callable[..., Pipeline], receiving: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = start()
+    monkeypatch.setattr(GroupCommit, "receiving", receiving)
+    for number in range(1, 51):
+        pipeline.feed(receive(works, number))
+    await asyncio.sleep(0)
+    assert len(works.parts.group.batch.plans) == (FEW if receiving else SLICE)
+    await settle(works, 50)
+    assert planned(works) == list(range(1, 51))

@@ -227,3 +227,21 @@ async def test_the_time_a_commit_took_is_told(made: Group) -> None:
     await turns()
     assert len(took) == 1
     assert took[0] >= 0
+
+
+async def test_what_was_received_counts_as_waiting_until_its_commit_returned(made: Group) -> None:
+    group, disk = made.group, made.disk
+    assert not group.receiving
+    group.batch.cursors[CursorKind.OUTBOX, 1] = 1
+    group.soon()
+    assert not group.receiving  # nobody waits for a cursor
+    await disk.next_batch()
+    group.batch.inbox.append(entry(1))
+    group.soon()
+    assert group.receiving
+    disk.finished[0](None)
+    await disk.next_batch()
+    assert group.receiving  # in flight
+    disk.finished[1](None)
+    await turns()
+    assert not group.receiving

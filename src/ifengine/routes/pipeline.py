@@ -24,6 +24,7 @@ from ifengine.routes.parking import Parking
 from ifengine.routes.parts import Parts
 from ifengine.routes.planning import Fed, Planned, PlanWriter
 from ifengine.routes.received import Received, opened
+from ifengine.routes.turns import share
 from ifengine.routes.waiting_senders import WaitingSenders
 from ifengine.store.base import (
     Batch,
@@ -38,7 +39,6 @@ from ifengine.transforms.memory import Call, Reply
 MEMORY_WINDOW = 2000  # messages with content that wait for their steps
 MEMORY_BYTES = 16 * 1024 * 1024
 PAGE = 250
-SLICE = 32  # messages planned before the loop may turn to the sockets again
 MOST_UNCOMMITTED = 1024  # plans whose commit has not returned
 
 STAND_STILL_SECONDS = 0.01
@@ -201,7 +201,7 @@ class Pipeline:
         if parts.stopping or self.paused or self._calling or self._standing:
             return
         queue, again = self._queue, self._parked.again
-        for _ in range(SLICE):
+        for _ in range(share(len(queue), receiving=parts.group.receiving)):
             if self._uncommitted >= MOST_UNCOMMITTED or self._calling:
                 break
             if again:

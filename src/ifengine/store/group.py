@@ -34,11 +34,17 @@ class GroupCommit:
         self._clock = clock
         self._failed = failed
         self._in_flight = False
+        self._receives = False  # the batch in flight holds what was received
         self._scheduled = False
         self._urgent = False
         self._lazy: asyncio.TimerHandle | None = None
         self._waiters: list[asyncio.Future[None]] = []
         self.error: BaseException | None = None
+
+    @property
+    def receiving(self) -> bool:
+        """Whether something received is not on stable storage yet: its sender waits."""
+        return self._receives or bool(self.batch.inbox)
 
     def soon(self) -> None:
         """Commit the open batch at the end of this turn of the loop, or right after the one in flight."""
@@ -92,6 +98,7 @@ class GroupCommit:
             return
         batch, self.batch = self.batch, Batch()
         self._in_flight = True
+        self._receives = bool(batch.inbox)
         self._urgent = False
         started = self._clock.monotonic()
 
@@ -101,7 +108,7 @@ class GroupCommit:
         self._store.submit(batch, finished)
 
     def _finished(self, batch: Batch, error: BaseException | None, started: float) -> None:
-        self._in_flight = False
+        self._in_flight = self._receives = False
         if error is not None:
             self._fail(error)
             return
