@@ -287,3 +287,36 @@ async def waits(engine: Running) -> bool:
 def order(control: str, *numbers: str) -> bytes:
     content = adt(control, event="O01", message_type="ORM")
     return content + "".join(f"ORC|NW\rOBR|1||{n}|K\r" for n in numbers).encode()
+
+
+async def test_a_replay_sends_only_the_parts_that_its_destination_wants(
+    site: Site, lab: Receiver
+) -> None:
+    site.head = "types: [ORU^*]"
+    site.options["lab"] = "steps:\n  - require: {PV1-19: no visit}"
+    async with running(site) as engine, sender(site) as his:
+        await his.send(report("M1", "A", "B"))
+
+        async def is_dead() -> bool:
+            return (await engine.row("M1"))["state"] == "dead_letter"
+
+        await until(is_dead)
+        number = (await engine.row("M1"))["id"]
+        # from now on its parts go alone, and not every part goes there
+        site.head = "types: [ORU^*]\nsplit_message: {by: OBR}"
+        site.options["lab"] = "accept: OBR[1]-3 = A"
+        site.write()
+        assert (await engine.ask("config.reload", skip_tests=True))["done"]
+        report_of = await engine.ask(
+            "dlq.replay", ids=[number], **{"as": "reprocess"}, reason="the rules are right now"
+        )
+        assert report_of["going"]
+
+        async def is_sent() -> bool:
+            tally = await engine.ask("tally")
+            rows = {row["destination"]: row["states"] for row in tally["rows"]}
+            return bool(rows["lab"] == {"sent": 1, "filtered": 1})
+
+        await until(is_sent)
+        assert orders(lab) == ["A"]
+        assert len(lab.received) == 1

@@ -21,7 +21,7 @@ from ifengine.routes.letters import FoundLetter, FoundLetters, Letter, find_lett
 from ifengine.routes.outbox_loading import dead_label, split_keys
 from ifengine.routes.parts import Parts
 from ifengine.routes.pipeline import Pipeline
-from ifengine.routes.planning import Planned
+from ifengine.routes.planning import IN_OUTBOX, Planned
 from ifengine.routes.reprocessing import process_again
 from ifengine.routes.settled_letters import SettledLetters
 from ifengine.routes.splitting import is_aside, part_number
@@ -322,6 +322,10 @@ class DeadLetters:
         for again in decision:
             target = pipeline.writer.targets[again.destination]
             outbox = target.outbox
+            if again.fate not in IN_OUTBOX:  # a part that is not for it: nothing of it goes
+                reason = again.reason.safe if again.reason else ""
+                fates.append(PlannedFate(target.number, again.fate, 0, 0, reason))
+                continue
             same_outbox = outbox is old_outbox
             keeps = same_outbox and outbox.schedule.keeps_place(planned.keys)
             place = delivery.place if keeps else 0
@@ -330,7 +334,8 @@ class DeadLetters:
             )
             entry.possible_duplicate = item.exception.possible_duplicate
             fates.append(PlannedFate(target.number, Fate.QUEUED, outbox.number, entry.seq, ""))
-            if same_outbox and not item.is_settled:
+            # what is set aside or failed beside it waits for a person, as in a first run
+            if same_outbox and not item.is_settled and state is EntryState.WAITING:
                 outbox.take_by_hand(item.letter.seq)
                 # exceptional from the start: a restart must find it before what it held
                 batch.exceptions.append(behind_row(item.letter.outbox, entry, now_us, "replayed"))

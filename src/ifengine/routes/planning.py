@@ -44,7 +44,7 @@ class Planned:
     into: int = 0  # the message that this one is a part of now, `combine`
 
 
-_IN_OUTBOX = frozenset({Fate.QUEUED, Fate.DEAD_LETTER, Fate.HELD})
+IN_OUTBOX = frozenset({Fate.QUEUED, Fate.DEAD_LETTER, Fate.HELD})
 _ENDS = (Fate.FILTERED, Fate.DROPPED, Fate.REJECTED, Fate.PARKED)
 
 Fed = tuple[Outbox, Entry, EntryState]
@@ -84,7 +84,7 @@ class PlanWriter:
         fed: list[Fed] = []
         for delivery in planned.plan:
             target = self.targets[delivery.destination]
-            if delivery.fate in _IN_OUTBOX:
+            if delivery.fate in IN_OUTBOX:
                 entry, state = self.queue(batch, planned, delivery, now_us)
                 if state is EntryState.WAITING and not target.is_files:
                     changed = delivery.content
