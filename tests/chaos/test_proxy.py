@@ -121,6 +121,19 @@ async def test_a_message_that_is_lost_on_purpose_reaches_nobody(lab: Receiver) -
     assert lab.ids == ["M2"]  # an answer that is a yes is a true one
 
 
+async def test_a_lost_message_that_comes_again_is_not_taken_for_the_one_before(
+    lab: Receiver,
+) -> None:
+    """Else the proxy itself would say yes to a message that nobody has."""
+    proxy = proxy_to(lab.port, "ack_previous_id", lose=True, most=2)
+    async with serving(proxy), sending(proxy) as his:
+        for _ in range(2):
+            his.writer.write(START + adt("M1") + END)
+            assert b"MSA|AA|NOBODY\r" in await his.answer()
+        assert await his.send(adt("M1")) == "AA"
+    assert lab.ids == ["M1"]
+
+
 async def test_who_never_answers_takes_messages_and_is_silent(lab: Receiver) -> None:
     proxy = proxy_to(lab.port, "never_answers", most=1)
     async with serving(proxy):

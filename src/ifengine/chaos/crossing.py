@@ -114,7 +114,7 @@ class Crossing:
                     self._home.requests += 1
                     chosen = self._home.chooser.for_message(self._home.now)
                     if chosen is not None and self._home.options.lose and not chosen.is_yes:
-                        await self._misbehave(chosen, made_up(piece.content))
+                        await self._misbehave(chosen, made_up(piece.content), is_true=False)
                         continue
                     self._awaited.append(chosen)
                 await self._perform(self._requests.passed(piece.data), far)
@@ -151,11 +151,16 @@ class Crossing:
         else:
             await self.speak([Say(framed(content))])
 
-    async def _misbehave(self, chosen: Misbehaviour, content: bytes) -> None:
+    async def _misbehave(
+        self, chosen: Misbehaviour, content: bytes, *, is_true: bool = True
+    ) -> None:
         home = self._home
         assert chosen.behaviour is not None  # noqa: S101 - those of answers have one
         acts = chosen.behaviour(Answer(content, home.previous), home.amounts)
-        home.previous = content
+        if (
+            is_true
+        ):  # else the answer before could say yes to a message that was lost and comes again
+            home.previous = content
         home.count(chosen.name)
         if home.held is not None and any(isinstance(act, Exchange) for act in acts):
             await self._exchanged(framed(content))
