@@ -118,15 +118,23 @@ class Peers:
         records = self.site.json("messages", "list", "--limit", "1000000")
         sendings, arrivals = self.read()
         marked: dict[str, set[str]] = {name: set() for name in DESTINATIONS}
+        states: dict[str, dict[str, str]] = {name: {} for name in DESTINATIONS}
         stored = []
         for record in records:
             if record["state"] in ("dropped", "rejected"):
                 continue
             stored.append(record["control_id"])
             for destination in record["destinations"]:
+                states[destination["name"]][record["control_id"]] = destination["state"]
                 if destination["possible_duplicate"]:
                     marked[destination["name"]].add(record["control_id"])
-        verdict = check(sendings, arrivals, marked=marked, ordered_by=ordered_by, stored=stored)
+        verdict = check(
+            sendings, arrivals, marked=marked, ordered_by=ordered_by, stored=stored, states=states
+        )
+        tally = {row["destination"]: row["states"] for row in self.site.json("tally")["rows"]}
+        for name, said in states.items():  # the counts of the books, by another way
+            sent = sum(state == "sent" for state in said.values())
+            assert tally[name].get("sent", 0) == sent, f"{name}: tally {tally[name]}, listed {sent}"
         twice = [control for control, count in Counter(stored).items() if count > 1]
         assert not twice, f"stored and routed twice: {twice[:5]}"
         missing = sendings.accepted - set(stored)

@@ -5,6 +5,7 @@ phantom    received, never sent
 reordered  a first delivery after a later message of its key (or of its connection) was delivered
 unmarked   delivered more than once, and the engine does not say that it may be
 garbled    received with other bytes than the channel makes of it
+untrue     the engine says sent and it never arrived; or its sender was told no, and it arrived
 """
 
 from collections import Counter
@@ -14,6 +15,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 POSITIVE = ("AA", "CA")
+KINDS = ("lost", "phantom", "reordered", "unmarked", "garbled", "untrue")
+# where a message is on its way or with a person, or a person ended it: the engine can show it
+ELSEWHERE = frozenset(
+    ("received", "queued", "retrying", "in_doubt", "parked", "held", "dead_letter", "discarded")
+)
 
 
 class Sent(NamedTuple):
@@ -54,18 +60,18 @@ class Verdict:
     reordered: list[str] = field(default_factory=list)
     unmarked: list[str] = field(default_factory=list)
     garbled: list[str] = field(default_factory=list)
+    untrue: list[str] = field(default_factory=list)
     duplicates: Counter[str] = field(default_factory=Counter)  # destination -> repeated deliveries
 
     def is_clean(self) -> bool:
         """Return whether no rule was broken."""
-        return not (self.lost or self.phantom or self.reordered or self.unmarked or self.garbled)
+        return not any(getattr(self, kind) for kind in KINDS)
 
     def summary(self) -> str:
         """Return counts and the first few of each kind."""
-        kinds = ("lost", "phantom", "reordered", "unmarked", "garbled")
         parts = [
             f"{kind} {len(getattr(self, kind))} {getattr(self, kind)[:5] or ''}".strip()
-            for kind in kinds
+            for kind in KINDS
         ]
         return ", ".join(parts) + f", repeated deliveries {dict(self.duplicates)}"
 
@@ -80,7 +86,11 @@ def read_sender(lines: Iterable[str]) -> Sendings:
             control, connection, key, _content, east, west = rest
             numbers[connection] += 1
             found.sent[control] = Sent(
-                connection, key, numbers[connection], {"east": east, "west": west}
+                connection,
+                key,
+                numbers[connection],
+                # "-": the channel does not send it there
+                {name: said for name, said in (("east", east), ("west", west)) if said != "-"},
             )
         elif kind == "A":
             (found.accepted if rest[1] in POSITIVE else found.refused).add(rest[0])
@@ -117,22 +127,38 @@ def check(
     marked: Mapping[str, set[str]],
     ordered_by: Mapping[str, str],
     stored: Iterable[str] = (),
+    states: Mapping[str, Mapping[str, str]] | None = None,
+    settled: bool = True,
 ) -> Verdict:
     """Compare. ``ordered_by`` says per destination what may not be overtaken: key or connection.
 
     ``marked``: ids whose delivery the engine calls a possible duplicate; ``stored``: ids that the
-    engine lists as its own, which must have arrived too. An arrival answered AR was refused and
-    is no delivery; one without an answer is.
+    engine lists as its own, which must have arrived too. ``states`` is what the engine says of
+    each id at each destination; where not everything is settled yet, what it can show in another
+    state is not lost. An arrival answered AR was refused and is no delivery; one without an
+    answer is.
     """
     verdict = Verdict()
     owed = sorted(sendings.accepted | set(stored))
     for name, log in arrivals.items():
         deliveries = [one for one in log if one.answer != "AR"]
         times = Counter(one.control_id for one in deliveries)
-        verdict.lost += [f"{name}:{control}" for control in owed if control not in times]
+        said = {} if states is None else states.get(name, {})
+        for control in owed:
+            known = sendings.sent.get(control)
+            if control in times or (known is not None and name not in known.expected):
+                continue
+            if settled or said.get(control) not in ELSEWHERE:
+                verdict.lost.append(f"{name}:{control}")
+        verdict.untrue += [
+            f"{name}:{control}"
+            for control in sorted(said.keys() | times.keys())
+            if (said.get(control) == "sent" and control not in times)
+            or (control in sendings.refused - sendings.accepted and control in times)
+        ]
         for one in log:
             known = sendings.sent.get(one.control_id)
-            if known is None:
+            if known is None or name not in known.expected:
                 verdict.phantom.append(f"{name}:{one.control_id}")
             elif known.expected[name] != one.digest:
                 verdict.garbled.append(f"{name}:{one.control_id}")

@@ -33,13 +33,23 @@ def judge(
     west: list[str] | None = None,
     marked: dict[str, set[str]] | None = None,
     stored: tuple[str, ...] = (),
+    states: dict[str, dict[str, str]] | None = None,
+    settled: bool = True,
 ) -> Verdict:
     arrivals = {
         "east": read_receiver(receiver_log("east") if east is None else east),
         "west": read_receiver(receiver_log("west") if west is None else west),
     }
     sendings = read_sender(sender or sender_log())
-    return check(sendings, arrivals, marked=marked or {}, ordered_by=ORDER, stored=stored)
+    return check(
+        sendings,
+        arrivals,
+        marked=marked or {},
+        ordered_by=ORDER,
+        stored=stored,
+        states=states,
+        settled=settled,
+    )
 
 
 def test_a_run_in_which_all_arrived_once_and_in_order_is_clean() -> None:
@@ -126,3 +136,38 @@ def test_other_bytes_than_the_channel_makes_are_found() -> None:
 def test_a_line_that_is_no_log_line_stops_the_check() -> None:
     with pytest.raises(ValueError, match="not a line"):
         read_sender(["Z what"])
+
+
+def test_what_the_engine_calls_sent_and_no_receiver_has_is_untrue() -> None:
+    sent = {"west": dict.fromkeys(IDS, "sent")}
+    assert judge(states=sent).is_clean()
+    verdict = judge(west=receiver_log("west", (0, 1, 3)), states=sent)
+    assert verdict.untrue == [f"west:{IDS[2]}"]
+    assert verdict.lost == [f"west:{IDS[2]}"]
+
+
+def test_what_its_sender_was_told_no_about_must_not_arrive() -> None:
+    sender = [line.replace(f"A {IDS[1]} AA", f"A {IDS[1]} AE") for line in sender_log()]
+    verdict = judge(sender=sender, west=receiver_log("west", (0, 2, 3)))
+    assert verdict.untrue == [f"east:{IDS[1]}"]
+    both = {name: receiver_log(name, (0, 2, 3)) for name in ("east", "west")}
+    assert judge(sender=sender, **both).is_clean()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("state", ["held", "dead_letter", "parked", "in_doubt", "queued"])
+def test_what_the_engine_shows_in_another_state_is_not_lost_while_it_is_under_way(
+    state: str,
+) -> None:
+    west, shown = receiver_log("west", (0, 1, 3)), {"west": {IDS[2]: state}}
+    assert judge(west=west, states=shown, settled=False).is_clean()
+    assert judge(west=west, states=shown).lost == [f"west:{IDS[2]}"]
+    gone = {"west": {IDS[2]: "filtered"}}
+    assert judge(west=west, states=gone, settled=False).lost == [f"west:{IDS[2]}"]
+    assert judge(west=west, settled=False).lost == [f"west:{IDS[2]}"]
+
+
+def test_a_message_that_is_not_for_a_destination_is_not_owed_there_and_must_not_arrive() -> None:
+    lines = sender_log()
+    lines[2] = " ".join([*lines[2].split()[:-1], "-"])
+    assert judge(sender=lines, west=receiver_log("west", (0, 2, 3))).is_clean()
+    assert judge(sender=lines).phantom == [f"west:{IDS[1]}"]
