@@ -40,6 +40,22 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
+class Steady:
+    """The wall clock of the start, carried on by the monotonic one: whoever sets it moves nothing here.
+
+    For spans that must not end because a clock was set, such as the window of the guard.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._start_us = clock.now_us()
+        self._began = clock.monotonic()
+
+    def now_us(self) -> int:
+        """Return microseconds since 1970, UTC, as nobody has set the clock since the start."""
+        return self._start_us + int((self._clock.monotonic() - self._began) * MICROSECONDS)
+
+
 class ManualClock:
     """A clock that moves only when told, for tests and for ``ifengine try``."""
 

@@ -67,6 +67,20 @@ async def recover_outboxes(
         parts.answers.go()
 
 
+def ended_clean(outboxes: Mapping[int, Outbox]) -> str:
+    """Return what a run that ends in order leaves: 1, and the outboxes that hold suspects.
+
+    What may have been sent before a crash stays suspect until it is settled, over any number of
+    ordered stops.
+    """
+    return " ".join(["1", *(str(n) for n, one in outboxes.items() if one.has_suspects())])
+
+
+def suspects_of(stop: str | None) -> frozenset[int]:
+    """Return the outboxes that :func:`ended_clean` named."""
+    return frozenset(int(number) for number in (stop or "").split()[1:])
+
+
 async def _restore_waiting(
     parts: Parts, outboxes: Mapping[int, Outbox], senders: Mapping[int, WaitingSenders]
 ) -> None:

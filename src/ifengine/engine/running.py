@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from ifengine.admin.server import AdminServer
 from ifengine.admin.service import Service
 from ifengine.clock import Clock, SystemClock
-from ifengine.engine.answering import recover_outboxes
+from ifengine.engine.answering import ended_clean, recover_outboxes, suspects_of
 from ifengine.engine.auto_reload import AutoReload, reload_and_tell
 from ifengine.engine.building import Built, build, connect, note_fanout, register_names
 from ifengine.engine.gauges import Gauges
@@ -258,7 +258,7 @@ class Engine:
         fp("keys.dek_minted")
         register_names(site, parts.names, batch)
         versions, clean = await parts.read(lambda r: (r.config_versions(), r.setting(CLEAN_STOP)))
-        parts.unclean = clean == "0"
+        parts.unclean, parts.suspects = clean == "0", suspects_of(clean)
         latest = versions[-1] if versions else None
         if latest is None or latest.digest != site.digest:
             version = (latest.version if latest else 0) + 1
@@ -438,7 +438,7 @@ class Engine:
 
     async def _last_commit(self, parts: Parts, late: Sequence[str]) -> None:
         def fill(batch: Batch) -> None:
-            batch.settings[CLEAN_STOP] = "1"
+            batch.settings[CLEAN_STOP] = ended_clean(self._built.outboxes)
             batch.audits.append(
                 NewAudit(
                     self._clock.now_us(),

@@ -62,6 +62,7 @@ class Watch:
         self._received_before = 0
         self._busy = False
         self._clock_mark: tuple[int, float] | None = None
+        self._clock_start = (parts.clock.now_us(), parts.clock.monotonic())
         self.tidy: Callable[[], None] = _nothing
         self.auto: Callable[[], None] = _nothing  # looks whether the files changed
 
@@ -229,14 +230,12 @@ class Watch:
     async def _clock_is_wrong(self, now_us: int) -> bool:
         parts = self._parts
         monotonic = parts.clock.monotonic()
+        mark_us, mark = self._clock_mark or self._clock_start
+        wrong = clock_jumped(now_us, mark_us, int((monotonic - mark) * 1e6))
         if self._clock_mark is None:
-            stored = await parts.read(lambda reader: reader.setting(CLOCK_HIGH))
-            high = int(stored or "0")
             # over a stop only a step back can be told from time that passed
-            wrong = now_us < high - 24 * 3600 * 1_000_000
-        else:
-            mark_us, mark = self._clock_mark
-            wrong = clock_jumped(now_us, mark_us, int((monotonic - mark) * 1e6))
+            stored = await parts.read(lambda reader: reader.setting(CLOCK_HIGH))
+            wrong = wrong or now_us < int(stored or "0") - 24 * 3600 * 1_000_000
         if not wrong:
             self._clock_mark = (now_us, monotonic)
             parts.group.batch.settings[CLOCK_HIGH] = str(now_us)

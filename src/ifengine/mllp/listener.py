@@ -104,7 +104,7 @@ class MllpListener:
         self.frame_total_seconds = options.frame_total_seconds
         self._clock = clock
         self._sockets: list[socket.socket] = []
-        self._connections: set[Inbound] = set()
+        self._connections: dict[Inbound, None] = {}  # the oldest first
         self._by_address: dict[str, int] = {}
         self._held_slots = 0  # connections, and those still shaking hands
         self._handshakes: set[asyncio.Task[None]] = set()
@@ -221,14 +221,14 @@ class MllpListener:
 
     def opened(self, connection: Inbound) -> None:
         """Take up a connection that is ready."""
-        self._connections.add(connection)
+        self._connections[connection] = None
         self.counts.accepted += 1
         self.counts.connections = len(self._connections)
         self.receiver.connection_opened(connection)
 
     def closed(self, connection: Inbound) -> None:
         """Forget a connection."""
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
         self.counts.connections = len(self._connections)
         self._free(connection.peer)
         self._changed.set()

@@ -86,7 +86,8 @@ class Outbox(AnsweringDeliveries):
         self._refilling = False
         self._stored_head = 0  # the last seq known to be on stable storage
         self._ahead: set[int] = set()  # replays that entered before what is still in the store
-        self._unclean = parts.unclean  # what it finds in the store may have been sent already
+        # what it finds in the store may have been sent already
+        self._unclean = parts.unclean or number in parts.suspects
         self._suspect_through = 0  # seqs that may have been sent before a crash
         self.senders = NO_SENDERS  # by channel
         self._cancelled: set[int] = set()  # of those that are still only in the store
@@ -508,6 +509,12 @@ class Outbox(AnsweringDeliveries):
         for destination in self.destinations.values():
             destination.failures = 0
         self.pump()
+
+    def has_suspects(self) -> bool:
+        """Return whether an earlier run may have sent what waits here, and only memory knows it."""
+        return self._suspect_through > self.schedule.through or any(
+            entry.possible_duplicate for entry in self.schedule.entries()
+        )
 
     def begin_clean(self) -> None:
         """What it finds in the store was not on its way in this run: nothing of it is in doubt."""

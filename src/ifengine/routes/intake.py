@@ -263,6 +263,7 @@ class Intake:
             entry.digest = ring.digest(
                 compared_bytes(header, content, ignore_msh7=self.connection.guard_ignore_msh7)
             )
+            entry.guard_at_us = parts.steady.now_us()
             entry.tag_only = header.message_code in TAG_ONLY
             entry.guard_window_us = channel.window_us if channel is not None else DEFAULT_WINDOW_US
         return entry

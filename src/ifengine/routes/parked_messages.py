@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from ifengine.routes.channel import UNMATCHED, Decision, PlannedDelivery, Waiting
 from ifengine.routes.collecting import COMBINE, REST, Member, remembered_by
@@ -42,15 +43,18 @@ class ParkedMessages:
         number, parts = self._writer.number, self._parts
         rows = await parts.read(lambda reader: reader.parked(number))
         now, now_us = parts.clock.monotonic(), parts.clock.now_us()
+        latest: dict[bytes, float] = {}  # by key: a clock set meanwhile lets nobody overtake
         for row in rows:
-            left = min(max(0.0, (row.until_us - now_us) / 1e6), LONGEST_PARKING_SECONDS)
+            left = min(max(0.0, (row.until_us - now_us) / 1e6), _wait(row.since_us, row.until_us))
             hashed = row.keys
             keys = frozenset(hashed[at : at + KEY_BYTES] for at in range(0, len(hashed), KEY_BYTES))
+            due = max(now + left, *(latest.get(key, 0.0) for key in keys), 0.0)
+            latest.update(dict.fromkeys(keys, due))
             self.parking.park(
                 ParkedMessage(
                     row.inbox_id,
                     keys,
-                    now + left,
+                    due,
                     row.since_us,
                     row.until_us,
                     fact=fact_of(row.reason),
@@ -146,23 +150,33 @@ class ParkedMessages:
         inbox_id: int,
         waiting: Waiting,
         patients: tuple[bytes, ...] | None,
+        *,
+        received_us: int,
     ) -> None:
-        """Park a message, or let it wait for other keys than before."""
+        """Park a message, or let it wait for other keys than before.
+
+        Its time begins when it is parked first and is measured on the monotonic clock: a wall clock
+        that is set lets nothing wait longer, and nothing go too soon.
+        """
         parts, memories = self._parts, self._parts.memories
         if memories is None:
             return
         keys = frozenset(memories.tag(Space.FACT, key) for key in waiting.keys)
         before = self.parking.get(inbox_id)
-        left = (waiting.until_us - parts.clock.now_us()) / 1e6
-        due = parts.clock.monotonic() + min(max(0.0, left), LONGEST_PARKING_SECONDS)
-        since_us = parts.clock.now_us() if before is None else before.since_us
+        if before is None:
+            since_us, began = parts.clock.now_us(), parts.clock.monotonic()
+        else:
+            since_us = before.since_us
+            began = before.due - _wait(since_us, before.until_us)
+        until_us = since_us + max(0, waiting.until_us - received_us)
+        due = began + _wait(since_us, until_us)
         fact = fact_of(waiting.reason.safe)
         parked = ParkedMessage(
             inbox_id,
             keys,
             due,
             since_us,
-            waiting.until_us,
+            until_us,
             fact=fact,
             patients=frozenset(patients or ()) if self.by_patient else frozenset(),
         )
@@ -170,7 +184,8 @@ class ParkedMessages:
             # it left the word to the last of its collection, which sees what happened to it
             parked.waited_out, parked.released = before.waited_out, before.released
         self.parking.park(parked)
-        batch.parked.append(self._writer.parked(inbox_id, waiting, since_us, keys))
+        timed = replace(waiting, until_us=until_us)
+        batch.parked.append(self._writer.parked(inbox_id, timed, since_us, keys))
 
     def end_in(
         self, batch: Batch, inbox_id: int, decision: Decision, writer: PlanWriter
@@ -217,3 +232,8 @@ class ParkedMessages:
             self.parking.leave(inbox_id)
             batch.parked.append((self._writer.number, inbox_id))
             self.start_over(self.parking.waiting_for(parked.keys))
+
+
+def _wait(since_us: int, until_us: int) -> float:
+    """Return the whole time between two moments, in seconds, as far as one may wait."""
+    return min(max(0.0, (until_us - since_us) / 1e6), LONGEST_PARKING_SECONDS)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from ifengine.clock import Clock
+from ifengine.clock import Clock, Steady
 from ifengine.errors import EngineError
 from ifengine.hl7.header import Header
 from ifengine.routes.application_contract import Answers
@@ -101,4 +101,10 @@ class Parts:
     answers: Answers | None = None  # who waits for application acknowledgments
     config_version: int = 0
     unclean: bool = False  # the last run did not end by itself
+    # outboxes with deliveries that a run before the last may have sent
+    suspects: frozenset[int] = frozenset()
     stopping: bool = False
+    steady: Steady = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.steady = Steady(self.clock)

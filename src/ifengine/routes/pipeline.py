@@ -473,7 +473,13 @@ class Pipeline:
         if decision.collected is not None:
             changes += self._parked.end_in(batch, received.inbox_id, decision, writer)
         if decision.waiting is not None:
-            self._parked.park(batch, received.inbox_id, decision.waiting, keys)
+            self._parked.park(
+                batch,
+                received.inbox_id,
+                decision.waiting,
+                keys,
+                received_us=received.received_us,
+            )
         elif received.run:
             self._parked.leave(batch, received.inbox_id)
         if changes and parts.memories is not None:

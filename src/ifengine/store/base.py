@@ -73,6 +73,7 @@ class NewInboxEntry:
     digest: bytes = b""
     tag_only: bool = False
     guard_window_us: int = 0
+    guard_at_us: int = 0  # when it came, on a clock that no jump moves; 0: received_us
     verdict: GuardVerdict = GuardVerdict.NEW
     origin: int = 0
 

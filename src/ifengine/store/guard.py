@@ -24,7 +24,7 @@ def may_claim(entry: NewInboxEntry) -> bool:
 
 def first_claim(entry: NewInboxEntry) -> Claim:
     """Return the claim of an entry whose id is not held."""
-    at_us = entry.received_us
+    at_us = entry.guard_at_us or entry.received_us
     return Claim(entry.inbox_id, entry.digest, 1, at_us, at_us + entry.guard_window_us)
 
 
@@ -34,7 +34,7 @@ def judge(entry: NewInboxEntry, held: Claim) -> Claim | None:
     None leaves the held claim as it is: a repetition does not renew it, so that a device which
     sends one id for ever is heard again after the window.
     """
-    if entry.received_us - held.at_us > entry.guard_window_us:
+    if (entry.guard_at_us or entry.received_us) - held.at_us > entry.guard_window_us:
         entry.verdict = GuardVerdict.NEW
         entry.origin = 0
         return first_claim(entry)

@@ -1,0 +1,130 @@
+"""The simulation finds what it is there to find: engines with one fault each, and who catches them."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ifengine.engine.watch import Watch
+from ifengine.mllp.client import MllpClient
+from ifengine.routes.delivery import Outbox
+from ifengine.routes.endpoints.mllp import MllpLane
+from ifengine.routes.lanes import Entry, Schedule
+from ifengine.routes.parked_messages import ParkedMessages
+from ifengine.routes.pipeline import Pipeline
+from ifengine.routes.retry import Attempt, AttemptResult
+from simulation.site import Written
+from simulation.test_jumps import options
+from simulation.world import Options, Simulation
+
+Seed = Callable[[pytest.MonkeyPatch], None]
+BUDGET = 60  # seeds
+
+
+def cursor_before_the_answer(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Schedule, "low", lambda self: self.through)
+
+
+def order_by_timestamp(patch: pytest.MonkeyPatch) -> None:
+    run = Pipeline._run
+
+    def sorted_run(self: Pipeline) -> None:
+        self._queue = deque(sorted(self._queue, key=lambda one: one.received_us))
+        run(self)
+
+    patch.setattr(Pipeline, "_run", sorted_run)
+
+
+def connection_kept_after_a_timeout(patch: pytest.MonkeyPatch) -> None:
+    def give_up(self: MllpLane, label: str) -> None:
+        parcel, self._parcel = self._parcel, None
+        if parcel is not None:
+            result = AttemptResult.IN_DOUBT if self._sent else AttemptResult.UNREACHABLE
+            self._used.clear()
+            self._end(Attempt(result, label))
+
+    patch.setattr(MllpLane, "_give_up", give_up)
+
+
+def connection_closed_and_not_cut_after_a_timeout(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(MllpClient, "abort", MllpClient.close)
+
+
+def lost_wake_up(patch: pytest.MonkeyPatch) -> None:
+    def never(self: Outbox, entry: Entry, due: float) -> None:
+        entry.due = due
+
+    patch.setattr(Outbox, "_wake_at", never)
+
+
+def marks_forgotten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Outbox, "has_suspects", lambda self: False)
+
+
+def purge_by_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
+    async def never(self: Watch, now_us: int) -> bool:
+        return False
+
+    patch.setattr(Watch, "_clock_is_wrong", never)
+
+
+def guard_by_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("ifengine.clock.Steady.now_us", lambda self: self._clock.now_us())
+
+
+def parked_by_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
+    park = ParkedMessages.park
+
+    def by_wall(self: ParkedMessages, *args: Any, received_us: int, **more: Any) -> None:
+        park(self, *args, received_us=self._parts.clock.now_us(), **more)
+
+    patch.setattr(ParkedMessages, "park", by_wall)
+
+
+def busy(number: int) -> Options:
+    """Channels that are paused while messages come and the clock is set."""
+    return replace(
+        options(number), pauses=12.0, jumps=30.0, gap_seconds=1.0, safety_seconds=60.0, cuts=0.0
+    )
+
+
+def dying(number: int) -> Options:
+    """Crashes and ordered stops while receivers are away."""
+    made = Options.of(number)
+    return replace(
+        made, crashes=8.0, stops=8.0, outages=20.0, moods=20.0, jumps=0.0, safety_seconds=40.0
+    )
+
+
+@pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
+@pytest.mark.parametrize(
+    ("bug", "made", "first", "word"),
+    [
+        (cursor_before_the_answer, dying, 1, "stuck"),
+        (order_by_timestamp, busy, 1, ""),
+        (connection_kept_after_a_timeout, Options.of, 14, ""),
+        (connection_closed_and_not_cut_after_a_timeout, Options.of, 45, "order"),
+        (lost_wake_up, Options.of, 1, "stuck"),
+        (marks_forgotten, dying, 15, "unmarked"),
+        (purge_by_the_wall_clock, options, 1, "forgotten"),
+        (guard_by_the_wall_clock, options, 1, "unmarked"),
+        (parked_by_the_wall_clock, options, 6, ""),
+    ],
+)
+def test_the_simulation_catches(
+    bug: Seed,
+    made: Callable[[int], Options],
+    first: int,
+    word: str,
+    simulated: Written,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bug(monkeypatch)
+    for number in range(first, first + BUDGET):
+        wrong = Simulation(made(number), simulated).run().wrong
+        if any(text.startswith(word) for text in wrong):
+            print(bug.__name__, "seed", number, wrong[:2])
+            return
+    pytest.fail(f"not caught within {BUDGET} seeds")
