@@ -160,8 +160,7 @@ class Engine:
         ring = KeyRing(store.store_id, await read(lambda r: r.data_keys()), kek)
         store.protect_audit(ring.audit_mac)
         metrics = Metrics()
-        commit_seconds = metrics.store_commit_duration_seconds
-        group.commit_took = commit_seconds.observe
+        group.commit_took = metrics.store_commit_duration_seconds.observe
         counters = await read(lambda r: r.counters())
         async with asyncio.TaskGroup() as tasks:
             parts = Parts(
