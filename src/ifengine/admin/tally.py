@@ -9,9 +9,13 @@ from ifengine.admin.runtime import Runtime
 from ifengine.clock import rfc3339
 from ifengine.store.account import Account
 from ifengine.store.balance import Balance, Fault
-from ifengine.store.base import Fate, NameKind, Reader
+from ifengine.store.base import (
+    Fate,
+    NameKind,
+    Reader,
+    TallyRecords,
+)
 from ifengine.store.names import Names
-from ifengine.store.tally import TallyRecords
 
 TALLY = ("channel", "since_us", "verify")
 PAGE = 5000  # rows of a kind in one look: the engine reads in between

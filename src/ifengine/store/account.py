@@ -34,17 +34,12 @@ from ifengine.store.base import (
     Fate,
     InboxKind,
     PlanRow,
-)
-from ifengine.store.tally import (
-    MESSAGE_ENDS,
     PurgedRow,
     TallyDelivery,
     TallyPlace,
     TallyRecords,
-    Unit,
-    fanout_setting,
-    units,
 )
+from ifengine.store.tally import MESSAGE_ENDS, Unit, fanout_setting, units
 
 PAGE = 2000
 MOST_FAULTS = 1000  # named; all of them count

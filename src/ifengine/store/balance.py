@@ -6,8 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ifengine.store.base import Fate
-from ifengine.store.tally import TallyDelivery, TallyPlace, Unit
+from ifengine.store.base import (
+    Fate,
+    TallyDelivery,
+    TallyPlace,
+)
+from ifengine.store.tally import Unit
 
 
 class Fault(NamedTuple):

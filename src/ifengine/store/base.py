@@ -6,13 +6,11 @@ delivery (an outbox row) is *waiting* unless it has an outcome (settled) or an e
 or a channel is one of these.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, NamedTuple, Protocol
-
-if TYPE_CHECKING:
-    from ifengine.store.tally import TallyRecords
+from typing import NamedTuple, Protocol
 
 # --- numbers for names ----------------------------------------------------------------------
 
@@ -390,6 +388,110 @@ class InboxFilter(NamedTuple):
     kinds: tuple[InboxKind, ...] = ()
 
 
+# --- what a balance reads: numbers and states, never content ------------------------------------
+
+
+class TallyInbox(NamedTuple):
+    """One stored frame."""
+
+    inbox_id: int
+    received_us: int
+    listener: int
+    channel: int
+    kind: InboxKind
+
+
+class TallyDelivery(NamedTuple):
+    """One outbox row."""
+
+    outbox: int
+    seq: int
+    inbox_id: int
+    run: int
+    destination: int
+    origin_seq: int
+
+
+class TallyPlace(NamedTuple):
+    """One place of an outbox with all that says how it stands.
+
+    ``inbox_id`` and ``destination`` are 0 where no delivery lies at the place.
+    """
+
+    outbox: int
+    seq: int
+    inbox_id: int
+    destination: int
+    fate: Fate | None  # of its outcome
+    superseded_by: int
+    state: ExceptionState | None  # of its exception
+
+
+class PurgedRow(NamedTuple):
+    """How many of what was purged had ended so.
+
+    ``destination`` 0 counts messages, not deliveries: RECEIVED those that went to a channel,
+    DROPPED repeats and acknowledgments, REJECTED and UNROUTED as their names say.
+    """
+
+    channel: int
+    destination: int
+    fate: Fate
+    units: int
+
+
+class TallyRecords(Protocol):
+    """The reading side of a balance (``store.account``). Each method reads what lies after a place.
+
+    Numbers ascend; ``limit`` is the most that is returned.
+    """
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """While open, every method sees one state of the store."""
+        ...
+
+    def inbox(self, after: int, limit: int) -> Sequence[TallyInbox]: ...
+    def newest(self) -> int:
+        """Return the highest id in the inbox, 0 when it is empty."""
+        ...
+
+    def plans(self, inbox_id: int) -> Sequence[PlanRow]: ...
+    def first_plans(self, first: int, last: int) -> Sequence[PlanRow]:
+        """Return the plans of run 0 with ``first <= inbox_id <= last``."""
+        ...
+
+    def outboxes(self) -> Mapping[int, int]:
+        """Return every outbox that was ever used with the highest seq it has now."""
+        ...
+
+    def deliveries(self, outbox: int, after: int, limit: int) -> Sequence[TallyDelivery]: ...
+    def delivery(self, outbox: int, seq: int) -> TallyDelivery | None: ...
+    def places(self, outbox: int, after: int, through: int, limit: int) -> Sequence[TallyPlace]:
+        """Return the deliveries with ``after < seq <= through`` and how each stands."""
+        ...
+
+    def place(self, outbox: int, seq: int) -> TallyPlace: ...
+    def ended_after(self, outbox: int, seq: int) -> Sequence[TallyPlace]:
+        """Return every outcome after a seq, with or without a delivery."""
+        ...
+
+    def stuck(self) -> Sequence[TallyPlace]:
+        """Return every exception of all outboxes, with or without a delivery."""
+        ...
+
+    def parked(self) -> Sequence[tuple[int, bool]]:
+        """Return every parked message, and whether a later run has decided about it."""
+        ...
+
+    def cursors(self) -> Mapping[tuple[CursorKind, int], int]: ...
+    def purged(self) -> Sequence[PurgedRow]: ...
+    def purged_through(self) -> tuple[int, Mapping[int, int]]:
+        """Return the highest inbox id that was purged, and the highest seq by outbox."""
+        ...
+
+    def setting(self, key: str) -> str | None: ...
+
+
 class Reader(Protocol):
     """A consistent look at the store. Used from one thread at a time, never the event loop.
 
@@ -473,7 +575,7 @@ class Reader(Protocol):
 
     def parked_message(self, inbox_id: int) -> Sequence[ParkedRow]: ...
     def setting(self, key: str) -> str | None: ...
-    def tally(self) -> "TallyRecords":
+    def tally(self) -> TallyRecords:
         """Return what a balance reads, over the same connection; see ``store.balance``."""
         ...
 

@@ -4,9 +4,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 
-from ifengine.store.base import CursorKind, OutboxRow, PlanRow
+from ifengine.store.base import (
+    CursorKind,
+    OutboxRow,
+    PlanRow,
+    PurgedRow,
+    TallyDelivery,
+    TallyInbox,
+    TallyPlace,
+)
 from ifengine.store.memory_contents import Contents
-from ifengine.store.tally import PurgedRow, TallyDelivery, TallyInbox, TallyPlace
 
 
 class MemoryTally:

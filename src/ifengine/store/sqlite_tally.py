@@ -7,9 +7,16 @@ from typing import Any
 import apsw
 
 from ifengine.store import sqlite_rows as rows
-from ifengine.store.base import CursorKind, ExceptionState, PlanRow
+from ifengine.store.base import (
+    CursorKind,
+    ExceptionState,
+    PlanRow,
+    PurgedRow,
+    TallyDelivery,
+    TallyInbox,
+    TallyPlace,
+)
 from ifengine.store.sqlite_damage import reads
-from ifengine.store.tally import PurgedRow, TallyDelivery, TallyInbox, TallyPlace
 
 _DELIVERY = "SELECT outbox, seq, inbox_id, run, destination, origin_seq FROM outbox"
 _PLACE = (
