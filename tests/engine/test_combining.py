@@ -216,6 +216,29 @@ async def test_a_person_lets_a_collection_go_by_any_of_its_messages(
         await at(engine, "B1", "dead_letter")
 
 
+async def test_a_message_that_starts_over_while_its_collection_ends_is_decided_once(
+    site: Site, lab: Receiver
+) -> None:
+    async with running(site) as engine, sender(site) as device:
+        await device.send(oru("A1", "F1"))
+        await device.send(oru("A2", "F1"))
+        await at(engine, "A2", "parked")
+        parked = pipeline(engine)._parked
+        first, last = parked.parking.all_waiting()
+        waiting = parked.parking.get(last)
+        assert waiting is not None
+        waiting.waited_out = True
+        parked.start_over([last, first])  # the last one ends it, and the first one is on its way
+        await at(engine, "A2", "sent")
+        await device.send(oru("A3", "F2", status="F"))
+        await at(engine, "A3", "sent")
+        trace = await engine.ask("messages.trace", id=str(first))
+        assert [e["run"] for e in trace["events"] if e["event"] == "planned"] == [0, 1]
+        assert (await engine.states())["A1"] == {"lab": "dropped"}
+        assert len(pipeline(engine).parking) == 0
+    assert [brought(content) for content in lab.received] == [["A1", "A2"], ["A3"]]
+
+
 async def test_a_combined_message_may_wait_for_a_fact_and_is_the_same_afterwards(
     site: Site, lab: Receiver
 ) -> None:
