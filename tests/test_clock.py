@@ -6,7 +6,14 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifengine.clock import MICROSECONDS, ManualClock, SystemClock, as_datetime, rfc3339
+from ifengine.clock import (
+    MICROSECONDS,
+    ManualClock,
+    Steady,
+    SystemClock,
+    as_datetime,
+    rfc3339,
+)
 
 
 def test_the_machines_wall_clock_is_in_microseconds_of_utc() -> None:
@@ -55,3 +62,13 @@ def test_a_shown_time_reads_back_as_itself(seconds: int) -> None:
     shown = rfc3339(seconds * MICROSECONDS)
     assert datetime.fromisoformat(shown).timestamp() == seconds
     assert shown.endswith("Z")
+
+
+def test_a_steady_clock_goes_on_as_if_nobody_had_set_the_other() -> None:
+    clock = ManualClock()
+    steady = Steady(clock)
+    began = clock.now_us()
+    for seconds in (-3600.0, 3_650 * 86_400.0, -40 * 86_400.0):
+        clock.jump(seconds)
+        clock.advance(10.0)
+    assert steady.now_us() - began == 30_000_000

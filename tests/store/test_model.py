@@ -4,10 +4,18 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
+from campaigns import Ledger, trials
 from ifengine.store.audit import verify_log
 from ifengine.store.base import (
     Batch,
@@ -211,6 +219,19 @@ class SqliteMachine(StoreMachine):
         self.folder = Path(tempfile.mkdtemp())
         return SqliteStore(self.folder)
 
+    @rule()
+    def crash(self) -> None:
+        """Go on with the files as they lie, as after a kill: the log is not moved, nothing is closed."""
+        copied = Path(tempfile.mkdtemp())
+        for file in self.folder.iterdir():
+            if file.is_file() and not file.name.endswith("-shm"):
+                shutil.copy2(file, copied / file.name)
+        self.store.close()
+        shutil.rmtree(self.folder)
+        self.folder = copied
+        self.store = SqliteStore(self.folder)
+        self.store.protect_audit(mac)
+
     def reopen(self) -> Store:
         self.store.close()
         return SqliteStore(self.folder)
@@ -221,13 +242,27 @@ class SqliteMachine(StoreMachine):
             shutil.rmtree(self.folder)
 
 
-QUICK = settings(
-    max_examples=30,
-    stateful_step_count=30,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-TestMemoryModel = MemoryMachine.TestCase
-TestMemoryModel.settings = QUICK
-TestSqliteModel = SqliteMachine.TestCase
-TestSqliteModel.settings = QUICK
+@pytest.mark.chaos
+@pytest.mark.parametrize("machine", [MemoryMachine, SqliteMachine])
+def test_a_store_holds_what_a_dictionary_holds_whatever_is_done_to_it(
+    machine: type[StoreMachine], ledger: Ledger
+) -> None:
+    short, steps = trials(30, 1500, "IFENGINE_STORE_MODELS"), trials(30, 60, "IFENGINE_STORE_STEPS")
+    quick = settings(
+        max_examples=short,
+        stateful_step_count=steps,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    failures = 1
+    try:
+        run_state_machine_as_test(machine, settings=quick)
+        failures = 0
+    finally:
+        ledger.record(
+            "G10",
+            f"random acts, kills and restarts of a store: {machine.__name__}",
+            trials=short,
+            failures=failures,
+            found=f"up to {steps} steps each",
+        )
