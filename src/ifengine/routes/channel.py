@@ -1,7 +1,6 @@
 """A compiled channel: one message in, a plan out. Pure: the same message and version, the same plan."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 from ifengine.errors import EngineError
 from ifengine.hl7.identifiers import patient_identifiers
@@ -212,7 +211,7 @@ class Channel:
             calls = scope.calls
             memory.take(decided.changes)
             plan = tuple(of_part(p, number, keys, message) for p in decided.plan)
-            decisions.append(replace(decided, plan=plan))
+            decisions.append(decided._replace(plan=plan))
         waiting = waiting_of(decisions)
         if waiting is not None:
             plan = _all(wanted, Fate.PARKED, waiting.reason, waiting.step)
@@ -264,10 +263,10 @@ class Channel:
         if gathered is not None and gathered.members:
             shared = None if memory.is_replay else union_of((keys, *members))
             plan = tuple(of_whole(p, scope.message, shared) for p in ended.plan)
-            ended = replace(ended, plan=plan)
+            ended = ended._replace(plan=plan)
         if gathered is not None:
-            ended = replace(ended, collected=gathered.collected)
-        return ended if repeat is NO_REPEAT else replace(ended, repeat=repeat)
+            ended = ended._replace(collected=gathered.collected)
+        return ended if repeat is NO_REPEAT else ended._replace(repeat=repeat)
 
     @staticmethod
     def _leaving_little(ended: Decision, memory: Scratch) -> Decision:
@@ -278,7 +277,7 @@ class Channel:
         if ended.waiting is not None:
             # it is under way: a repeat of it is one, and it is none of its own
             kept += tuple(c for c in memory.changes() if c.space is Space.DEDUPE)
-        return replace(ended, changes=kept) if kept else ended
+        return ended._replace(changes=kept) if kept else ended
 
     def _to_destinations(
         self,

@@ -1,7 +1,9 @@
 """What a channel is told about a message, and what it decides about it: plain values."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from ifengine.errors import EngineError
 from ifengine.hl7.ack import AckError
@@ -34,8 +36,7 @@ def _nobody_waits(key: Key) -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
-class MessageContext:
+class MessageContext(NamedTuple):
     """What the steps may know of a message beside its content.
 
     ``memory`` is this run's own; None: nothing is remembered. ``replies`` are what other processes
@@ -44,20 +45,22 @@ class MessageContext:
 
     message_id: str
     now_us: int
-    memory: Scratch | None = field(default=None, repr=False)
-    replies: Mapping[int, Reply] = field(default_factory=dict, repr=False)
+    memory: Scratch | None = None
+    replies: Mapping[int, Reply] = MappingProxyType({})
     sender_waits: bool = False
     nobody_retired: bool = False  # no identifier of the site was ever retired: nothing to look up
     waited_out: bool = False
     released: bool = False  # by a person: it waits for nothing more
-    waits_behind: Callable[[Key], bool] = field(default=_nobody_waits, repr=False)
+    waits_behind: Callable[[Key], bool] = _nobody_waits
     # which identifiers took a retired one's place: for the order keys of parts
-    onward: Callable[[Identifier], Iterable[Identifier]] | None = field(default=None, repr=False)
-    collection: Collection = field(default=NOTHING, repr=False)  # what `combine` has so far
+    onward: Callable[[Identifier], Iterable[Identifier]] | None = None
+    collection: Collection = NOTHING  # what `combine` has so far
+
+    def __repr__(self) -> str:
+        return f"<MessageContext {self.message_id}>"
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedDelivery:
+class PlannedDelivery(NamedTuple):
     """What becomes of a message at one destination.
 
     ``fate`` is QUEUED, FILTERED, DROPPED, DEAD_LETTER, HELD, REJECTED or PARKED. ``content`` is
@@ -68,12 +71,15 @@ class PlannedDelivery:
 
     destination: str
     fate: Fate
-    content: bytes | None = field(default=None, repr=False)
-    file_name: str = field(default="", repr=False)
+    content: bytes | None = None
+    file_name: str = ""
     reason: Reason | None = None
     step: str = ""
     part: int = 0
-    keys: tuple[str, ...] | None = field(default=None, repr=False)
+    keys: tuple[str, ...] | None = None
+
+    def __repr__(self) -> str:
+        return f"<PlannedDelivery {self.destination} {self.fate.name}>"
 
 
 Plan = tuple[PlannedDelivery, ...]
@@ -101,17 +107,19 @@ class Refusal:
 NO_REPEAT = Repeat()
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """All that one run of a channel decided: it takes effect in one transaction, or not at all."""
 
     plan: Plan
-    changes: tuple[Change, ...] = field(default=(), repr=False)
-    documents: tuple[Document, ...] = field(default=(), repr=False)
+    changes: tuple[Change, ...] = ()
+    documents: tuple[Document, ...] = ()
     waiting: Waiting | None = None
     refusal: Refusal | None = None
     repeat: Repeat = NO_REPEAT  # of `dedupe` with a key
     collected: Collected | None = None  # the earlier messages that end in this one
+
+    def __repr__(self) -> str:
+        return f"<Decision {[*self.plan]}>"
 
 
 @dataclass(slots=True)
@@ -155,7 +163,7 @@ def of_part(
     content = planned.content
     if content is None and planned.fate is Fate.QUEUED:
         content = message.encode()
-    return replace(planned, content=content, part=part_place(number, planned.part), keys=keys)
+    return planned._replace(content=content, part=part_place(number, planned.part), keys=keys)
 
 
 def of_whole(
@@ -165,7 +173,7 @@ def of_whole(
     content = planned.content
     if content is None and planned.fate is Fate.QUEUED:
         content = message.encode()
-    return replace(planned, content=content, keys=keys)
+    return planned._replace(content=content, keys=keys)
 
 
 def union_of(keys: Iterable[tuple[str, ...] | None]) -> tuple[str, ...] | None:

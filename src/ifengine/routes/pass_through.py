@@ -4,7 +4,7 @@ A sender keeps the responsibility until it is told yes. So whatever makes the an
 makes sure that nothing of the message goes anywhere.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum, auto
 
 from ifengine.hl7.ack import AckError
@@ -90,8 +90,8 @@ def nowhere(decision: Decision) -> Decision:
         for planned in decision.plan
         if planned.destination != UNMATCHED and planned.part == 0
     )
-    return replace(
-        decision, plan=plan, changes=freezes(decision.changes), documents=(), waiting=None
+    return decision._replace(
+        plan=plan, changes=freezes(decision.changes), documents=(), waiting=None
     )
 
 

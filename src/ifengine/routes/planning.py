@@ -1,7 +1,8 @@
 """What a channel decided, as rows of one batch: plan, outbox, copies, exceptions."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from ifengine.routes.channel import Plan, PlannedDelivery, Waiting
 from ifengine.routes.delivery import Outbox
@@ -30,18 +31,20 @@ class Target:
     is_files: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
+class Planned(NamedTuple):
     """One message and what its channel decided about it."""
 
     inbox_id: int
     received_us: int
-    content: bytes = field(repr=False)
+    content: bytes
     plan: Plan
     keys: tuple[bytes, ...] | None
     held: str = ""  # why nothing of it may go yet, safe
     run: int = 0
     into: int = 0  # the message that this one is a part of now, `combine`
+
+    def __repr__(self) -> str:
+        return f"<Planned {self.inbox_id}>"
 
 
 IN_OUTBOX = frozenset({Fate.QUEUED, Fate.DEAD_LETTER, Fate.HELD})

@@ -1,7 +1,5 @@
 """A dead or held delivery through the rules of today."""
 
-from dataclasses import replace
-
 from ifengine.hl7.message import Message
 from ifengine.routes.channel import MessageContext, Plan
 from ifengine.routes.collecting import ContentsNeededError
@@ -56,4 +54,4 @@ async def process_again(
         if decision.documents:
             await parts.keep_documents(decision.documents)
         # a part alone keeps the keys of its letter
-        return tuple(replace(p, keys=None) for p in decision.plan) if part else decision.plan
+        return tuple(p._replace(keys=None) for p in decision.plan) if part else decision.plan
