@@ -56,8 +56,8 @@ class VirtualClock:
         self.offset_us += int(moment.timestamp() * MICROSECONDS) - self.now_us()
 
     def jump(self, seconds: float) -> None:
-        """Set the wall clock alone."""
-        self.offset_us += int(seconds * MICROSECONDS)
+        """Set the wall clock alone; as Linux does, to no time before its own start."""
+        self.offset_us = max(0, self.offset_us + int(seconds * MICROSECONDS))
 
 
 class _Process(Host):

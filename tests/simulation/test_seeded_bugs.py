@@ -85,8 +85,9 @@ def parked_by_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
 
 def busy(number: int) -> Options:
     """Channels that are paused while messages come and the clock is set."""
+    made = options(number)
     return replace(
-        options(number), pauses=12.0, jumps=30.0, gap_seconds=1.0, safety_seconds=60.0, cuts=0.0
+        made, pauses=20.0, jumps=40.0, gap_seconds=0.3, safety_seconds=30.0, cuts=0.0, moods=0.0
     )
 
 
@@ -103,7 +104,7 @@ def dying(number: int) -> Options:
     ("bug", "made", "first", "word"),
     [
         (cursor_before_the_answer, dying, 1, "stuck"),
-        (order_by_timestamp, busy, 1, ""),
+        (order_by_timestamp, busy, 1, "order"),
         (connection_kept_after_a_timeout, Options.of, 14, ""),
         (connection_closed_and_not_cut_after_a_timeout, Options.of, 45, "order"),
         (lost_wake_up, Options.of, 1, "stuck"),
