@@ -226,6 +226,28 @@ def test_a_header_inside_a_message_that_was_split_leaves_as_it_came(name: bytes)
     assert message.encode() == content.replace(b"|||X", b"|||Y")
 
 
+LOOKS = st.lists(
+    st.tuples(st.integers(3, 4), st.integers(1, 3), st.integers(1, 2), st.booleans()), max_size=8
+)
+
+
+@given(values=st.lists(st.sampled_from(FIELDS), min_size=2, max_size=2), looks=LOOKS)
+def test_leaves_that_are_remembered_are_those_of_the_field_as_it_is(
+    values: list[bytes], looks: list[tuple[int, int, int, bool]]
+) -> None:
+    message = message_of([(b"PID", [b"", b"", *values])])
+    for f, c, s, writes in looks:
+        if writes:
+            before = message
+            message = message.copy()
+            message.set_text(1, f, 1, c, None, "new")
+            assert "new" not in before.leaves(1, f, c, 1) or before.text(1, f, 1, c, 1) == "new"
+        count = message.repetition_count(1, f)
+        texts = [message.text(1, f, r, c, s) for r in range(1, count + 1)]
+        assert list(message.leaves(1, f, c, s)) == texts
+        assert list(message.leaves(1, f, c, s)) == texts
+
+
 EDITS = st.lists(
     st.tuples(st.booleans(), st.integers(1, 6), st.sampled_from(["PID", "OBX", "ZZ1"])), max_size=6
 )

@@ -47,6 +47,7 @@ _UNREADABLE = frozenset(
 
 
 _NOT_PLAIN = (-1, b"")
+_NOTHING_ASKED: tuple[bytes, int, int, list[str]] = (b"", 0, 0, [])
 
 
 class MessageError(EngineError):
@@ -63,6 +64,7 @@ class MessageView:
     """
 
     __slots__ = (
+        "_asked",
         "_bom",
         "_codec",
         "_content",
@@ -78,6 +80,9 @@ class MessageView:
     )
 
     delimiters: Delimiters
+    # the field whose leaves were asked for last, which, and what they are: the identifiers of a
+    # patient are looked at again and again. No field is changed in place, so the object tells.
+    _asked: tuple[bytes, int, int, list[str]]
     _bom: bool
     _codec: Codec
     _content: bytes
@@ -122,6 +127,7 @@ class MessageView:
             # a set that does not fit the bytes counts for nothing: they are read as they stand
             body, codec = (body, OPAQUE) if rewritten is None else (rewritten, codec)
         made.delimiters = delimiters
+        made._asked = _NOTHING_ASKED
         made._content = content
         made._codec = codec
         made._decoding = INTERNAL if codec.wide else (codec.name, OPAQUE_BYTES)
@@ -140,6 +146,7 @@ class MessageView:
         """Return a message of its own that shares every segment until one of the two writes to it."""
         made = self.__new__(type(self))
         made.delimiters = self.delimiters
+        made._asked = self._asked
         made._content = self._content
         made._codec = self._codec
         made._decoding = self._decoding
@@ -398,7 +405,7 @@ class MessageView:
             return value.decode()
         return self.text(i, f, r, c, s)
 
-    def leaves(self, i: int, f: int, c: int, s: int) -> list[str]:
+    def leaves(self, i: int, f: int, c: int, s: int) -> Sequence[str]:
         """Return ``text`` of one subcomponent in every repetition; none where the field is empty."""
         if f > 2:
             fields, delimiters = self._segments[i], self.delimiters
@@ -407,8 +414,13 @@ class MessageView:
             value = fields[f] if f < len(fields) else b""
             if not value:
                 return []
+            asked = self._asked
+            if asked[0] is value and asked[1] == c and asked[2] == s:
+                return asked[3]
             if value.isascii() and delimiters.escape_code not in value:
-                return [leaf.decode() for leaf in leaves_of(value, delimiters, c, s)]
+                found = [leaf.decode() for leaf in leaves_of(value, delimiters, c, s)]
+                self._asked = (value, c, s, found)
+                return found
         return [self.text(i, f, r, c, s) for r in range(1, self.repetition_count(i, f) + 1)]
 
     def _fields(self, i: int) -> list[bytes]:
