@@ -5,6 +5,7 @@ the two lies the doubt of every crash: it may be there although nobody heard so.
 """
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from ifengine.errors import StorageFailedError
 from ifengine.store.base import Batch
@@ -37,6 +38,12 @@ class SimulatedStore:
         self._writer = InOrder(disk.loop)
         self._failure: StorageFailedError | None = None
         self._pending = 0
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else a store offers is that of the disk."""
+        if name.startswith("__") or name == "disk":
+            raise AttributeError(name)
+        return getattr(self.disk.contents, name)
 
     def die(self) -> None:
         """Write nothing more, and tell nobody anything."""
