@@ -15,6 +15,7 @@ from engine.support import (
     Site,
     ack,
     adt,
+    metric,
     running,
     sender,
     until,
@@ -320,3 +321,27 @@ async def test_a_replay_sends_only_the_parts_that_its_destination_wants(
         await until(is_sent)
         assert orders(lab) == ["A"]
         assert len(lab.received) == 1
+
+
+async def test_a_letter_that_comes_back_in_parts_leaves_the_count_of_dead_letters_once(
+    site: Site, lab: Receiver
+) -> None:
+    site.head = "types: [ORU^*]"
+    site.options["lab"] = "steps:\n  - require: {PV1-19: no visit}"
+    async with running(site) as engine, sender(site) as his:
+        await his.send(report("M1", "A", "B"))
+        await his.send(report("M2", "C"))
+
+        async def are_dead(count: float) -> bool:
+            text = (await engine.ask("metrics"))["text"]
+            return metric(text, "ifengine_dead_letters", channel="adt") == count
+
+        await until(lambda: are_dead(2.0))
+        number = (await engine.row("M1"))["id"]
+        site.head = "types: [ORU^*]\nsplit_message: {by: OBR}"
+        site.options["lab"] = "about: both of its parts"
+        site.write()
+        assert (await engine.ask("config.reload", skip_tests=True))["done"]
+        await engine.ask("dlq.replay", ids=[number], **{"as": "reprocess"}, reason="right now")
+        await until(lambda: sorted(orders(lab)) == ["A", "B"])
+        await until(lambda: are_dead(1.0))  # the other one's

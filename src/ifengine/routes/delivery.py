@@ -476,11 +476,17 @@ class Outbox(AnsweringDeliveries):
 
     # --- people --------------------------------------------------------------------------------------
 
-    def replaced(self, old_seq: int, old_state: EntryState, label: str, entry: Entry) -> None:
-        """A replay, on stable storage, takes the place of a dead or held delivery."""
+    def replaced(
+        self, old_seq: int, old_state: EntryState | None, label: str, entry: Entry
+    ) -> None:
+        """A replay, on stable storage, takes the place of a dead or held delivery.
+
+        ``old_state`` is None when another part of its message took the place before.
+        """
         destination = self.destinations.get(entry.destination)
         if destination is not None:
-            destination.count(old_state, -1, label)
+            if old_state is not None:
+                destination.count(old_state, -1, label)
             destination.count(EntryState.WAITING, 1)
         self._stored_head = max(self._stored_head, entry.seq)
         if entry.seq > self.schedule.through + 1:

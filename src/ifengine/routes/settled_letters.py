@@ -24,9 +24,12 @@ class SettledLetters:
         return run
 
     def tell(self) -> None:
-        """Tell every outbox."""
+        """Tell every outbox. Several parts may take the place of one letter, which leaves once."""
+        left: set[tuple[int, int]] = set()
         for outbox, seq, state, label, entry in self.replaced:
-            outbox.replaced(seq, state, label, entry)
+            is_first = (outbox.number, seq) not in left
+            left.add((outbox.number, seq))
+            outbox.replaced(seq, state if is_first else None, label, entry)
         for outbox, seq, state, label, destination in self.removed:
             outbox.removed(seq, state, label, destination)
         for outbox, destination, before, after in self.relabelled:
