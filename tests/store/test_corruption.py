@@ -292,3 +292,28 @@ def test_a_store_from_before_the_checksums_gets_them_at_its_next_start(
     assert row is not None
     assert row.sealed == content(1)
     store.close()
+
+
+def test_a_first_page_that_a_cut_garbled_during_a_checkpoint_comes_back_from_the_log(
+    crashed: Path, tmp_path: Path
+) -> None:
+    folder = in_log(crashed, tmp_path)
+    disk = bytearray((folder / "store.db").read_bytes())
+    disk[:512] = random.Random(1).randbytes(512)
+    (folder / "store.db").write_bytes(disk)
+    whole = tmp_path / "whole"
+    shutil.copytree(crashed, whole)
+    for each in (folder, whole):
+        SqliteStore(each).close()
+    assert rows_of_all_tables(folder) == rows_of_all_tables(whole)
+
+
+def test_a_refused_store_is_left_as_it_was(crashed: Path, tmp_path: Path) -> None:
+    """Closing it must not move what is left of the log into the database."""
+    folder = in_log(crashed, tmp_path)
+    log = folder / "store.db-wal"
+    log.write_bytes(log.read_bytes()[:-300_000])
+    before = {name: (folder / name).read_bytes() for name in ("store.db", "store.db-wal", MARK)}
+    with pytest.raises(StoreRefusedError):
+        SqliteStore(folder)
+    assert {name: (folder / name).read_bytes() for name in before} == before

@@ -20,7 +20,7 @@ from ifengine.store import sqlite, sqlite_schema
 from ifengine.store.audit import verify_log
 from ifengine.store.base import Batch, CursorKind, Fate, PlannedFate, Reader, StateRow, Store
 from ifengine.store.sqlite import SqliteStore
-from ifengine.store.sqlite_mark import MARK
+from ifengine.store.sqlite_mark import MARK, LogMark
 from store.builders import (
     act,
     commit,
@@ -372,8 +372,8 @@ def test_the_images_find_a_store_that_syncs_too_little(
     SqliteStore(folder).close()
     opened = sqlite_schema.open_writer
 
-    def careless(path: Path, vfs: str | None) -> apsw.Connection:
-        connection = opened(path, vfs)
+    def careless(path: Path, vfs: str | None, mark: LogMark | None = None) -> apsw.Connection:
+        connection = opened(path, vfs, mark)
         connection.pragma("synchronous", level)
         return connection
 

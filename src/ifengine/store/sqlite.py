@@ -83,10 +83,9 @@ class SqliteStore:
 
     def _open(self, vfs: str | None) -> apsw.Connection:
         try:
-            connection = open_writer(self._path, vfs)
+            self._mark = LogMark(self._path)
+            connection = open_writer(self._path, vfs, self._mark)
             try:
-                self._mark = LogMark(self._path)
-                self._mark.check(connection)
                 connection.set_wal_hook(self._note_wal)
                 steps = migrations()
                 migrate(connection, steps)

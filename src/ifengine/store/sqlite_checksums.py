@@ -45,7 +45,7 @@ def keep_checksums(connection: apsw.Connection) -> bool:
     """Give each page its checksum: from the first page on, or by writing an older store anew.
 
     Returns:
-        True where the database was written anew: it is checked when it is opened again.
+        True where it is to be opened again for its pages to be checked.
 
     Raises:
         StoreRefusedError: checksums were kept once, and are not now.
@@ -61,8 +61,8 @@ def keep_checksums(connection: apsw.Connection) -> bool:
         connection.execute("VACUUM")
     elif _is_checked(connection):
         return False
-    # cksumvfs goes by the first page in the file, not in the log
-    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    # cksumvfs goes by the first page in the file, which a cut may have garbled, not in the log
+    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
     return True
 
 

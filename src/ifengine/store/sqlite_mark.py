@@ -66,7 +66,7 @@ class LogMark:
         """
         needed, salts = self._read()
         found = 0
-        if self._log_salts() == salts:
+        if needed and self._log_salts() == salts:
             found, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
         if found < needed:
             raise StoreRefusedError(

@@ -14,6 +14,7 @@ from ifengine.store.sqlite_checksums import (
     note_checksums,
     require_checksums,
 )
+from ifengine.store.sqlite_mark import LogMark
 
 PAGE_BYTES = 8192
 CACHE_KIB = 32 * 1024
@@ -60,13 +61,16 @@ def _refuse_foreign(connection: apsw.Connection) -> None:
         raise StoreRefusedError("the file is not a store of ifengine")
 
 
-def open_writer(path: Path, vfs: str | None) -> apsw.Connection:
+def open_writer(
+    path: Path, vfs: str | None, mark: LogMark | None = None, *, again: bool = False
+) -> apsw.Connection:
     """Open the one connection that writes, with everything that makes a commit durable.
 
     ``psow=0``: SQLite shall not believe that a drive leaves the rest of a torn sector alone.
 
     Raises:
-        StoreRefusedError: it is not a store, or a pragma did not take effect.
+        StoreRefusedError: it is not a store, what ``mark`` asks for is missing in its log, or a
+            pragma did not take effect.
         apsw.Error: the file is no database, or cannot be read.
     """
     connection = apsw.Connection(
@@ -75,12 +79,16 @@ def open_writer(path: Path, vfs: str | None) -> apsw.Connection:
         vfs=vfs or checked_vfs(),
     )
     try:
+        # after a failure nothing may be written any more, not even by closing
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         connection.set_busy_timeout(BUSY_MS)
         _refuse_foreign(connection)
+        if mark is not None:
+            mark.check(connection)
         connection.pragma("page_size", PAGE_BYTES)  # takes effect in a new database only
-        if keep_checksums(connection):
+        if keep_checksums(connection) and not again:
             connection.close()
-            return open_writer(path, vfs)
+            return open_writer(path, vfs, mark, again=True)
         _pragma(connection, "journal_mode", "wal", "wal")
         _pragma(connection, "synchronous", "full", FULL)
         _pragma(connection, "secure_delete", "on", 1)
@@ -93,8 +101,6 @@ def open_writer(path: Path, vfs: str | None) -> apsw.Connection:
         _pragma(connection, "cache_size", str(-CACHE_KIB), -CACHE_KIB)
         _pragma(connection, "temp_store", "memory", FULL)
         connection.pragma("trusted_schema", "off")
-        # after a failure nothing may be written any more, not even by closing
-        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         if connection.pragma("page_size") != PAGE_BYTES:
             raise StoreRefusedError(f"the database has no pages of {PAGE_BYTES} bytes")
         require_checksums(connection)
