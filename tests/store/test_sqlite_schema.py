@@ -33,6 +33,7 @@ FIXTURES = Path(__file__).parents[1] / "fixtures" / "store"
 RELEASED = {
     1: "70f99d7b858c5648",
     2: "9d71d2dd74df5baf",
+    3: "d931a18e8eabdd22",
 }
 
 
