@@ -291,21 +291,59 @@ async def test_broken_bookkeeping_stops_the_engine_and_loses_nothing(
         await until(lambda: lab.ids == ["M1"])
 
 
-async def test_a_frame_that_meets_a_fault_of_ours_is_kept_and_the_next_goes_on(
+async def test_a_frame_that_meets_a_fault_of_ours_is_kept_and_nothing_behind_it_is_taken(
     site: Site, lab: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Its sender repeats it and what follows: in order, on another connection (ADR 0013)."""
     from ifengine.routes.gates import Gates
 
-    decide = Gates.decide
+    decide, faults = Gates.decide, [b"M2"]
 
     def breaking(self: Gates, header: object) -> object:
-        if header.control_id == b"M1":  # type: ignore[attr-defined]
+        if faults == [header.control_id]:  # type: ignore[attr-defined]
+            faults.clear()
             raise ZeroDivisionError
         return decide(self, header)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Gates, "decide", breaking)
-    async with running(site) as engine, sender(site) as his:
-        his.writer.write(b"\x0b" + adt("M1") + b"\x1c\r")
-        assert await his.send(adt("M2")) == "AA"
-        await until(lambda: lab.ids == ["M2"])
-        assert await records(engine, "rejected") == [("M1", "unforeseen fault")]
+    async with running(site) as engine:
+        async with sender(site) as his:
+            his.writer.write(b"".join(b"\x0b" + adt(f"M{n}") + b"\x1c\r" for n in (1, 2, 3)))
+            assert control_id_answered(await his.answer()) == "M1"  # what came before is answered
+            assert await his.reader.read() == b""  # then it is closed: no answer to M2 and M3
+        assert await records(engine, "rejected") == [("M2", "unforeseen fault")]
+        async with sender(site) as his:
+            assert [await his.send(adt(f"M{n}")) for n in (2, 3)] == ["AA", "AA"]
+        await until(lambda: lab.ids == ["M1", "M2", "M3"])
+
+
+async def test_a_batch_that_meets_a_fault_of_ours_is_taken_whole_or_not_at_all(
+    site: Site, lab: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ifengine.store.sealing import KeyRing
+
+    seal, faults = KeyRing.seal, [b"B2"]
+
+    def breaking(self: KeyRing, kind: object, number: int, part: int, content: bytes) -> bytes:
+        if faults and content.startswith(b"MSH") and faults[0] in content:
+            faults.clear()
+            raise OSError(5, "no entropy")
+        return seal(self, kind, number, part, content)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(KeyRing, "seal", breaking)
+    site.head = "order_by: patient\nunbatch: {check_counts: yes}"
+    whole = b"BHS|^~\\&|HIS|RIVER\r" + adt("B1") + adt("B2") + b"BTS|2\r"
+    async with running(site) as engine:
+        async with sender(site) as his:
+            his.writer.write(b"\x0b" + whole + b"\x1c\r")
+            assert await his.reader.read() == b""
+        assert lab.ids == []
+        async with sender(site) as his:
+            his.writer.write(b"\x0b" + whole + b"\x1c\r")
+            assert b"MSA|AA|B2" in await his.answer()
+        await until(lambda: lab.ids == ["B1", "B2"])
+        assert [reason for _, reason in await records(engine, "rejected")] == ["unforeseen fault"]
+
+
+def control_id_answered(answer: bytes) -> str:
+    return answer.split(b"MSA|")[1].split(b"\r")[0].split(b"|")[1].decode()

@@ -17,6 +17,8 @@ END_BLOCK: Final = 0x1C
 CARRIAGE_RETURN: Final = 0x0D
 LINE_FEED: Final = 0x0A
 
+MAX_SPENT_BYTES: Final = 64 * 1024
+"""How much of what was taken already is kept beside a begun frame."""
 MAX_STRAY_BYTES: Final = 64 * 1024
 """Unframed bytes that are kept while a start block is looked for."""
 
@@ -225,6 +227,17 @@ class FrameDecoder:
         self._position = 0
         self._searched = 1
         return rest
+
+    def settle(self) -> int:
+        """Let go of bytes that belong to events already; return how many are held."""
+        held = len(self._buffer) - self._position
+        if not held:
+            self._buffer = b""
+            self._position = 0
+        elif self._position > MAX_SPENT_BYTES:
+            self._buffer = bytearray(memoryview(self._buffer)[self._position :])
+            self._position = 0
+        return held
 
     def receive_data(self, data: bytes) -> None:
         """Add received bytes; ``b""`` means the peer closed its sending side."""

@@ -75,6 +75,7 @@ class Home(Protocol):
     def opened(self, connection: "Inbound") -> None: ...
     def closed(self, connection: "Inbound") -> None: ...
     def settled(self) -> None: ...
+    def grew(self, more: int) -> None: ...
 
 
 class Inbound(asyncio.Protocol):
@@ -85,6 +86,7 @@ class Inbound(asyncio.Protocol):
         listener: the name of the listener.
         pending: frames given to the receiver and not answered yet.
         frames: frames given to the receiver in all.
+        unfinished: bytes received that were not given to the receiver.
     """
 
     __slots__ = (
@@ -109,6 +111,7 @@ class Inbound(asyncio.Protocol):
         "listener",
         "peer",
         "pending",
+        "unfinished",
     )
 
     def __init__(self, home: Home, peer: str) -> None:
@@ -116,6 +119,7 @@ class Inbound(asyncio.Protocol):
         self.listener = home.name
         self.pending = 0
         self.frames = 0
+        self.unfinished = 0
         self._home = home
         self._receiver = home.receiver
         self._decoder = FrameDecoder(
@@ -186,6 +190,12 @@ class Inbound(asyncio.Protocol):
         self._update_reading()
         if self.pending <= 0:
             self._leave()
+
+    def give_up_unfinished(self) -> None:
+        """Let go of what is no whole frame yet and close: nobody was promised it."""
+        self._decoder.take_rest()
+        self._measure()
+        self.end()
 
     def abort(self) -> None:
         """Close at once, whatever is still to be written."""
@@ -290,6 +300,8 @@ class Inbound(asyncio.Protocol):
         if self._silence is not None:
             self._silence.cancel()
             self._silence = None
+        self._decoder.take_rest()
+        self._measure()
         self._home.closed(self)
 
     # The pump.
@@ -308,10 +320,21 @@ class Inbound(asyncio.Protocol):
                         break
                     continue
                 self._hand_over(content)
+        except BaseException:
+            self._held |= _ENDING  # a frame was not taken: nothing behind it may be
+            raise
         finally:
             self._pumping = False
+            self._measure()
         if self._held:
             self._update_reading()
+
+    def _measure(self) -> None:
+        """Tell the listener what is buffered here, where it changed."""
+        held = self._decoder.settle()
+        if held != self.unfinished:
+            more, self.unfinished = held - self.unfinished, held
+            self._home.grew(more)
 
     def _hand_over(self, content: bytes) -> None:
         fp("intake.frame_done")
@@ -395,5 +418,8 @@ class Inbound(asyncio.Protocol):
             if self._eof or self._tls or not transport.can_write_eof():
                 transport.close()
             else:
-                transport.write_eof()
+                try:
+                    transport.write_eof()
+                except OSError:  # its peer is gone, and the loop has not heard yet
+                    transport.abort()
         self._home.settled()

@@ -5,6 +5,7 @@ import errno
 import ipaddress
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,8 @@ ACCEPT_PAUSE_SECONDS = 1.0
 """Rest after an accept error such as too many open files."""
 ACCEPTS_AT_ONCE = 64
 LINGER_AT_STOP_SECONDS = 0.5
+READ_AHEAD_BYTES = 1024 * 1024
+"""What is read of a stream beyond the frame in hand; more than the loop reads at once."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -42,6 +45,8 @@ class ListenerOptions:
         frame_timeout_seconds: longest pause inside a frame, and longest time a peer may leave
             its answers unread.
         frame_total_seconds: longest time from the first byte of a frame to its last.
+        max_unfinished_bytes: bound for what all connections together hold of frames that are not
+            whole; one frame of the largest content always has room.
     """
 
     name: str
@@ -50,6 +55,7 @@ class ListenerOptions:
     ssl_context: ssl.SSLContext | None = None
     allow: tuple[Network, ...] = ()
     max_content_bytes: int = 16 * 1024 * 1024
+    max_unfinished_bytes: int = 256 * 1024 * 1024
     max_connections: int = 512
     max_connections_per_address: int = 64
     idle_timeout_seconds: float = 3600.0
@@ -69,6 +75,7 @@ class ListenerCounts:
     not_allowed: int = 0
     over_limit: int = 0
     over_address_limit: int = 0
+    over_memory: int = 0
     tls_failures: int = 0
     accept_errors: int = 0
     timeouts: dict[str, int] = field(default_factory=lambda: {"idle": 0, "frame": 0, "write": 0})
@@ -106,6 +113,7 @@ class MllpListener:
         self._sockets: list[socket.socket] = []
         self._connections: dict[Inbound, None] = {}  # the oldest first
         self._by_address: dict[str, int] = {}
+        self.unfinished = 0  # bytes, over all connections
         self._held_slots = 0  # connections, and those still shaking hands
         self._handshakes: set[asyncio.Task[None]] = set()
         self._group: asyncio.TaskGroup | None = None
@@ -233,6 +241,26 @@ class MllpListener:
         self._free(connection.peer)
         self._changed.set()
         self.receiver.connection_closed(connection)
+
+    def grew(self, more: int) -> None:
+        """Count what a connection holds of frames that are not whole; at the bound one is closed."""
+        self.unfinished += more
+        if more > 0 and self.unfinished > self._most_unfinished():
+            self.counts.over_memory += 1
+            self._largest().give_up_unfinished()
+
+    def _most_unfinished(self) -> int:
+        options = self.options
+        return max(options.max_unfinished_bytes, options.max_content_bytes + READ_AHEAD_BYTES)
+
+    def _largest(self) -> Inbound:
+        """Return what holds most of the address that holds most: one peer cannot crowd out others."""
+        by_address: Counter[str] = Counter()
+        for connection in self._connections:
+            by_address[connection.peer] += connection.unfinished
+        ((peer, _),) = by_address.most_common(1)
+        mine = (one for one in self._connections if one.peer == peer)
+        return max(mine, key=lambda one: one.unfinished)
 
     def settled(self) -> None:
         """Learn that an ending connection has nothing pending any more."""

@@ -15,7 +15,13 @@ from ifengine.hl7.header import Header, HeaderFault, read_header
 from ifengine.mllp.framing import FramingFault, encode_frame
 from ifengine.mllp.listener import Inbound
 from ifengine.routes.answer_lines import AnswerLines, Slot
-from ifengine.routes.batches import BatchReply, gate_in_batch, take_batch, takes_batches
+from ifengine.routes.batches import (
+    BatchReply,
+    CameInBatch,
+    gate_in_batch,
+    take_batch,
+    takes_batches,
+)
 from ifengine.routes.channel_intake import ChannelIntake
 from ifengine.routes.config.models import ChannelConfig, ListenConnection
 from ifengine.routes.gates import TAG_ONLY, Gate, Gates, compared_bytes
@@ -50,6 +56,18 @@ class _Pending(NamedTuple):
 
     def __repr__(self) -> str:
         return f"<Pending {self.entry.inbox_id}>"
+
+
+class _Judged(NamedTuple):
+    """One message of a frame, decided and sealed."""
+
+    header: Header
+    content: bytes
+    entry: NewInboxEntry
+    decision: Decision
+
+    def __repr__(self) -> str:
+        return f"<Judged {self.entry.inbox_id}>"
 
 
 class _Asked:
@@ -138,31 +156,49 @@ class Intake:
 
     def frame_received(self, connection: Inbound, content: bytes) -> None:
         """Decide, seal and queue one frame for the next commit."""
-        parts = self._parts
         try:
             header = read_header(content)
+            came = None
             if header.fault is HeaderFault.BATCH and takes_batches(header, self._configs()):
-                self._batch_received(connection, content)
-                return
-            gate = self._gates.decide(header)
-            fp("intake.parsed")
-        except Exception:  # noqa: BLE001 - kept for people, unanswered; the next frame goes on
+                came = take_batch(content, self._configs())
+                judged = self._judge_batch(connection, came)
+            else:
+                gate = self._gates.decide(header)
+                fp("intake.parsed")
+                judged = [self._judge(connection, header, content, gate)]
+        except Exception:  # noqa: BLE001 - kept for people, unanswered, and the connection ends
             self._keep_unread(connection, content)
             return
-        self._take(connection, header, content, gate)
-        parts.group.soon()
+        reply = None
+        if came is not None:
+            self._batches.inc()
+            reply = BatchReply(came.header, max(1, len(judged)))
+            if not judged:
+                self._let_answer(connection, reply)
+        for one in judged:
+            self._take(connection, one, reply)
+        self._parts.group.soon()
 
-    def _take(
-        self,
-        connection: Inbound,
-        header: Header,
-        content: bytes,
-        gate: Gate,
-        reply: BatchReply | None = None,
-    ) -> None:
+    def _judge(self, connection: Inbound, header: Header, content: bytes, gate: Gate) -> _Judged:
+        """Decide and seal one message; nothing is queued yet."""
         channel = self._by_name[gate.channel.name] if gate.channel is not None else None
         decision = Decision(gate, channel)
-        entry = self._entry(connection, header, content, decision)
+        return _Judged(
+            header, content, self._entry(connection, header, content, decision), decision
+        )
+
+    def _judge_batch(self, connection: Inbound, came: CameInBatch) -> list[_Judged]:
+        """Judge all messages of a frame before the first of them is queued."""
+        judged = []
+        for message in came.messages:
+            header = read_header(message)
+            gate = came.gate or gate_in_batch(self._gates.decide(header))
+            judged.append(self._judge(connection, header, message, gate))
+        return judged
+
+    def _take(self, connection: Inbound, judged: _Judged, reply: BatchReply | None) -> None:
+        header, content, entry, decision = judged
+        channel = decision.channel
         if entry.kind is InboxKind.ACKNOWLEDGMENT and self._parts.answers is not None:
             # matched in the transaction that stores it, before any channel
             batch, name = self._open_batch(), self.connection.name
@@ -174,21 +210,6 @@ class Intake:
 
     def _configs(self) -> list[ChannelConfig]:
         return [intake.config for intake in self._channels]
-
-    def _batch_received(self, connection: Inbound, content: bytes) -> None:
-        """Queue all messages of a frame for one commit, to be answered together."""
-        came = take_batch(content, self._configs())
-        taken = [
-            (header := read_header(message), message, gate_in_batch(self._gates.decide(header)))
-            for message in came.messages
-        ]
-        self._batches.inc()
-        reply = BatchReply(came.header, max(1, len(taken)))
-        for header, message, gate in taken:
-            self._take(connection, header, message, came.gate or gate, reply)
-        if not taken:
-            self._let_answer(connection, reply)
-        self._parts.group.soon()
 
     def _let_answer(self, connection: Inbound, reply: BatchReply) -> None:
         """Answer a batch of no messages in its turn: it is legal, and there is nothing to store."""
@@ -212,7 +233,11 @@ class Intake:
         self._load.add(0)
 
     def _keep_unread(self, connection: Inbound, content: bytes) -> None:
-        """Keep a frame that met a fault of ours: a record, and no answer that could be wrong."""
+        """Keep a frame that met a fault of ours: a record, and no answer that could be wrong.
+
+        Nothing that came behind it is taken: its sender repeats it, and what follows, in order.
+        """
+        connection.end()
         decision = Decision(Gate(InboxKind.REJECTED, None, None, "unforeseen fault"), None)
         header = read_header(b"")
         entry = self._entry(connection, None, content, decision)
