@@ -439,6 +439,7 @@ def listener_options(connection: ListenConnection) -> ListenerOptions:
         ssl_context=_server_tls(connection.tls),
         allow=tuple(ipaddress.ip_network(network) for network in connection.allow),
         max_content_bytes=connection.max_message_bytes,
+        max_unfinished_bytes=connection.max_unfinished_bytes,
         max_connections=connection.max_connections,
         max_connections_per_address=connection.max_connections_per_address,
         idle_timeout_seconds=connection.idle_timeout_seconds,

@@ -134,6 +134,7 @@ class Gauges:
             "not_allowed": counts.not_allowed,
             "limit": counts.over_limit + counts.over_address_limit,
             "tls": counts.tls_failures,
+            "memory": counts.over_memory,
             "timeout": sum(counts.timeouts.values()),
         }
         for reason, count in failures.items():

@@ -77,8 +77,8 @@ tls:
   pin: {pinned: ["%s"], server_name: lab.example}
 connections:
   in: {listen: mllp, host: 10.1.2.3, port: 2575, tls: hospital, allow: [10.20.0.0/16, 10.1.1.1],
-       max_message: 1MiB, max_connections: 5, max_connections_per_address: 2, idle_timeout: 5m,
-       frame_timeout: 500ms, tolerate: [], unknown_types: reject, processing_missing: refuse,
+       max_message: 1MiB, max_unfinished: 9MiB, max_connections: 5, max_connections_per_address: 2,
+       idle_timeout: 5m, frame_timeout: 500ms, tolerate: [], unknown_types: reject, processing_missing: refuse,
        versions: ["2.3", 2.5.1], ignore: [MSH-7], charset: 8859/1, charset_forced: UNICODE UTF-8}
   out: {send: mllp, host: lab.example, port: 6661, tls: pin, ack_timeout: 7s, connect_timeout: 2s}
 """
@@ -133,7 +133,7 @@ tests: [{name: it, given: "MSH|^~\\\\&|"}]
     assert listener.tls.cert == tmp_path / "c.pem"
     assert (listener.tls.client, listener.tls.minimum) == ("required", "1.3")
     assert listener.allow == ("10.20.0.0/16", "10.1.1.1/32")
-    assert listener.max_message_bytes == 1024**2
+    assert (listener.max_message_bytes, listener.max_unfinished_bytes) == (1024**2, 9 * 1024**2)
     assert (listener.max_connections, listener.max_connections_per_address) == (5, 2)
     assert (listener.idle_timeout_seconds, listener.frame_timeout_seconds) == (300, 0.5)
     assert listener.tolerate == frozenset()

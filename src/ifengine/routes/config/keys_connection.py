@@ -57,6 +57,14 @@ LISTEN_CONNECTION: Final = (
         name="max_message", kind=SIZE, default="16MiB", meaning="Longest message.", example="20MiB"
     ),
     Key(
+        name="max_unfinished",
+        kind=SIZE,
+        default="256MiB",
+        meaning="What all its connections together may hold of messages that are not whole; at the "
+        "bound a connection of the address that holds most is closed.",
+        example="64MiB",
+    ),
+    Key(
         name="max_connections",
         kind=whole(1, 65535),
         default="512",
@@ -167,6 +175,7 @@ SEND_CONNECTION: Final = (
 
 _LIMITS: Final = (
     "max_message",
+    "max_unfinished",
     "max_connections",
     "max_connections_per_address",
     "idle_timeout",

@@ -43,6 +43,7 @@ class ListenConnection:
     plaintext: str | None  # the written reason
     allow: tuple[str, ...] = ()  # CIDR networks; empty: everybody
     max_message_bytes: int = 16 * 1024 * 1024
+    max_unfinished_bytes: int = 256 * 1024 * 1024
     max_connections: int = 512
     max_connections_per_address: int = 64
     idle_timeout_seconds: float = 3600.0

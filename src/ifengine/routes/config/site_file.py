@@ -377,6 +377,7 @@ def is_loopback(host: str) -> bool:
 
 _LISTENER_KEYS = {
     "max_message": "max_message_bytes",
+    "max_unfinished": "max_unfinished_bytes",
     "max_connections": "max_connections",
     "max_connections_per_address": "max_connections_per_address",
     "idle_timeout": "idle_timeout_seconds",
