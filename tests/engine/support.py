@@ -248,16 +248,35 @@ async def running(site: Site, *, grace_seconds: float = 10.0) -> AsyncIterator[R
         watch.assert_even()
 
 
+class NeverHeldError(AssertionError, TimeoutError):
+    """What a test waited for did not come: a finding, not a fault of the test."""
+
+
+def let_pass(parts: Any, *, days: int) -> None:
+    """Let days pass for everything that runs out, as if both clocks had gone on."""
+    passed_us = days * 86_400 * 1_000_000
+    parts.steady._start_us += passed_us
+    parts.steady._believed_us += passed_us
+
+
+def set_clock(parts: Any, *, days: int) -> None:
+    """Set the wall clock, as the engine sees it."""
+    parts.steady._believed_us += days * 86_400 * 1_000_000
+
+
 async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 10.0) -> None:
     """Wait until something holds; fails when it does not in time."""
-    async with asyncio.timeout(seconds):
-        while True:
-            held = condition()
-            if not isinstance(held, bool):
-                held = await held
-            if held:
-                return
-            await asyncio.sleep(0.01)
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                held = condition()
+                if not isinstance(held, bool):
+                    held = await held
+                if held:
+                    return
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise NeverHeldError(f"not within {seconds:g} s") from None
 
 
 class Sender:

@@ -228,6 +228,36 @@ def test_no_more_than_the_settle_window_can_be_sent_without_a_durable_outcome() 
     assert queue.take() is not None
 
 
+def test_nothing_is_sent_further_from_the_cursor_than_a_crash_looks_for_what_may_have_left() -> (
+    None
+):
+    queue = schedule(lanes=2)
+    for seq in range(1, 200):
+        queue.add(entry(seq, (b"%d" % seq,)))
+    first = queue.take()  # its receiver is slow: the cursor stays before it
+    assert first is not None
+    last = first.seq
+    while (going := queue.take()) is not None:
+        queue.settle(going)
+        written(queue)
+        last = going.seq
+    assert last == queue.durable_low + queue.window == 2 * SETTLE_WINDOW
+    queue.settle(first)
+    written(queue)
+    assert queue.take() is not None
+
+
+def test_the_window_counts_what_was_held_and_goes_again_too() -> None:
+    queue = schedule()
+    for seq in range(1, 100):
+        queue.add(entry(seq, (b"%d" % seq,)), EntryState.BEHIND)  # the cursor has passed them
+    sent = 0
+    while (going := queue.take()) is not None:
+        queue.settle(going)
+        sent += 1
+    assert sent == SETTLE_WINDOW
+
+
 @pytest.mark.parametrize("order", [Order.HOLD_KEY, Order.SKIP_DEAD])
 @given(seed=st.integers(0, 2**32), lanes=st.integers(1, 4))
 @settings(max_examples=400, deadline=None)

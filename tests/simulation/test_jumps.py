@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -45,9 +46,23 @@ def options(number: int) -> Options:
     )
 
 
+def busy(number: int) -> Options:
+    """Half a minute in which channels are paused while messages come and the clock is set."""
+    return replace(
+        options(number),
+        pauses=20.0,
+        jumps=40.0,
+        gap_seconds=0.3,
+        safety_seconds=30.0,
+        cuts=0.0,
+        moods=0.0,
+    )
+
+
 @pytest.mark.chaos
+@pytest.mark.parametrize("made", [options, busy], ids=["load", "paused"])
 def test_a_clock_that_jumps_loses_repeats_reorders_forgets_and_holds_nothing(
-    simulated: Written, ledger: Ledger
+    made: Callable[[int], Options], simulated: Written, ledger: Ledger
 ) -> None:
     wanted, first = trials(60, 500, "IFENGINE_JUMPS"), seed()
     one_seed = "IFENGINE_SEED" in os.environ
@@ -55,7 +70,7 @@ def test_a_clock_that_jumps_loses_repeats_reorders_forgets_and_holds_nothing(
     failed: list[Outcome] = []
     number = first
     while happened["jump"] < wanted:
-        outcome = Simulation(options(number), simulated).run()
+        outcome = Simulation(made(number), simulated).run()
         happened.update(outcome.happened)
         if outcome.wrong:
             failed.append(outcome)
@@ -64,7 +79,7 @@ def test_a_clock_that_jumps_loses_repeats_reorders_forgets_and_holds_nothing(
             break
     ledger.record(
         "G12",
-        "the wall clock set under load, up to ten years",
+        f"the wall clock set by up to ten years: {made.__name__}",
         trials=happened["jump"],
         failures=len(failed),
         found=f"seeds {first} to {number - 1}; {happened['accepted']:,} messages, "

@@ -1,6 +1,7 @@
 """Rows for store tests, and a commit that waits."""
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from ifengine.store.base import (
@@ -21,13 +22,14 @@ from ifengine.store.base import (
     Store,
 )
 
+Finished = Callable[[BaseException | None], None]
 SECOND = 1_000_000
 WINDOW = 100 * SECOND
 
 
-def commit(store: Store, batch: Batch) -> None:
-    """Submit and wait; raises what ``finished`` was told."""
-    _wait(lambda finished: store.submit(batch, finished))
+def commit(store: Store, batch: Batch, told: Finished | None = None) -> None:
+    """Submit and wait; raises what ``finished`` was told. ``told`` hears it at that very moment."""
+    _wait(lambda finished: store.submit(batch, finished), told)
 
 
 def purge(store: Store, *inbox_ids: int) -> None:
@@ -35,17 +37,19 @@ def purge(store: Store, *inbox_ids: int) -> None:
     _wait(lambda finished: store.purge(inbox_ids, finished))
 
 
-def _wait(start: Any) -> None:
-    told = threading.Event()
+def _wait(start: Any, told: Finished | None = None) -> None:
+    done = threading.Event()
     errors: list[BaseException] = []
 
     def finished(error: BaseException | None) -> None:
+        if told is not None:
+            told(error)
         if error is not None:
             errors.append(error)
-        told.set()
+        done.set()
 
     start(finished)
-    assert told.wait(30), "finished was never called"
+    assert done.wait(30), "finished was never called"
     if errors:
         raise errors[0]
 
