@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +10,6 @@ from hypothesis import strategies as st
 from ifengine.clock import (
     MICROSECONDS,
     ManualClock,
-    Steady,
     SystemClock,
     as_datetime,
     rfc3339,
@@ -64,11 +64,12 @@ def test_a_shown_time_reads_back_as_itself(seconds: int) -> None:
     assert shown.endswith("Z")
 
 
-def test_a_steady_clock_goes_on_as_if_nobody_had_set_the_other() -> None:
-    clock = ManualClock()
-    steady = Steady(clock)
-    began = clock.now_us()
-    for seconds in (-3600.0, 3_650 * 86_400.0, -40 * 86_400.0):
-        clock.jump(seconds)
-        clock.advance(10.0)
-    assert steady.now_us() - began == 30_000_000
+def test_the_age_of_the_machine_is_told_with_the_boot_it_counts_from() -> None:
+    clock = SystemClock()
+    boot, seconds = clock.since_boot()
+    again, later = clock.since_boot()
+    assert boot == again
+    assert later >= seconds
+    if Path("/proc/sys/kernel/random/boot_id").exists():
+        assert len(boot) == 36
+        assert seconds > 0

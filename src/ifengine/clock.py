@@ -3,6 +3,8 @@
 import asyncio
 import time
 from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
 from typing import Protocol
 
 MICROSECONDS = 1_000_000
@@ -17,6 +19,10 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Return seconds on a clock that never jumps."""
+        ...
+
+    def since_boot(self) -> tuple[str, float]:
+        """Return which run of the machine this is, "" where nobody knows, and its age in seconds."""
         ...
 
     async def sleep(self, seconds: float) -> None:
@@ -35,25 +41,14 @@ class SystemClock:
         """Return seconds on a clock that never jumps."""
         return time.monotonic()
 
+    def since_boot(self) -> tuple[str, float]:
+        """Return the id of this boot of the kernel and its age; nobody can set either."""
+        seconds = getattr(time, "CLOCK_BOOTTIME", None)
+        return ("", 0.0) if seconds is None else (_boot_id(), time.clock_gettime(seconds))
+
     async def sleep(self, seconds: float) -> None:
         """Wait this long on the monotonic clock."""
         await asyncio.sleep(seconds)
-
-
-class Steady:
-    """The wall clock of the start, carried on by the monotonic one: whoever sets it moves nothing here.
-
-    For spans that must not end because a clock was set, such as the window of the guard.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._start_us = clock.now_us()
-        self._began = clock.monotonic()
-
-    def now_us(self) -> int:
-        """Return microseconds since 1970, UTC, as nobody has set the clock since the start."""
-        return self._start_us + int((self._clock.monotonic() - self._began) * MICROSECONDS)
 
 
 class ManualClock:
@@ -62,6 +57,7 @@ class ManualClock:
     def __init__(self, start_us: int = 1_767_607_200 * MICROSECONDS) -> None:
         self._now_us = start_us
         self._monotonic = 0.0
+        self.boot = ""
 
     def now_us(self) -> int:
         """Return the set wall clock in microseconds since 1970, UTC."""
@@ -70,6 +66,10 @@ class ManualClock:
     def monotonic(self) -> float:
         """Return the seconds this clock was moved forward."""
         return self._monotonic
+
+    def since_boot(self) -> tuple[str, float]:
+        """Return the boot that was set, "" at first, and the seconds this clock was moved forward."""
+        return self.boot, self._monotonic
 
     def advance(self, seconds: float) -> None:
         """Move both clocks forward."""
@@ -84,6 +84,14 @@ class ManualClock:
         """Let time pass at once."""
         self.advance(seconds)
         await asyncio.sleep(0)
+
+
+@cache
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return ""
 
 
 def as_datetime(at_us: int) -> datetime:

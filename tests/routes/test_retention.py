@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ifengine.routes import retention
-from ifengine.routes.retention import Keep, clock_jumped, find_ended, find_expired
+from ifengine.routes.retention import Keep, find_ended, find_expired
 from ifengine.store.base import Batch, ExceptionState, Fate, InboxKind, PlannedFate, Reader
 from ifengine.store.memory import MemoryStore
 from store.builders import (
@@ -169,23 +169,20 @@ def test_never_anything_that_is_not_settled_or_too_young(fates: list[list[Fate]]
         assert (number in expired) is due
 
 
-@pytest.mark.parametrize(
-    ("now_us", "mark_us", "passed_us", "jumped"),
-    [
-        (10 * DAY_US, 0, 0, False),  # the first start
-        (10 * DAY_US, 10 * DAY_US, 0, False),
-        (11 * DAY_US, 10 * DAY_US, DAY_US, False),  # a day passed on both clocks
-        (11 * DAY_US, 10 * DAY_US, 0, False),  # exactly a day is still a clock that was set
-        (11 * DAY_US + 1, 10 * DAY_US, 0, True),
-        (9 * DAY_US - 1, 10 * DAY_US, 0, True),  # back
-        (9 * DAY_US, 10 * DAY_US, 2 * DAY_US, True),
-        (3660 * DAY_US, 10 * DAY_US, SECOND, True),
-    ],
-)
-def test_a_wall_clock_that_left_the_other_by_more_than_a_day_has_jumped(
-    now_us: int, mark_us: int, passed_us: int, jumped: bool
-) -> None:
-    assert clock_jumped(now_us, mark_us, passed_us) is jumped
+def test_the_age_of_a_message_is_that_of_the_steady_clock(store: MemoryStore) -> None:
+    batch = Batch()
+    for number in (1, 2, 3):
+        message(batch, number, Fate.SENT)
+    commit(store, batch)
+    reader = store.reader()
+
+    def came(inbox_id: int, received_us: int) -> int:
+        return received_us + (1000 * SECOND if inbox_id > 1 else 0)  # set back after the first
+
+    now_us = 1050 * SECOND
+    assert find_expired(reader, 0, 3, now_us, KEEP, came).inbox_ids == (1,)
+    assert find_expired(reader, 0, 3, now_us, KEEP).inbox_ids == (1, 2)
+    assert find_ended(reader, 2000 * SECOND, came).before_us == 1003 * SECOND - retention.SPARE_US
 
 
 # --- messages that wait, and memory that ran out -------------------------------------------------

@@ -18,6 +18,7 @@ from unittest.mock import patch
 from ifengine.admin.request import Caller, Role
 from ifengine.clock import MICROSECONDS
 from ifengine.engine import running
+from ifengine.engine.ending import EXIT_UNFORESEEN
 from ifengine.engine.running import Engine
 from ifengine.errors import StorageFailedError
 from ifengine.mllp import client, listener
@@ -38,6 +39,8 @@ class VirtualClock:
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
         self.offset_us = START_US
+        self.boots = 1
+        self._booted = 0.0
 
     def now_us(self) -> int:
         """Return the wall clock."""
@@ -46,6 +49,15 @@ class VirtualClock:
     def monotonic(self) -> float:
         """Return the loop's time."""
         return self._loop.time()
+
+    def since_boot(self) -> tuple[str, float]:
+        """Return which boot of the machine this is, and its age."""
+        return f"boot {self.boots}", self._loop.time() - self._booted
+
+    def reboot(self) -> None:
+        """The machine starts anew; only the wall clock has gone on."""
+        self.boots += 1
+        self._booted = self._loop.time()
 
     async def sleep(self, seconds: float) -> None:
         """Let virtual time pass."""
@@ -210,7 +222,7 @@ class Machine:
             pass  # it could not start; that is said, and it is started again
         elif error is not None:
             self.faults.append(f"the engine raised {said(error)}")
-        elif not task.cancelled() and task.result() == running.EXIT_UNFORESEEN:
+        elif not task.cancelled() and task.result() == EXIT_UNFORESEEN:
             self.faults.append(f"unforeseen: {said(process.engine._failure)}")
         self.note("ended")
 

@@ -54,10 +54,12 @@ class SimulatedStore:
         """Write a batch some time from now."""
         self._do(lambda done: self.disk.contents.submit(batch, done), finished)
 
-    def purge(self, inbox_ids: Iterable[int], finished: Finished) -> None:
+    def purge(
+        self, inbox_ids: Iterable[int], finished: Finished, ended_us: int | None = None
+    ) -> None:
         """Remove messages some time from now."""
         ids = tuple(inbox_ids)
-        self._do(lambda done: self.disk.contents.purge(ids, done), finished)
+        self._do(lambda done: self.disk.contents.purge(ids, done, ended_us), finished)
 
     def _do(self, write: Callable[[Finished], None], finished: Finished) -> None:
         disk, choose = self.disk, self.disk.loop.choose

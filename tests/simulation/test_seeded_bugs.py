@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -15,8 +15,9 @@ from ifengine.routes.lanes import Entry, Schedule
 from ifengine.routes.parked_messages import ParkedMessages
 from ifengine.routes.pipeline import Pipeline
 from ifengine.routes.retry import Attempt, AttemptResult
+from ifengine.routes.steady import Steady
 from simulation.site import Written
-from simulation.test_jumps import options
+from simulation.test_jumps import busy, options
 from simulation.world import Options, Simulation
 
 Seed = Callable[[pytest.MonkeyPatch], None]
@@ -64,14 +65,32 @@ def marks_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 
 def purge_by_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
-    async def never(self: Watch, now_us: int) -> bool:
-        return False
+    purge = Watch.purge
 
-    patch.setattr(Watch, "_clock_is_wrong", never)
+    async def by_wall(self: Watch) -> int:
+        class Wall:
+            is_doubtful = False
+            now_us = self._parts.clock.now_us
+
+            @staticmethod
+            def of(inbox_id: int, received_us: int) -> int:
+                return received_us
+
+        steady, self._parts.steady = self._parts.steady, cast(Steady, Wall())
+        try:
+            return await purge(self)
+        finally:
+            self._parts.steady = steady
+
+    patch.setattr(Watch, "purge", by_wall)
 
 
 def guard_by_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("ifengine.clock.Steady.now_us", lambda self: self._clock.now_us())
+    patch.setattr(Steady, "now_us", lambda self: self._clock.now_us())
+
+
+def steady_over_a_stop_by_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Steady, "resume", lambda self, reader: None)
 
 
 def parked_by_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
@@ -81,14 +100,6 @@ def parked_by_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
         park(self, *args, received_us=self._parts.clock.now_us(), **more)
 
     patch.setattr(ParkedMessages, "park", by_wall)
-
-
-def busy(number: int) -> Options:
-    """Channels that are paused while messages come and the clock is set."""
-    made = options(number)
-    return replace(
-        made, pauses=20.0, jumps=40.0, gap_seconds=0.3, safety_seconds=30.0, cuts=0.0, moods=0.0
-    )
 
 
 def dying(number: int) -> Options:

@@ -192,7 +192,9 @@ class Engine:
             )
             reloader.switch.after += (runtime.switched, gauges.switched)
             collecting = [outbox.collect for outbox in built.outboxes.values()]
-            group.before_commit += (audit_received, *collecting, audit_counter(metrics))
+            marking = parts.steady.mark
+            group.before_commit += (marking, audit_received, *collecting, audit_counter(metrics))
+            await parts.read(parts.steady.resume)
             self.watch = watch
             try:
                 await self._start(parts, built, runtime, watch)

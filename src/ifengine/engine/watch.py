@@ -11,9 +11,9 @@ from ifengine.engine.building import Built
 from ifengine.routes.indexer import next_tags
 from ifengine.routes.parts import Parts
 from ifengine.routes.retention import (
+    SPARE_US,
     Found,
     Keep,
-    clock_jumped,
     find_ended,
     find_expired,
     find_left_over,
@@ -25,7 +25,7 @@ TICK_SECONDS = 0.1
 SECOND = 1.0
 RETENTION_SECONDS = 600.0
 BUSY_MESSAGES_A_SECOND = 200  # above this intake and delivery go before the search index
-CLOCK_HIGH = "clock_high_us"
+MARK_EVERY_SECONDS = 60.0
 
 
 @dataclass(slots=True)
@@ -61,8 +61,7 @@ class Watch:
         self._purge_after = 0
         self._received_before = 0
         self._busy = False
-        self._clock_mark: tuple[int, float] | None = None
-        self._clock_start = (parts.clock.now_us(), parts.clock.monotonic())
+        self._mark_at = 0.0
         self.tidy: Callable[[], None] = _nothing
         self.auto: Callable[[], None] = _nothing  # looks whether the files changed
 
@@ -101,6 +100,7 @@ class Watch:
         self.balance.turn(self._parts.clock.monotonic())
         self.tidy()
         self.auto()
+        self._look_at_clock()
         parts = self._parts
         now_us = parts.clock.now_us()
         if parts.ring.needs_new_key(now_us):
@@ -122,6 +122,14 @@ class Watch:
         """Stop intake below the reserve, and start it again by itself."""
         if self.settings.store_kind == "memory":
             return
+    def _look_at_clock(self) -> None:
+        """Note where the wall clock was set; mark the time in the store even where nothing comes."""
+        parts, now = self._parts, self._parts.clock.monotonic()
+        parts.steady.look(parts.numbers.inbox_id + 1)
+        if now >= self._mark_at:
+            self._mark_at = now + MARK_EVERY_SECONDS
+            parts.group.lazily()
+
         state = os.statvfs(self.settings.site.store_path)
         disk = self.disk
         disk.free_bytes = state.f_bavail * state.f_frsize
@@ -173,11 +181,12 @@ class Watch:
     async def purge(self) -> int:
         """Forget what is settled and older than `keep`; returns how many messages.
 
-        Nothing is forgotten when the wall clock jumped: a day's drift could purge a month.
+        Ages are measured on the steady clock. Nothing is forgotten while the wall clock is more
+        than a day from where it was believed, until a person says that it is right (G12).
         """
         parts, site = self._parts, self.settings.site
-        now_us = parts.clock.now_us()
-        if await self._clock_is_wrong(now_us):
+        now_us, came = parts.steady.now_us(), parts.steady.of
+        if parts.steady.is_doubtful:
             return 0
         keep = Keep(
             int(site.keep_messages_seconds * 1e6), int(site.keep_dead_letters_seconds * 1e6)
@@ -187,7 +196,7 @@ class Watch:
             after, newest = self._purge_after, parts.numbers.inbox_id
 
             def look(reader: Reader, after: int = after, newest: int = newest) -> Found:
-                return find_expired(reader, after, newest, now_us, keep)
+                return find_expired(reader, after, newest, now_us, keep, came)
 
             found = await parts.read(look)
             self._purge_after = found.next_after
@@ -211,7 +220,7 @@ class Watch:
         left_over = await parts.read(lambda reader: find_left_over(reader, before_us))
         parts.group.batch.states.extend(left_over)
         while memories is not None and not parts.stopping:
-            ended = await parts.read(lambda reader: find_ended(reader, now_us))
+            ended = await parts.read(lambda reader: find_ended(reader, now_us, parts.steady.of))
             gone = memories.forget_ended(parts.group.batch, ended.states, ended.before_us)
             await parts.group.durable()
             if ended.is_all or not gone:
@@ -224,23 +233,8 @@ class Watch:
         def finished(error: BaseException | None) -> None:
             loop.call_soon_threadsafe(_resolve, done, error)
 
-        self._store.purge(inbox_ids, finished)
+        self._store.purge(inbox_ids, finished, now_us - SPARE_US)
         await done
-
-    async def _clock_is_wrong(self, now_us: int) -> bool:
-        parts = self._parts
-        monotonic = parts.clock.monotonic()
-        mark_us, mark = self._clock_mark or self._clock_start
-        wrong = clock_jumped(now_us, mark_us, int((monotonic - mark) * 1e6))
-        if self._clock_mark is None:
-            # over a stop only a step back can be told from time that passed
-            stored = await parts.read(lambda reader: reader.setting(CLOCK_HIGH))
-            wrong = wrong or now_us < int(stored or "0") - 24 * 3600 * 1_000_000
-        if not wrong:
-            self._clock_mark = (now_us, monotonic)
-            parts.group.batch.settings[CLOCK_HIGH] = str(now_us)
-            parts.group.lazily()
-        return wrong
 
 
 def _nothing() -> None:

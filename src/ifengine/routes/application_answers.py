@@ -84,7 +84,7 @@ class ApplicationAnswers:
     async def recover(self) -> None:
         """Take up what waited when the engine stopped: no clock makes a wait longer than it was."""
         parts = self._parts
-        now, now_us = parts.clock.monotonic(), parts.clock.now_us()
+        now, now_us = parts.clock.monotonic(), parts.steady.now_us()
         for place, at_us, waiting in await parts.read(self._find):
             self._hear(waiting.on, int(place[1]))
             if waiting.at(Stage.REFUSING):
@@ -143,7 +143,7 @@ class ApplicationAnswers:
             inbox_id=settled.inbox_id,
             destination=settled.destination,
             rows=settled.attempts,
-            due_us=self._parts.clock.now_us() + within_us,
+            due_us=self._parts.steady.now_us() + within_us,
         )
         waiting = self._read(place) or Waiting(rule.on)
         waiting.on = rule.on
@@ -215,7 +215,7 @@ class ApplicationAnswers:
         batch.inbox.append(
             NewInboxEntry(
                 inbox_id,
-                parts.clock.now_us(),
+                parts.steady.stamp(inbox_id),
                 parts.names.number(NameKind.LISTENER, outbox.name),
                 0,
                 InboxKind.ACKNOWLEDGMENT,
@@ -339,7 +339,7 @@ class ApplicationAnswers:
         place = self._early_place(on, numbers[0], name)
         before = self._look_up(place)
         if before is None or answer.is_refusal or not Early.read(before.value).is_refusal:
-            now_us = self._parts.clock.now_us()
+            now_us = self._parts.steady.now_us()
             kept = Remembered(answer.text(), inbox_id, now_us, now_us + self._longest_us + DAY_US)
             self._memories.write(batch, [Change(Space.APPLICATION, place, kept)])
 
@@ -362,7 +362,7 @@ class ApplicationAnswers:
 
     def _write(self, batch: Batch, place: Key, waiting: Waiting) -> None:
         """Remember what waits; what has its answer is forgotten a while later."""
-        now_us = self._parts.clock.now_us()
+        now_us = self._parts.steady.now_us()
         until_us = 0
         if not waiting.at(Stage.WAITING) and not waiting.at(Stage.REFUSING):
             kept = KEPT_US if waiting.open() else self._longest_us + DAY_US

@@ -45,15 +45,13 @@ def find_failed(reader: Reader, outbox: int, seq: int) -> Failed | None:
     return Failed(row, received.received_us, runs)
 
 
-def plan_of(again: OutboxRow) -> PlanRow:
+def plan_of(again: OutboxRow, now_us: int) -> PlanRow:
     """Return the plan that puts the dead letter in the place of what was sent."""
     fate = PlannedFate(again.destination, Fate.QUEUED, again.outbox, again.seq, "")
-    return PlanRow(
-        again.inbox_id, again.run, again.channel, again.config_version, again.at_us, (fate,)
-    )
+    return PlanRow(again.inbox_id, again.run, again.channel, again.config_version, now_us, (fate,))
 
 
-def exception_of(ring: KeyRing, again: OutboxRow, refused: Refused) -> ExceptionRow:
+def exception_of(ring: KeyRing, again: OutboxRow, refused: Refused, now_us: int) -> ExceptionRow:
     """Return why it is a dead letter."""
     detail = b""
     if refused.detail:
@@ -66,7 +64,7 @@ def exception_of(ring: KeyRing, again: OutboxRow, refused: Refused) -> Exception
         1,
         0,
         0,
-        again.at_us,
+        now_us,
         "delivery",
         "",
         refused.reason,

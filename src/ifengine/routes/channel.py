@@ -426,7 +426,7 @@ class Channel:
             if destination.follow is not None:
                 visit = visit_of(destination.follow, name, channel_scope)
                 if visit[2]:
-                    until_us = context.now_us + destination.follow.lasts_us
+                    until_us = memory.now_us + destination.follow.lasts_us
                     memory.put(Space.VISIT, visit, "", until_us=until_us)
             copy, scope = message, channel_scope
             if not destination.steps.is_empty:

@@ -136,11 +136,11 @@ def collect(
     later = any(other.inbox_id > own for other in others)
     if others and not later:
         _refuse_a_stranger(config, scope, collection, others[0].inbox_id, identity, onward)
-    until_us = min((o.until_us for o in others), default=scope.now_us + config.up_to_us)
+    until_us = min((o.until_us for o in others), default=memory.now_us + config.up_to_us)
     end = None if later else _end(config, scope, others)
     if end is None:
         # the last one decides, for all of them
-        raise ParkedError((key,), until_us - scope.now_us, REST, COMBINE)
+        raise ParkedError((key,), until_us - memory.now_us, REST, COMBINE)
     collected = Collected(tuple(o.inbox_id for o in others), end == _WHOLE)
     released = scope.released or any(o.is_released for o in others)
     # its own time and release are used up: a step that waits has its own

@@ -62,7 +62,7 @@ def look(config: DedupeConfig, message: Message, scope: StepScope) -> Repeat:
         if known["content"] == content:
             return Repeat(key, before.message)
     text = json.dumps({"content": content})
-    scope.memory.put(Space.DEDUPE, key, text, until_us=scope.now_us + config.window_us)
+    scope.memory.put(Space.DEDUPE, key, text, until_us=scope.memory.now_us + config.window_us)
     return Repeat(key)
 
 

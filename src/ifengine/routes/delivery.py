@@ -155,7 +155,7 @@ class Outbox(AnsweringDeliveries):
             suspect = entry.seq <= self._suspect_through
             entry.possible_duplicate = entry.possible_duplicate or suspect
         if entry.state in (EntryState.RETRYING, EntryState.IN_DOUBT):
-            wait = max(0.0, (loaded.due_us - self._parts.clock.now_us()) / 1e6)
+            wait = max(0.0, (loaded.due_us - self._parts.steady.now_us()) / 1e6)
             self._wake_at(entry, self._parts.clock.monotonic() + min(wait, LONGEST_WAIT_SECONDS))
         if entry.content is not None:
             self._bytes += len(entry.content)
@@ -339,7 +339,7 @@ class Outbox(AnsweringDeliveries):
         limit = destination.policy.retry.unreachable_seconds
         if decision.action is not Action.WAIT or limit is None:
             return decision
-        if self._parts.clock.now_us() - entry.at_us < limit * 1e6:
+        if self._parts.steady.now_us() - entry.at_us < limit * 1e6:
             return decision
         return Decision(Action.DEAD_LETTER, entry.refusals, entry.doubts, "unreachable too long")
 
@@ -415,6 +415,7 @@ class Outbox(AnsweringDeliveries):
                 destination.held += 1
             case _:
                 doubtful = attempt.result is AttemptResult.IN_DOUBT
+        steady_us = parts.steady.now_us()
                 memory = EntryState.IN_DOUBT if doubtful else EntryState.RETRYING
                 behind = self.schedule.defer(entry, memory, due)
                 state = _EXCEPTION_STATE[memory]
@@ -422,7 +423,7 @@ class Outbox(AnsweringDeliveries):
                     self.stopped = True
                 self._wake_at(entry, due)
         parts.group.batch.exceptions.append(
-            stuck_row(parts.ring, self.number, entry, state, attempt, decision, now_us)
+            stuck_row(parts.ring, self.number, entry, state, attempt, decision, now_us, steady_us)
         )
         self._write_behind(behind)
         parts.group.soon()

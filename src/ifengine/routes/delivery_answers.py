@@ -136,13 +136,13 @@ class AnsweringDeliveries(ABC):
         again = row._replace(
             seq=seq,
             run=parts.runs.next(row.inbox_id, failed.runs),
-            at_us=parts.clock.now_us(),
+            at_us=parts.steady.now_us(),
             origin_seq=row.seq,
             config_version=parts.config_version,
         )
         batch.outbox.append(again)
-        batch.plans.append(plan_of(again))
-        batch.exceptions.append(exception_of(parts.ring, again, refused))
+        batch.plans.append(plan_of(again, parts.clock.now_us()))
+        batch.exceptions.append(exception_of(parts.ring, again, refused, parts.clock.now_us()))
         entry = entry_of(again, failed.received_us)
         destination = self.destination_of(entry)
         if seq > self.schedule.through + 1:

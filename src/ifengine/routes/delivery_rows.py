@@ -54,6 +54,7 @@ def stuck_row(
     attempt: Attempt,
     decision: Decision,
     now_us: int,
+    steady_us: int,
 ) -> ExceptionRow:
     """Return why a delivery waits for another attempt or for a person."""
     detail = b""
@@ -65,7 +66,7 @@ def stuck_row(
         state,
         entry.refusals,
         entry.doubts,
-        now_us + int(decision.delay_seconds * 1e6),
+        steady_us + int(decision.delay_seconds * 1e6),
         now_us,
         "delivery",
         "",

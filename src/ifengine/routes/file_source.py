@@ -189,7 +189,7 @@ class FileSource:
         first = entries[0][0].inbox_id if entries else parts.numbers.inbox_id
         batch = parts.group.batch
         batch.inbox.extend(entry for entry, _ in entries)
-        now_us = parts.clock.now_us()
+        now_us = parts.steady.now_us()
         if memories is not None:
             value = "bad" if reason else "done"
             until_us = now_us + MARK_SECONDS * 1_000_000
@@ -232,7 +232,7 @@ class FileSource:
         inbox_id = parts.numbers.next_inbox_id()
         entry = NewInboxEntry(
             inbox_id=inbox_id,
-            received_us=parts.clock.now_us(),
+            received_us=parts.steady.stamp(inbox_id),
             listener=self._listener,
             channel=intake.number,
             kind=kind,
@@ -254,6 +254,7 @@ class FileSource:
             entry.guard_window_us = intake.window_us
         return entry, header
 
+            entry.guard_at_us = parts.steady.now_us()
     def _committed(self, taken: list[tuple[tuple[NewInboxEntry, Header], bytes]]) -> None:
         """The messages are on stable storage: their channel gets them, in the order of the file."""
         intake = self._intake

@@ -101,10 +101,12 @@ def context_of(
     """Return what the steps may know of a message beside its content."""
     inbox_id, memories, retired = received.inbox_id, parts.memories, parts.retired
     waits = parked.parking.get(inbox_id) if received.run else None
+    at_us = received.received_us
+    now_us = parts.steady.of(inbox_id, at_us)
     return MessageContext(
         str(inbox_id),
-        received.received_us,
-        None if memories is None else memories.scratch(inbox_id, received.received_us),
+        at_us,
+        None if memories is None else memories.scratch(inbox_id, now_us, at_us=at_us),
         replies,
         sender_waits=sender_waits,
         nobody_retired=retired is not None and not len(retired),

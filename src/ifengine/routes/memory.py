@@ -82,9 +82,14 @@ class Memories:
         """Return what a few point queries find in the newest commit. For rare occasions: the loop waits."""
         return find(self._reader)
 
-    def scratch(self, message: int, now_us: int, *, is_replay: bool = False) -> Scratch:
-        """Return what one message sees and leaves; ``now_us`` is its time of receipt."""
-        return Scratch(message, now_us, self, is_replay)
+    def scratch(
+        self, message: int, now_us: int, *, at_us: int = 0, is_replay: bool = False
+    ) -> Scratch:
+        """Return what one message sees and leaves; ``now_us`` is its time of receipt, steady.
+
+        ``at_us`` is what the wall clock showed then, for people; 0: the same.
+        """
+        return Scratch(message, now_us, self, is_replay, at_us)
 
     def write(self, batch: Batch, changes: Iterable[Change]) -> None:
         """Add changes to a batch that is on its way to the store. From now on every look-up sees them.

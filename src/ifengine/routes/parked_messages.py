@@ -42,7 +42,7 @@ class ParkedMessages:
         """Take up what was parked: time went on over the stop, and the facts may be there."""
         number, parts = self._writer.number, self._parts
         rows = await parts.read(lambda reader: reader.parked(number))
-        now, now_us = parts.clock.monotonic(), parts.clock.now_us()
+        now, now_us = parts.clock.monotonic(), parts.steady.now_us()
         latest: dict[bytes, float] = {}  # by key: a clock set meanwhile lets nobody overtake
         for row in rows:
             left = min(max(0.0, (row.until_us - now_us) / 1e6), _wait(row.since_us, row.until_us))
@@ -155,7 +155,7 @@ class ParkedMessages:
     ) -> None:
         """Park a message, or let it wait for other keys than before.
 
-        Its time begins when it is parked first and is measured on the monotonic clock: a wall clock
+        Its time begins when it is parked first and is measured on the steady clock: a wall clock
         that is set lets nothing wait longer, and nothing go too soon.
         """
         parts, memories = self._parts, self._parts.memories
@@ -164,7 +164,7 @@ class ParkedMessages:
         keys = frozenset(memories.tag(Space.FACT, key) for key in waiting.keys)
         before = self.parking.get(inbox_id)
         if before is None:
-            since_us, began = parts.clock.now_us(), parts.clock.monotonic()
+            since_us, began = parts.steady.now_us(), parts.clock.monotonic()
         else:
             since_us = before.since_us
             began = before.due - _wait(since_us, before.until_us)
@@ -222,7 +222,7 @@ class ParkedMessages:
                     into=inbox_id,
                 ),
             )
-        at_us = self._parts.clock.now_us()
+        at_us = self._parts.steady.now_us()
         return remembered_by(writer.channel, inbox_id, collected, at_us)
 
     def leave(self, batch: Batch, inbox_id: int) -> None:

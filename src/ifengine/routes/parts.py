@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from ifengine.clock import Clock, Steady
+from ifengine.clock import Clock
 from ifengine.errors import EngineError
 from ifengine.hl7.header import Header
 from ifengine.routes.application_contract import Answers
@@ -15,6 +15,7 @@ from ifengine.routes.identity import Retired
 from ifengine.routes.memory import Memories
 from ifengine.routes.received import Received
 from ifengine.routes.runs import Runs
+from ifengine.routes.steady import Steady
 from ifengine.store.base import Reader
 from ifengine.store.group import GroupCommit
 from ifengine.store.names import Names

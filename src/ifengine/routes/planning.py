@@ -151,7 +151,7 @@ class PlanWriter:
                 copy_id,
                 keys is not None,
                 b"".join(keys or ()),
-                now_us,
+                parts.steady.now_us(),
                 origin_seq,
                 self.version,
                 delivery.part,
@@ -176,7 +176,7 @@ class PlanWriter:
             destination=target.number,
             copy_id=copy_id,
             keys=keys,
-            at_us=now_us,
+            at_us=parts.steady.now_us(),
             received_us=planned.received_us,
             config_version=self.version,
         )

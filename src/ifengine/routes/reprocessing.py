@@ -33,7 +33,8 @@ async def process_again(
     while True:
         memory = None
         if parts.memories is not None:
-            memory = parts.memories.scratch(inbox_id, item.received_us, is_replay=True)
+            at_us = parts.steady.of(inbox_id, item.received_us)
+            memory = parts.memories.scratch(inbox_id, at_us, is_replay=True)
         context = MessageContext(
             str(inbox_id), item.received_us, memory, replies, released=released,
             onward=parts.retired.onward if parts.retired else None,

@@ -1,5 +1,6 @@
 """What may be forgotten: old messages that are settled everywhere, and memory that ran out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ifengine.clock import MICROSECONDS
@@ -8,9 +9,15 @@ from ifengine.transforms.memory import Space
 
 PAGE = 200
 MOST_A_PASS = 500
-CLOCK_JUMP_US = 24 * 3600 * MICROSECONDS
 SPARE_US = 24 * 3600 * MICROSECONDS  # what ran out stays this much longer
 MOST_STATES_A_PASS = 500
+
+
+Came = Callable[[int, int], int]  # of a message's id and what the wall clock showed
+
+
+def _as_shown(inbox_id: int, received_us: int) -> int:
+    return received_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +48,13 @@ class Ended:
     is_all: bool
 
 
-def clock_jumped(now_us: int, high_water_us: int, since_us: int) -> bool:
-    """Return whether the wall clock moved more than a day against what the store has seen.
-
-    A clock that jumped must purge nothing (guarantees.md G12). ``since_us`` is how long the
-    engine itself has measured since the mark was set, on the monotonic clock.
-    """
-    if high_water_us == 0:
-        return False
-    return abs(now_us - (high_water_us + since_us)) > CLOCK_JUMP_US
-
-
-def find_expired(reader: Reader, after: int, newest: int, now_us: int, keep: Keep) -> Found:
+def find_expired(
+    reader: Reader, after: int, newest: int, now_us: int, keep: Keep, came: Came = _as_shown
+) -> Found:
     """Return settled messages that are older than they need be, from an inbox id on.
 
-    The newest message always stays: the numbers of the inbox count on from it.
+    The newest message always stays: the numbers of the inbox count on from it. ``now_us`` and what
+    ``came`` says of a message's id and time of receipt are on one clock, that nobody sets.
     """
     expired: list[int] = []
     while len(expired) < MOST_A_PASS:
@@ -63,15 +62,16 @@ def find_expired(reader: Reader, after: int, newest: int, now_us: int, keep: Kee
         if not rows:
             return Found(tuple(expired), 0)
         for row in rows:
-            if row.inbox_id >= newest or row.received_us > now_us - keep.messages_us:
+            came_us = came(row.inbox_id, row.received_us)
+            if row.inbox_id >= newest or came_us > now_us - keep.messages_us:
                 return Found(tuple(expired), 0)
             after = row.inbox_id
-            if _is_expired(reader, row, now_us, keep):
+            if _is_expired(reader, row, late=came_us > now_us - keep.dead_letters_us):
                 expired.append(row.inbox_id)
     return Found(tuple(expired), after)
 
 
-def _is_expired(reader: Reader, row: InboxRow, now_us: int, keep: Keep) -> bool:
+def _is_expired(reader: Reader, row: InboxRow, *, late: bool) -> bool:
     if row.kind is not InboxKind.MESSAGE:
         return True
     plans = reader.plans(row.inbox_id)
@@ -88,7 +88,6 @@ def _is_expired(reader: Reader, row: InboxRow, now_us: int, keep: Keep) -> bool:
             outcome = reader.outcome(fate.outbox, fate.seq)
             if outcome is None:
                 return False  # waiting, retrying, held or dead: not settled
-            late = row.received_us > now_us - keep.dead_letters_us
             if outcome.fate is Fate.DISCARDED and late:
                 return False
     return True
@@ -108,17 +107,16 @@ def find_left_over(reader: Reader, before_us: int) -> list[tuple[int, bytes]]:
     return found
 
 
-def find_ended(reader: Reader, now_us: int) -> Ended:
+def find_ended(reader: Reader, now_us: int, came: Came = _as_shown) -> Ended:
     """Return what steps remembered and no message that may still come in can ask for.
 
     The clock is the time of receipt of the newest message: what ran out is forgotten as messages
-    come, and a wall clock that moves while none comes forgets nothing. The caller has asked
-    :func:`clock_jumped` besides, and looks at each state again before it is removed
+    come, and none is while none comes. The caller looks at each state again before it is removed
     (``Memories.forget_ended``): it may have been renewed.
     """
     newest = reader.inbox_newest(InboxFilter(), 1)
     if not newest:
         return Ended(0, (), True)
-    before_us = min(newest[0].received_us, now_us) - SPARE_US
+    before_us = min(came(newest[0].inbox_id, newest[0].received_us), now_us) - SPARE_US
     found = tuple(reader.states_until(before_us, MOST_STATES_A_PASS))
     return Ended(before_us, found, len(found) < MOST_STATES_A_PASS)

@@ -379,7 +379,7 @@ class WaitingSenders:
         waiting.told, waiting.stage = told, Stage.ENDED
         if told.is_positive:
             key = (str(waiting.inbox_id),)
-            until_us = waiting.received_us + self._keeps_us
+            until_us = self._keeps_until(waiting)
             kept = Remembered(told_text(told), waiting.inbox_id, parts.clock.now_us(), until_us)
             answer = Change(Space.ANSWER, key, kept)
             self._write((answer, self._forgotten(waiting.inbox_id)))
@@ -406,7 +406,7 @@ class WaitingSenders:
         changes: list[Change] = []
         if waiting.guard_key:
             batch.released.append((waiting.guard_key, inbox_id))
-            until_us = waiting.received_us + self._keeps_us
+            until_us = self._keeps_until(waiting)
             mark = Remembered("", inbox_id, now_us, until_us)
             changes.append(Change(Space.REFUSED, (waiting.guard_key.hex(),), mark))
         if waiting.claim is not None:
@@ -461,6 +461,9 @@ class WaitingSenders:
         inbox_id = waiting.inbox_id
         kept = Remembered(json.dumps(value), inbox_id, waiting.received_us, 0)
         self._memories.write(batch, (Change(Space.WAITING, (str(inbox_id),), kept),))
+
+    def _keeps_until(self, waiting: Waiting) -> int:
+        return self._parts.steady.of(waiting.inbox_id, waiting.received_us) + self._keeps_us
 
     @staticmethod
     def _forgotten(inbox_id: int) -> Change:

@@ -163,7 +163,7 @@ class OutboxRow(NamedTuple):
     copy_id: int  # 0: send the received bytes
     ordered: bool
     keys: bytes
-    at_us: int
+    at_us: int  # on the steady clock (ADR 0029): its age is the age of the delivery
     origin_seq: int  # the dead letter this replays, 0: none
     config_version: int
     part: int = 0  # which of several deliveries of one message to this destination, from 0
@@ -187,7 +187,7 @@ class ExceptionRow(NamedTuple):
     state: ExceptionState
     refusals: int  # attempts that were answered negatively
     doubts: int  # attempts without a recorded outcome
-    due_us: int  # wall clock, for display; deadlines run on the monotonic clock
+    due_us: int  # the next attempt, on the steady clock (ADR 0029)
     since_us: int
     stage: str  # "steps" or "delivery"
     step: str  # which step, safe
@@ -614,11 +614,15 @@ class Store(Protocol):
         ...
 
     def purge(
-        self, inbox_ids: Iterable[int], finished: Callable[[BaseException | None], None]
+        self,
+        inbox_ids: Iterable[int],
+        finished: Callable[[BaseException | None], None],
+        ended_us: int | None = None,
     ) -> None:
         """Remove these messages with their plans, copies, outbox and outcome rows, in one batch.
 
-        The caller has checked that they are settled.
+        The caller has checked that they are settled. Claims of the guard whose window ended before
+        ``ended_us`` go too; None: before the newest of these messages came.
         """
         ...
 

@@ -54,10 +54,12 @@ class MemoryStore:
         """Write a batch; see ``store.base.Store``."""
         self._do(lambda: self._apply(batch), finished)
 
-    def purge(self, inbox_ids: Iterable[int], finished: Finished) -> None:
+    def purge(
+        self, inbox_ids: Iterable[int], finished: Finished, ended_us: int | None = None
+    ) -> None:
         """Remove messages with all that belongs to them."""
         ids = tuple(inbox_ids)
-        self._do(lambda: self._purge(ids), finished)
+        self._do(lambda: self._purge(ids, ended_us), finished)
 
     def protect_audit(self, mac: AuditMac) -> None:
         """Prove the head of the audit log with this MAC from the next record on."""
@@ -199,7 +201,7 @@ class MemoryStore:
             b"" if duplicate else entry.sealed,
         )
 
-    def _purge(self, inbox_ids: tuple[int, ...]) -> None:
+    def _purge(self, inbox_ids: tuple[int, ...], ended_us: int | None) -> None:
         kept = self._contents
         newest_us = 0
         self._count_purged(inbox_ids)
@@ -216,7 +218,8 @@ class MemoryStore:
                 kept.tags[tag].discard(inbox_id)
             for place in [place for place in kept.parked if place[1] == inbox_id]:
                 del kept.parked[place]
-        for key in [key for key, claim in kept.guard.items() if claim.until_us < newest_us]:
+        ended_us = newest_us if ended_us is None else ended_us
+        for key in [key for key, claim in kept.guard.items() if claim.until_us < ended_us]:
             del kept.guard[key]
 
     def _count_purged(self, inbox_ids: tuple[int, ...]) -> None:

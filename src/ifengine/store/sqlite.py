@@ -44,6 +44,7 @@ class _Job(NamedTuple):
     finished: Finished | None = None
     stop: bool = False
 
+    ended_us: int | None = None  # of a purge
 
 class SqliteStore:
     """A store in one folder. Satisfies ``store.base.Store``.
@@ -107,14 +108,16 @@ class SqliteStore:
         """Write a batch; see ``store.base.Store``."""
         self._put(_Job(batch=batch, finished=finished))
 
-    def purge(self, inbox_ids: Iterable[int], finished: Finished) -> None:
+    def purge(
+        self, inbox_ids: Iterable[int], finished: Finished, ended_us: int | None = None
+    ) -> None:
         """Remove messages, in transactions of ``PURGE_CHUNK``; other batches may come between."""
         ids = tuple(inbox_ids)
         chunks = [ids[i : i + PURGE_CHUNK] for i in range(0, len(ids), PURGE_CHUNK)] or [()]
         with self._gate:
             for chunk in chunks[:-1]:
-                self._jobs.put(_Job(purge=chunk))
-            self._put_open(_Job(purge=chunks[-1], finished=finished))
+                self._jobs.put(_Job(purge=chunk, ended_us=ended_us))
+            self._put_open(_Job(purge=chunks[-1], finished=finished, ended_us=ended_us))
 
     def checkpoint(self) -> None:
         """Ask for the log to be moved into the database, and cut, when nothing else waits."""
@@ -196,7 +199,7 @@ class SqliteStore:
             head = self._writer.apply(job.batch)
             before_commit(job.batch)
         elif job.purge:
-            self._writer.purge(job.purge)
+            self._writer.purge(job.purge, job.ended_us)
         run("COMMIT")
         self._writer.head = head
         fp("store.post_commit")

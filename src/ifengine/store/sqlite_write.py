@@ -173,7 +173,7 @@ class SqliteWriter:
 
     # --- purge --------------------------------------------------------------------------------
 
-    def purge(self, inbox_ids: Sequence[int]) -> None:
+    def purge(self, inbox_ids: Sequence[int], ended_us: int | None = None) -> None:
         """Remove at most ``PURGE_CHUNK`` messages and all that belongs to them."""
         newest_us = 0
         deliveries: list[_Delivery] = []
@@ -210,7 +210,7 @@ class SqliteWriter:
         self._run_many("DELETE FROM plan WHERE inbox_id = ?", found)
         self._run_many("DELETE FROM inbox WHERE inbox_id = ?", found)
         self._run(_HIGH, (High.INBOX, 0, max(found)[0]))
-        self._sweep_guard(newest_us)
+        self._sweep_guard(newest_us if ended_us is None else ended_us)
 
     def _standing(self, outbox: int, seq: int) -> tuple[Fate | None, int, int]:
         rows: list[Any] = self._run(
@@ -256,15 +256,12 @@ class SqliteWriter:
         if copies:
             run(_HIGH, (High.COPY, 0, max(copies)[0]))
 
-    def _sweep_guard(self, purged_us: int) -> None:
-        """Forget claims whose window ended before the newest purged message came.
-
-        The age of purged messages is the clock here: a wall clock that jumped forgets nothing.
-        """
+    def _sweep_guard(self, ended_us: int) -> None:
+        """Forget claims whose window ended before a time; the caller knows which clock to ask."""
         keys: list[Any] = self._run(
             "SELECT key, until_us FROM guard WHERE key > ? ORDER BY key LIMIT ?",
             (self._swept_to, GUARD_SWEEP_ROWS),
         ).fetchall()
         self._swept_to = keys[-1][0] if len(keys) == GUARD_SWEEP_ROWS else b""
-        gone = [(key,) for key, until_us in keys if until_us < purged_us]
+        gone = [(key,) for key, until_us in keys if until_us < ended_us]
         self._run_many("DELETE FROM guard WHERE key = ?", gone)

@@ -106,8 +106,8 @@ class RandomNames:
         lasts_us = _LASTS_US.get(kind, 0)
         found = scope.memory.get(Space.PSEUDONYM, key)
         known = fresh if found is None else found.value
-        if found is None or (lasts_us and found.until_us - scope.now_us < lasts_us // 2):
-            until_us = scope.now_us + lasts_us if lasts_us else 0
+        if found is None or (lasts_us and found.until_us - scope.memory.now_us < lasts_us // 2):
+            until_us = scope.memory.now_us + lasts_us if lasts_us else 0
             scope.memory.put(Space.PSEUDONYM, key, known, until_us=until_us)
         return known
 

@@ -63,6 +63,11 @@ class Memory(Protocol):
     """What one message sees and leaves. What it left itself, it sees."""
 
     @property
+    def now_us(self) -> int:
+        """When the message came, by which things run out: no wall clock that is set moves it."""
+        ...
+
+    @property
     def is_replay(self) -> bool:
         """Whether this is a replay: identity and facts are read, not written (safety-rules.md 27)."""
         ...
@@ -91,6 +96,7 @@ class Scratch:
     now_us: int
     below: "Lookup"
     is_replay: bool = False
+    at_us: int = 0  # for people: what the wall clock showed; 0: as now_us
     _changes: dict[tuple[Space, Key], Remembered | None] = field(default_factory=dict, repr=False)
 
     def get(self, space: Space, key: Key) -> Remembered | None:
@@ -106,7 +112,8 @@ class Scratch:
     def put(self, space: Space, key: Key, value: str, *, until_us: int = 0) -> None:
         """Remember; replaces what stood there."""
         if not self.is_replay or space is Space.COUNTER:
-            self._changes[space, key] = Remembered(value, self.message, self.now_us, until_us)
+            at_us = self.at_us or self.now_us
+            self._changes[space, key] = Remembered(value, self.message, at_us, until_us)
 
     def forget(self, space: Space, key: Key) -> None:
         """Remember no more."""
@@ -115,7 +122,7 @@ class Scratch:
 
     def branch(self) -> "Scratch":
         """Return a memory over this one, for one destination."""
-        return Scratch(self.message, self.now_us, self, self.is_replay)
+        return Scratch(self.message, self.now_us, self, self.is_replay, self.at_us)
 
     def adopt(self, branch: "Scratch") -> None:
         """Take what a branch left."""

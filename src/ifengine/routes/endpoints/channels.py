@@ -106,7 +106,7 @@ class ChannelLane:
         inbox_id = parts.numbers.next_inbox_id()
         return NewInboxEntry(
             inbox_id=inbox_id,
-            received_us=parts.clock.now_us(),
+            received_us=parts.steady.stamp(inbox_id),
             listener=self._listener,
             channel=entrance.number,
             kind=InboxKind.MESSAGE,

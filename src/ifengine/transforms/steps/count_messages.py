@@ -61,5 +61,5 @@ def next_number(scope: StepScope, name: str) -> int:
     number = 1 + (0 if last is None else int(last.value))
     memory.put(Space.COUNTER, total, str(number))
     drawn = " ".join([*numbers, str(number)])
-    memory.put(Space.COUNTER, own, drawn, until_us=scope.now_us + _KEPT_US)
+    memory.put(Space.COUNTER, own, drawn, until_us=memory.now_us + _KEPT_US)
     return number

@@ -180,7 +180,7 @@ def _is_same(before: Remembered, scope: StepScope) -> bool:
 
 def _remember(rule: _Rule, scope: StepScope, key: Key, rank: int, time: str) -> None:
     text = json.dumps({"rank": rank, "time": time})
-    scope.memory.put(Space.LATEST, key, text, until_us=scope.now_us + rule.lasts_us)
+    scope.memory.put(Space.LATEST, key, text, until_us=scope.memory.now_us + rule.lasts_us)
 
 
 def _never_late(rule: _Rule, scope: StepScope, status: str) -> bool:

@@ -44,7 +44,7 @@ def _action(
             raise ReasonError(f"{fact}: the key is empty")
         key = fact_key(scope, fact, key_value, shared=shared)
         text = fact_text({name: made.render(scope) for name, made in values.items()})
-        until_us = scope.now_us + lasts_us
+        until_us = scope.memory.now_us + lasts_us
         if once == "delivered":
             when_delivered(scope, key, text, until_us)
         else:
