@@ -175,6 +175,7 @@ class Engine:
                 dice=_dice,
                 numbers=Numbers(counters.inbox_id, counters.copy_id, counters.key_id),
             )
+            await parts.read(parts.steady.resume)
             await self._first_commit(parts)
             looking = store.reader()  # for the loop's own thread: what steps remember
             built = self._built = await self._build(parts, looking)
@@ -194,7 +195,6 @@ class Engine:
             collecting = [outbox.collect for outbox in built.outboxes.values()]
             marking = parts.steady.mark
             group.before_commit += (marking, audit_received, *collecting, audit_counter(metrics))
-            await parts.read(parts.steady.resume)
             self.watch = watch
             try:
                 await self._start(parts, built, runtime, watch)

@@ -97,10 +97,10 @@ class Watch:
     def each_second(self) -> None:
         """Look at the disk, the balance, the data key, the files of the site and the index."""
         self.look_at_disk()
+        self._look_at_clock()
         self.balance.turn(self._parts.clock.monotonic())
         self.tidy()
         self.auto()
-        self._look_at_clock()
         parts = self._parts
         now_us = parts.clock.now_us()
         if parts.ring.needs_new_key(now_us):
@@ -118,10 +118,6 @@ class Watch:
             self._indexing = True
             parts.spawn(self._index())
 
-    def look_at_disk(self) -> None:
-        """Stop intake below the reserve, and start it again by itself."""
-        if self.settings.store_kind == "memory":
-            return
     def _look_at_clock(self) -> None:
         """Note where the wall clock was set; mark the time in the store even where nothing comes."""
         parts, now = self._parts, self._parts.clock.monotonic()
@@ -130,6 +126,10 @@ class Watch:
             self._mark_at = now + MARK_EVERY_SECONDS
             parts.group.lazily()
 
+    def look_at_disk(self) -> None:
+        """Stop intake below the reserve, and start it again by itself."""
+        if self.settings.store_kind == "memory":
+            return
         state = os.statvfs(self.settings.site.store_path)
         disk = self.disk
         disk.free_bytes = state.f_bavail * state.f_frsize

@@ -393,6 +393,7 @@ class Outbox(AnsweringDeliveries):
     ) -> None:
         parts = self._parts
         now, now_us = parts.clock.monotonic(), parts.clock.now_us()
+        steady_us = parts.steady.now_us()
         entry.refusals, entry.doubts = decision.refusals, decision.doubts
         if attempt.result is AttemptResult.IN_DOUBT:
             entry.possible_duplicate = True
@@ -415,7 +416,6 @@ class Outbox(AnsweringDeliveries):
                 destination.held += 1
             case _:
                 doubtful = attempt.result is AttemptResult.IN_DOUBT
-        steady_us = parts.steady.now_us()
                 memory = EntryState.IN_DOUBT if doubtful else EntryState.RETRYING
                 behind = self.schedule.defer(entry, memory, due)
                 state = _EXCEPTION_STATE[memory]

@@ -250,11 +250,11 @@ class FileSource:
                 header.control_id,
             )
             entry.digest = parts.ring.digest(content)
+            entry.guard_at_us = parts.steady.now_us()
             entry.tag_only = header.message_code in TAG_ONLY
             entry.guard_window_us = intake.window_us
         return entry, header
 
-            entry.guard_at_us = parts.steady.now_us()
     def _committed(self, taken: list[tuple[tuple[NewInboxEntry, Header], bytes]]) -> None:
         """The messages are on stable storage: their channel gets them, in the order of the file."""
         intake = self._intake

@@ -41,10 +41,10 @@ class _Job(NamedTuple):
 
     batch: Batch | None = None
     purge: tuple[int, ...] = ()
+    ended_us: int | None = None  # of a purge
     finished: Finished | None = None
     stop: bool = False
 
-    ended_us: int | None = None  # of a purge
 
 class SqliteStore:
     """A store in one folder. Satisfies ``store.base.Store``.
