@@ -15,6 +15,7 @@ from ifengine.engine.running import Engine
 from ifengine.routes.config.loading import load_site
 from ifengine.settings import Settings, read_settings
 from ifengine.store.keys import FileKek
+from waiting import NeverHeldError
 
 START, END = b"\x0b", b"\x1c\r"
 
@@ -246,10 +247,6 @@ async def running(site: Site, *, grace_seconds: float = 10.0) -> AsyncIterator[R
     # every message is in exactly one state, ten times a second, whatever the test did (G11)
     if watch is not None:
         watch.assert_even()
-
-
-class NeverHeldError(AssertionError, TimeoutError):
-    """What a test waited for did not come: a finding, not a fault of the test."""
 
 
 def let_pass(parts: Any, *, days: int) -> None:

@@ -21,6 +21,7 @@ from ifengine.mllp.client import ClientOptions, MllpClient
 from ifengine.mllp.framing import FramingFault, encode_frame
 from ifengine.mllp.inbound import Inbound
 from ifengine.mllp.listener import ListenerOptions, MllpListener
+from waiting import NeverHeldError
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
@@ -143,9 +144,12 @@ async def peer_of(port: int, **options: Any) -> AsyncIterator[Peer]:
 
 async def until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
     """Wait until something holds."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.002)
+    try:
+        async with asyncio.timeout(seconds):
+            while not condition():
+                await asyncio.sleep(0.002)
+    except TimeoutError:
+        raise NeverHeldError(f"not within {seconds:g} s") from None
 
 
 class ClientNotes:

@@ -229,8 +229,8 @@ async def test_connections_over_a_limit_are_closed_and_a_free_place_is_given_aga
     ):
         await until(lambda: listener.connections == 2)
         async with peer_of(listener.port) as third:
+            await until(lambda: getattr(listener.counts, count) == 1)
             assert await third.rest() == b""
-        assert getattr(listener.counts, count) == 1
         await first.close()
         await until(lambda: listener.connections == 1)
         async with peer_of(listener.port) as fourth:
