@@ -1,6 +1,7 @@
 """The outside sender: a process that is never killed and logs what it sent and was told.
 
-``python -m crash.sender --port P --log FILE [--connections 6] [--window 4] [--rate 400] [--give-up 0.2] [--cut 0.01] [--split 0.01]``
+``python -m crash.sender --port P --log FILE [--connections 6] [--window 4] [--rate 400] [--give-up 0.2] [--cut 0.01] [--split 0.01]
+[--latency FILE]``
 
 Every connection keeps up to a window of messages outstanding. When it loses its connection it
 connects again and sends what was not answered once more, same bytes, same order, or gives it up,
@@ -11,6 +12,8 @@ as some senders do. Now and then it sends a frame in two parts, or cuts the conn
     U id            given up without an answer: either outcome is right
     A id code       answered
     X               an answer nobody waited for
+
+``--latency`` writes a line for each answer to another file: when it came, and after how many seconds.
 """
 
 import argparse
@@ -45,6 +48,7 @@ class Connection(threading.Thread):
         self.pause = given.connections / given.rate
         self.due = time.monotonic()
         self.was_cut = False
+        self.sent_at: dict[str, float] = {}
 
     def run(self) -> None:
         while not (self.stop.is_set() and not self.outstanding):
@@ -110,6 +114,7 @@ class Connection(threading.Thread):
             )
             frame = b"\x0b" + message.content + END
             self.outstanding[message.control_id] = frame
+            self.sent_at[message.control_id] = time.monotonic()
             if self.random.random() < self.given.split:
                 middle = self.random.randrange(1, len(frame))
                 peer.sendall(frame[:middle])
@@ -125,15 +130,24 @@ class Connection(threading.Thread):
             self.log.write("X")
             return
         del self.outstanding[control]
+        now = time.monotonic()
+        self.log.time(now, now - self.sent_at.pop(control))
         self.log.write(f"A {control} {fields[0].decode('ascii', 'replace')}")
 
 
 class Log:
     """Lines in the order in which things happened."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, times: Path | None = None) -> None:
         self.file = path.open("w", buffering=1)
+        self.times = times.open("w", buffering=1) if times is not None else None
         self.lock = threading.Lock()
+
+    def time(self, now: float, seconds: float) -> None:
+        """Add one line about an answer: monotonic time, and how long it took."""
+        if self.times is not None:
+            with self.lock:
+                self.times.write(f"{now:.4f} {seconds:.6f}\n")
 
     def write(self, line: str) -> None:
         """Add one line."""
@@ -152,11 +166,12 @@ def main() -> None:
     parser.add_argument("--give-up", type=float, default=0.2)
     parser.add_argument("--cut", type=float, default=0.01)
     parser.add_argument("--split", type=float, default=0.01)
+    parser.add_argument("--latency", type=Path)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    log = Log(given.log)
+    log = Log(given.log, given.latency)
     connections = [Connection(n, given, log, stop) for n in range(given.connections)]
     for connection in connections:
         connection.start()

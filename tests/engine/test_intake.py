@@ -2,6 +2,7 @@
 
 import asyncio
 
+import apsw
 import pytest
 
 from engine.support import (
@@ -347,3 +348,17 @@ async def test_a_batch_that_meets_a_fault_of_ours_is_taken_whole_or_not_at_all(
 
 def control_id_answered(answer: bytes) -> str:
     return answer.split(b"MSA|")[1].split(b"\r")[0].split(b"|")[1].decode()
+
+
+async def test_of_a_frame_that_is_too_long_only_the_beginning_is_kept(site: Site) -> None:
+    """Who sends such frames all day may not fill the disk with them."""
+    site.listen = ", max_message: 1MiB"
+    async with running(site) as engine:
+        async with sender(site) as his:
+            his.writer.write(b"\x0b" + adt("M1") + b"x" * 2_000_000)
+            assert await his.reader.read() == b""
+        assert await records(engine, "rejected") == [(None, "too_large")]
+        await engine.stop()
+    connection = apsw.Connection(str(site.folder / "var" / "store" / "store.db"))
+    assert list(connection.execute("SELECT size FROM inbox")) == [(64 * 1024,)]
+    connection.close()

@@ -32,6 +32,8 @@ from ifengine.routes.waiting_senders import WaitingSenders
 from ifengine.store.base import Batch, GuardVerdict, InboxKind, NewAudit, NewInboxEntry
 from ifengine.store.sealing import BlobKind
 
+MOST_KEPT_BYTES = 64 * 1024
+"""Of a broken frame: to see what it was. Its sender has the rest, and the disk is not for floods."""
 DEFAULT_WINDOW_US = 7 * 86_400 * 1_000_000
 
 
@@ -245,7 +247,8 @@ class Intake:
         self._parts.group.soon()
 
     def fault_received(self, connection: Inbound, fault: FramingFault, data: bytes) -> None:
-        """Keep the bytes of a broken frame as a record; no answer is ever given to them."""
+        """Keep the beginning of a broken frame as a record; no answer is ever given to it."""
+        data = data[:MOST_KEPT_BYTES]
         self._faults.labels(self.connection.name, fault.value).inc()
         gate = Gate(InboxKind.REJECTED, None, None, fault.value)
         decision = Decision(gate, self._only_channel())
@@ -267,7 +270,7 @@ class Intake:
         channel = decision.channel
         entry = NewInboxEntry(
             inbox_id=inbox_id,
-            received_us=parts.steady.stamp(inbox_id),
+            received_us=parts.clock.now_us(),
             listener=self._number,
             channel=channel.number if channel is not None else 0,
             kind=decision.gate.kind,
