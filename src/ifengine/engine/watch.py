@@ -201,13 +201,21 @@ class Watch:
             found = await parts.read(look)
             self._purge_after = found.next_after
             if found.inbox_ids:
-                await self._remove(found.inbox_ids)
+                await self._remove(found.inbox_ids, now_us)
                 total += len(found.inbox_ids)
             if not found.next_after:
                 break
         if total:
             parts.group.batch.audits.append(
-                NewAudit(now_us, "engine", "retention_purge", f"{total} messages", 0, "done", b"")
+                NewAudit(
+                    parts.clock.now_us(),
+                    "engine",
+                    "retention_purge",
+                    f"{total} messages",
+                    0,
+                    "done",
+                    b"",
+                )
             )
             parts.group.lazily()
         await self._forget(now_us)
@@ -226,7 +234,7 @@ class Watch:
             if ended.is_all or not gone:
                 return
 
-    async def _remove(self, inbox_ids: tuple[int, ...]) -> None:
+    async def _remove(self, inbox_ids: tuple[int, ...], now_us: int) -> None:
         loop = self._parts.loop
         done: asyncio.Future[None] = loop.create_future()
 
