@@ -270,7 +270,7 @@ class Intake:
         channel = decision.channel
         entry = NewInboxEntry(
             inbox_id=inbox_id,
-            received_us=parts.clock.now_us(),
+            received_us=parts.steady.stamp(inbox_id),
             listener=self._number,
             channel=channel.number if channel is not None else 0,
             kind=decision.gate.kind,
