@@ -350,6 +350,10 @@ def control_id_answered(answer: bytes) -> str:
     return answer.split(b"MSA|")[1].split(b"\r")[0].split(b"|")[1].decode()
 
 
+async def has_record(engine: Running, record: tuple[str | None, str]) -> bool:
+    return await records(engine, "rejected") == [record]
+
+
 async def test_of_a_frame_that_is_too_long_only_the_beginning_is_kept(site: Site) -> None:
     """Who sends such frames all day may not fill the disk with them."""
     site.listen = ", max_message: 1MiB"
@@ -357,7 +361,7 @@ async def test_of_a_frame_that_is_too_long_only_the_beginning_is_kept(site: Site
         async with sender(site) as his:
             his.writer.write(b"\x0b" + adt("M1") + b"x" * 2_000_000)
             assert await his.reader.read() == b""
-        assert await records(engine, "rejected") == [(None, "too_large")]
+        await until(lambda: has_record(engine, (None, "too_large")))
         await engine.stop()
     connection = apsw.Connection(str(site.folder / "var" / "store" / "store.db"))
     assert list(connection.execute("SELECT size FROM inbox")) == [(64 * 1024,)]
