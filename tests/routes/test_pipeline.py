@@ -8,6 +8,7 @@ import pytest
 
 from engine.support import Receiver, Site, adt, until
 from ifengine.hl7.charset import CharsetPolicy
+from ifengine.routes import catching_up
 from ifengine.routes import pipeline as pipeline_module
 from ifengine.routes.channel import Channel
 from ifengine.routes.pipeline import Pipeline
@@ -78,7 +79,7 @@ async def test_more_than_memory_holds_is_read_back_in_its_turn(
     works: Works, start: Callable[..., Pipeline], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pipeline_module, "MEMORY_WINDOW", 8)
-    monkeypatch.setattr(pipeline_module, "PAGE", 5)
+    monkeypatch.setattr(catching_up, "PAGE", 5)
     pipeline = start()
     await pipeline.recover(0)
     for number in range(1, 151):
@@ -93,7 +94,7 @@ async def test_more_than_memory_holds_is_read_back_in_its_turn(
 async def test_after_a_start_what_has_no_plan_is_planned_before_what_comes(
     works: Works, start: Callable[..., Pipeline], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline_module, "PAGE", 4)
+    monkeypatch.setattr(catching_up, "PAGE", 4)
     for number in range(1, 31):
         receive(works, number)
     batch = Batch()

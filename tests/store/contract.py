@@ -132,6 +132,20 @@ class StoreContract(StatesContract):
         assert [row.inbox_id for row in found] == [6, 12, 18]
         assert [row.inbox_id for row in reader.inbox_after(1, 6, 1, scan_to=24)] == [12]
         assert list(reader.inbox_after(1, 18, 9, scan_to=18)) == []
+        assert reader.inbox_count(1, 0, 18) == 3
+        assert reader.inbox_count(1, 6, 100) == 3
+        assert reader.inbox_count(2, 18, 18) == 0
+
+    def test_deliveries_of_a_stretch_are_counted_by_destination(self, store: Store) -> None:
+        batch = Batch()
+        for number in range(1, 31):
+            destination = 5 + (number % 3 == 0)
+            batch.outbox.append(delivery(1 + number % 2, number, number, destination=destination))
+        commit(store, batch)
+        reader = store.reader()
+        assert dict(reader.outbox_counts(1, 0, 100)) == {5: 10, 6: 5}
+        assert dict(reader.outbox_counts(1, 6, 12)) == {5: 2, 6: 1}  # 8, 10; 12
+        assert dict(reader.outbox_counts(3, 0, 100)) == {}
 
     def test_a_listing_is_newest_first_and_keeps_to_its_filter(self, store: Store) -> None:
         rejected = InboxKind.REJECTED

@@ -62,6 +62,12 @@ class Built:
     rules: dict[int, tuple[object, ...]] = field(default_factory=dict)  # OutboxRules.fixed
     senders: dict[int, WaitingSenders] = field(default_factory=dict)  # by channel number
 
+    def is_counted(self) -> bool:
+        """Return whether all that waited at the start is in the counts that are shown."""
+        return all(one.is_counted for one in self.outboxes.values()) and all(
+            one.is_counted for one in self.pipelines.values()
+        )
+
 
 def outbox_name(channel: str, destination: DestinationConfig) -> str:
     """Return which outbox a destination feeds: its connection's, or one of its own."""

@@ -348,9 +348,10 @@ class Engine:
             f"  metrics {site.metrics_host}:{metrics_port}",
         ]
         if parts.unclean:
+            more = "" if built.is_counted() else "more than "
             lines.append(
                 f"  the last run ended without a stop:"
-                f" {recovered} messages to process, {waiting} to deliver"
+                f" {more}{recovered} messages to process, {more}{waiting} to deliver"
             )
         return lines
 

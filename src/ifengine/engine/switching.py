@@ -95,7 +95,7 @@ class Switch:
                 continue
             if len(pipeline.parking):
                 found.append(f"{name} cannot go: {len(pipeline.parking)} messages are parked in it")
-            elif pipeline.paused and pipeline.unplanned:
+            elif pipeline.paused and (pipeline.unplanned or not pipeline.is_counted):
                 found.append(f"{name} cannot go: it is paused with {pipeline.unplanned} messages")
         return found
 
@@ -341,6 +341,8 @@ class Switch:
         """
         built = self._built
         for number, pipeline in list(self._draining.items()):
+            if not pipeline.is_counted:
+                continue
             if pipeline.unplanned == 0 and not len(pipeline.parking):
                 del self._draining[number]
                 if built.pipelines.get(number) is pipeline:

@@ -101,6 +101,7 @@ class Watch:
         self.balance.turn(self._parts.clock.monotonic())
         self.tidy()
         self.auto()
+        self._skip_quiet_channels()
         parts = self._parts
         now_us = parts.clock.now_us()
         if parts.ring.needs_new_key(now_us):
@@ -140,6 +141,13 @@ class Watch:
             disk.low = low
             self._pause_intake("disk", low)
 
+    def _skip_quiet_channels(self) -> None:
+        """Let the next start begin, in each channel without work, at what is newest now."""
+        pipelines = self._built.pipelines.values()
+        newest = max((pipeline.newest_fed for pipeline in pipelines), default=0)
+        for pipeline in pipelines:
+            pipeline.skip_to(newest)
+
     # --- search index -----------------------------------------------------------------------
 
     async def _index(self) -> None:
@@ -168,7 +176,7 @@ class Watch:
     # --- retention --------------------------------------------------------------------------
 
     def _start_purge(self) -> None:
-        if not self._purging:
+        if not self._purging and self._built.is_counted():  # what goes must be in no count to come
             self._purging = True
             self._parts.spawn(self._purge_once())
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ifengine.errors import EngineError
 from ifengine.failpoints import fp
+from ifengine.routes.counting import Uncounted
 from ifengine.routes.delivery_answers import NO_SENDERS, AnsweringDeliveries
 from ifengine.routes.delivery_rows import attempt_row, behind_row, sent_row, stuck_row
 from ifengine.routes.destination import Destination, DestinationMetrics, drained
@@ -85,6 +86,7 @@ class Outbox(AnsweringDeliveries):
         self._bytes = 0
         self._refilling = False
         self._stored_head = 0  # the last seq known to be on stable storage
+        self._uncounted: Uncounted | None = None
         self._ahead: set[int] = set()  # replays that entered before what is still in the store
         # what it finds in the store may have been sent already
         self._unclean = parts.unclean or number in parts.suspects
@@ -110,17 +112,17 @@ class Outbox(AnsweringDeliveries):
 
         def look(
             reader: Reader,
-        ) -> tuple[int, int, list[Loaded], list[Unsettled]]:
+        ) -> tuple[int, int, list[Loaded], tuple[list[Unsettled], Uncounted]]:
             cursor = reader.cursor(CursorKind.OUTBOX, number)
             head = max(reader.outbox_head(number), cursor)
             return (
                 cursor,
                 head,
                 load_stuck(reader, number, cursor),
-                count_unsettled(reader, number, cursor),
+                count_unsettled(reader, number, cursor, head),
             )
 
-        cursor, head, stuck, counts = await self._parts.read(look)
+        cursor, head, stuck, (counts, self._uncounted) = await self._parts.read(look)
         schedule = self.schedule
         self.head = self._stored_head = head
         schedule.through = schedule.durable_low = self._cursor_given = cursor
@@ -144,6 +146,26 @@ class Outbox(AnsweringDeliveries):
                 if entry.seq not in frozen:
                     entry.possible_duplicate = True
         await self._refill()
+        if not self._uncounted.is_done:
+            self._parts.spawn(self._count_on(self._uncounted))
+
+    @property
+    def is_counted(self) -> bool:
+        """Return whether everything that waited at the start is in the counts."""
+        return self._uncounted is None or self._uncounted.is_done
+
+    async def _count_on(self, left: Uncounted) -> None:
+        """Count what waits behind the first window, a window at a time, beside the deliveries."""
+        parts = self._parts
+        while not (left.is_done or parts.stopping):
+            counts, after = await parts.read(left.window)
+            if self._uncounted is not left:
+                return  # the outbox was read anew: that counts by itself
+            for number, count in counts.items():
+                destination = self.destinations.get(number)
+                if destination is not None:
+                    destination.count(EntryState.WAITING, count)
+            left = self._uncounted = after
 
     def _enter(self, loaded: Loaded) -> None:
         """Add one delivery found in the store."""
@@ -567,6 +589,7 @@ class Outbox(AnsweringDeliveries):
         self.schedule, self._retries, self._bytes = schedule, [], 0
         self._ahead, self._settled_since, self._unclean = set(), 0, False
         self._unreachable_tries, self._not_before, self.up, self.stopped = 0, 0.0, None, False
+        self._uncounted = Uncounted(self.number, 0, 1, {})  # a count under way is of no use now
         self.destinations = {d.number: d for d in destinations}
         for destination in self.destinations.values():
             self._add_destination(destination)

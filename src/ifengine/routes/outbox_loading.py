@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from ifengine.errors import DamagedPageError, SealError
+from ifengine.routes.counting import Uncounted
 from ifengine.routes.lanes import Entry, EntryState
 from ifengine.store.base import ExceptionRow, ExceptionState, OutboxRow, Reader
 from ifengine.store.sealing import BlobKind, KeyRing
@@ -52,9 +53,7 @@ def unseal_content(
         raise SealError("the stored content cannot be read") from None
 
 
-def _unsealed(
-    reader: Reader, ring: KeyRing, inbox_id: int, copy_id: int, with_name: bool
-) -> bytes:
+def _unsealed(reader: Reader, ring: KeyRing, inbox_id: int, copy_id: int, with_name: bool) -> bytes:
     if copy_id:
         sealed = reader.copy(copy_id)
         if sealed is None:
@@ -145,9 +144,6 @@ def load_one(reader: Reader, outbox: int, seq: int) -> Entry | None:
     return _loaded(reader, delivery, reader.exception(outbox, seq), None).entry
 
 
-COUNT_PAGE = 2000
-
-
 @dataclass(frozen=True, slots=True)
 class Unsettled:
     """How many deliveries of a destination stand in a state; ``label`` is a dead letter's reason."""
@@ -158,24 +154,30 @@ class Unsettled:
     count: int
 
 
-def count_unsettled(reader: Reader, outbox: int, cursor: int) -> list[Unsettled]:
-    """Count what is not settled; read once, at the start."""
+def count_unsettled(
+    reader: Reader, outbox: int, cursor: int, head: int
+) -> tuple[list[Unsettled], Uncounted]:
+    """Count what is not settled, and of what waits the first window; returns what is left to count.
+
+    ``head`` is the highest seq; read once, at the start.
+    """
     counts: Counter[tuple[int, EntryState, str]] = Counter()
-    stuck = set()
+    apart: dict[int, int] = {}
     for row in reader.exceptions(outbox):
         delivery = reader.outbox_entry(outbox, row.seq)
-        stuck.add(row.seq)
         if delivery is not None:
+            apart[row.seq] = delivery.destination
             label = dead_label(row.stage, row.reason)
             counts[delivery.destination, _STATES[row.state], label] += 1
-    settled = {row.seq for row in reader.outcomes_after(outbox, cursor)}
-    after = cursor
-    while rows := reader.outbox_after(outbox, after, COUNT_PAGE):
-        after = rows[-1].seq
-        for waiting in rows:
-            if waiting.seq not in stuck and waiting.seq not in settled:
-                counts[waiting.destination, EntryState.WAITING, ""] += 1
-    return [Unsettled(*key, count) for key, count in counts.items()]
+    for outcome in reader.outcomes_after(outbox, cursor):
+        delivery = reader.outbox_entry(outbox, outcome.seq)
+        if delivery is not None:
+            apart[outcome.seq] = delivery.destination
+    apart = {seq: destination for seq, destination in apart.items() if seq > cursor}
+    waiting, left = Uncounted(outbox, cursor, head, apart).window(reader)
+    for destination, count in waiting.items():
+        counts[destination, EntryState.WAITING, ""] += count
+    return [Unsettled(*key, count) for key, count in counts.items() if count], left
 
 
 APPLICATION_REFUSED = "application refused"

@@ -9,6 +9,7 @@ from ifengine.errors import EngineError, StorageFailedError
 from ifengine.failpoints import fp
 from ifengine.hl7.charset import CharsetPolicy
 from ifengine.hl7.message import Message
+from ifengine.routes.catching_up import Catching
 from ifengine.routes.channel import (
     Channel,
     Decision,
@@ -23,7 +24,7 @@ from ifengine.routes.parked_messages import ParkedMessages
 from ifengine.routes.parking import Parking
 from ifengine.routes.parts import Parts
 from ifengine.routes.planning import Fed, Planned, PlanWriter
-from ifengine.routes.received import Received, opened
+from ifengine.routes.received import Received
 from ifengine.routes.turns import share
 from ifengine.routes.waiting_senders import WaitingSenders
 from ifengine.store.base import (
@@ -31,14 +32,12 @@ from ifengine.store.base import (
     CursorKind,
     Fate,
     GuardVerdict,
-    Reader,
 )
 from ifengine.transforms.base import CallNeededError, Reason
 from ifengine.transforms.memory import Call, Reply
 
 MEMORY_WINDOW = 2000  # messages with content that wait for their steps
 MEMORY_BYTES = 16 * 1024 * 1024
-PAGE = 250
 MOST_UNCOMMITTED = 1024  # plans whose commit has not returned
 
 STAND_STILL_SECONDS = 0.01
@@ -54,7 +53,7 @@ class _Uncommitted:
     last: int = 0
 
 
-class Pipeline:
+class Pipeline(Catching):
     """Runs one channel over its messages, in order, and commits what it decides."""
 
     def __init__(
@@ -95,6 +94,9 @@ class Pipeline:
         self.may_plan: Callable[[int], bool] | None = None
         self.advanced: Callable[[], None] | None = None  # told of every message planned here
         self.recovered = False
+        self.is_counted = True  # whether `unplanned` has all that was there at the start
+        self.newest_fed = 0  # 0: none since the start
+        self._skipped = 0  # where the cursor stands, or is on its way to
 
     def charset_of(self, listener: int) -> CharsetPolicy:
         """Return which character set counts for what came in there."""
@@ -107,34 +109,12 @@ class Pipeline:
         name = self._parts.names.name(listener)
         return mode.decode() in self.channel.modes_from.get(name, ())
 
-    # --- start and feeding ------------------------------------------------------------------
-
-    async def recover(self, head: int) -> None:
-        """Take up the work after the channel's cursor; ``head`` is the newest message stored."""
-        number = self.number
-
-        def look(reader: Reader) -> tuple[int, int]:
-            cursor = reader.cursor(CursorKind.CHANNEL, number)
-            count, after = 0, cursor
-            while rows := reader.inbox_after(number, after, PAGE, scan_to=head):
-                count += len(rows)
-                after = rows[-1].inbox_id
-            return cursor, count
-
-        self._through, self.unplanned = await self._parts.read(look)
-        await self._parked.recover()
-        self._head = head
-        if self.unplanned:
-            await self._refill()
-        else:
-            self._through = head
-        self.recovered = True
-        if self.advanced is not None:
-            self.advanced()
+    # --- feeding ----------------------------------------------------------------------------
 
     def feed(self, message: Received) -> None:
         """Take a message whose commit returned."""
         self.unplanned += 1
+        self.newest_fed = max(self.newest_fed, message.inbox_id)
         if message.inbox_id < self._head:
             self._take_between(message)
             return
@@ -163,25 +143,6 @@ class Pipeline:
         self._queue.append(message)
         self._bytes += len(message.content or b"")
         self._through = message.inbox_id
-
-    async def _refill(self) -> None:
-        """Read the next page of the channel's messages from the store."""
-        self._refilling = True
-        try:
-            number, after, head, ring = self.number, self._through, self._head, self._parts.ring
-
-            def look(reader: Reader) -> list[Received]:
-                rows = reader.inbox_after(number, after, PAGE, scan_to=head)
-                return [opened(ring, row) for row in rows]
-
-            page = await self._parts.read(look)
-            for message in page:
-                self._take(message)
-            if len(page) < PAGE:
-                self._through = head
-        finally:
-            self._refilling = False
-        self._soon()
 
     # --- planning ----------------------------------------------------------------------------
 
@@ -469,6 +430,7 @@ class Pipeline:
             opened.plans += 1
             self._uncommitted += 1
             batch.cursors[CursorKind.CHANNEL, self.number] = received.inbox_id
+            self._skipped = received.inbox_id
         changes = decision.changes
         if decision.collected is not None:
             changes += self._parked.end_in(batch, received.inbox_id, decision, writer)
@@ -487,8 +449,7 @@ class Pipeline:
             parts.remembered(changes)
         if senders is not None:
             senders.planned(batch, received.inbox_id, fed)
-        if self.advanced is not None:
-            self.advanced()
+        self._has_advanced()
         group.soon()
 
     def _committed(self, committed: _Uncommitted) -> None:

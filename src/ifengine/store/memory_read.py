@@ -1,6 +1,7 @@
 """Reading a memory store."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import islice, takewhile
 from typing import TypeVar
 
@@ -54,6 +55,10 @@ class MemoryReader:
             )
             return list(islice(fitting, limit))
 
+    def inbox_count(self, channel: int, after: int, through: int) -> int:
+        """Return how many messages of a channel have an id with ``after < id <= through``."""
+        return len(self.inbox_after(channel, after, _END, scan_to=through))
+
     def inbox_newest(self, where: InboxFilter, limit: int) -> Sequence[InboxRow]:
         """Return entries newest first, ``since_us <= received_us < until_us``, content included."""
         until_us = where.until_us or _END
@@ -95,6 +100,13 @@ class MemoryReader:
         with self._kept.lock:
             shelf = self._kept.outbox.get(outbox)
             return 0 if shelf is None else shelf.highest
+
+    def outbox_counts(self, outbox: int, after: int, through: int) -> Mapping[int, int]:
+        """Return how many deliveries with ``after < seq <= through`` there are, by destination."""
+        with self._kept.lock:
+            shelf = self._kept.outbox.get(outbox)
+            rows = () if shelf is None else shelf.after(after)
+            return Counter(row.destination for row in takewhile(lambda r: r.seq <= through, rows))
 
     def copy(self, copy_id: int) -> bytes | None:
         """Return what was sealed as sent, None when there is no such copy."""

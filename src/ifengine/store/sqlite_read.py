@@ -1,7 +1,7 @@
 """Reading a SQLite store. One statement a method: each sees one state of the store."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,16 @@ class SqliteReader:
             return [rows.inbox_row(row) for row in self._run(_INBOX_AFTER.format("*"), where)]
         except READ_ERRORS:
             return self._each_after(where)
+
+    def inbox_count(self, channel: int, after: int, through: int) -> int:
+        """Return how many messages of a channel have an id with ``after < id <= through``."""
+        return int(
+            self._run(
+                "SELECT count(*) FROM inbox"
+                " WHERE inbox_id > ? AND inbox_id <= ? AND channel = ? AND kind = ?",
+                (after, through, channel, InboxKind.MESSAGE),
+            ).get
+        )
 
     def _each_after(self, where: tuple[int, ...]) -> list[InboxRow]:
         """Read messages one by one: content that cannot be read is left out, not its message."""
@@ -138,6 +148,15 @@ class SqliteReader:
                 (outbox, rows.High.OUTBOX),
             ).get
         )
+
+    def outbox_counts(self, outbox: int, after: int, through: int) -> Mapping[int, int]:
+        """Return how many deliveries with ``after < seq <= through`` there are, by destination."""
+        found = self._run(
+            "SELECT destination, count(*) FROM outbox"
+            " WHERE outbox = ? AND seq > ? AND seq <= ? GROUP BY destination",
+            (outbox, after, through),
+        )
+        return {int(row[0]): int(row[1]) for row in found}
 
     def copy(self, copy_id: int) -> bytes | None:
         """Return what was sealed as sent, None when there is no such copy."""
