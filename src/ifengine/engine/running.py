@@ -175,7 +175,6 @@ class Engine:
                 dice=_dice,
                 numbers=Numbers(counters.inbox_id, counters.copy_id, counters.key_id),
             )
-            await parts.read(parts.steady.resume)
             await self._first_commit(parts)
             looking = store.reader()  # for the loop's own thread: what steps remember
             built = self._built = await self._build(parts, looking)
@@ -193,8 +192,7 @@ class Engine:
             )
             reloader.switch.after += (runtime.switched, gauges.switched)
             collecting = [outbox.collect for outbox in built.outboxes.values()]
-            marking = parts.steady.mark
-            group.before_commit += (marking, audit_received, *collecting, audit_counter(metrics))
+            group.before_commit += (audit_received, *collecting, audit_counter(metrics))
             self.watch = watch
             try:
                 await self._start(parts, built, runtime, watch)
@@ -249,7 +247,9 @@ class Engine:
         return auto.reloader
 
     async def _first_commit(self, parts: Parts) -> None:
-        """Keys, names, the configuration's version and the mark that this run has begun."""
+        """Time, keys, names, the configuration's version and the mark that this run has begun."""
+        await parts.read(parts.steady.resume)
+        parts.group.before_commit.append(parts.steady.mark)
         now_us = self._clock.now_us()
         site = self._settings.site
         batch = parts.group.batch
