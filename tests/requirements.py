@@ -6,6 +6,9 @@ a machine meant to run everything cannot pass by running less.
 
 import os
 import shutil
+import subprocess
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,7 +22,7 @@ def require(name: str) -> Path:
     """Return where a requirement is, or skip (or fail) the test that asks.
 
     ``npm:<package>`` is a package that ``make test-deps`` installed, and means Node.js too;
-    ``program:<name>`` is found on the search path.
+    ``program:<name>`` is found on the search path; ``mount:tmpfs`` is the right to mount one.
     """
     kind, _, what = name.partition(":")
     if kind == "npm":
@@ -31,9 +34,23 @@ def require(name: str) -> Path:
         program = shutil.which(what)
         if program is not None:
             return Path(program)
+    elif kind == "mount":
+        program = require("program:mount")
+        if os.geteuid() == 0 and may_mount(program, what):
+            return program
     else:
         raise ValueError(f"no such kind of requirement: {kind}")
     _absent(name)
+
+
+@cache
+def may_mount(program: Path, what: str) -> bool:
+    """Whether a file system of this type can be mounted here: not in most containers."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = [program, "-t", what, "-o", "size=1m", "none", folder]
+        if subprocess.run(words, capture_output=True).returncode != 0:
+            return False
+        return subprocess.run(["umount", folder]).returncode == 0
 
 
 def _absent(name: str) -> NoReturn:

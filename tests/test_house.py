@@ -190,6 +190,8 @@ TESTED_BY = {
     "store/sqlite_checksums.py": "store/test_corruption.py",
     "store/sqlite_damage.py": "store/test_corruption.py",
     "store/sqlite_mark.py": "store/test_corruption.py",
+    "engine/pausing.py": "engine/test_disk.py",
+    "engine/opening.py": "crash/test_full_disk.py",
     "admin/acts.py": "admin/test_dead_letters.py",
     "admin/channels.py": "admin/test_service.py",
     "admin/doctor.py": "admin/test_service.py",

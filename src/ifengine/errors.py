@@ -39,6 +39,10 @@ class StorageFailedError(EngineError):
     code: ClassVar[str] = "storage_failed"
 
 
+class DiskFullError(StorageFailedError):
+    """There was no room for a commit until the engine had to stop: nothing of it was acknowledged."""
+
+
 class DamagedPageError(StorageFailedError):
     """What is on the disk is not what was written: a checksum of the store does not fit."""
 
@@ -47,6 +51,10 @@ class StoreRefusedError(EngineError):
     """The store will not open: another writer, an unsafe SQLite, a damaged file."""
 
     code: ClassVar[str] = "store_refused"
+
+
+class StoreFullError(StoreRefusedError):
+    """The store cannot be opened for want of room: it can when there is some."""
 
 
 class SealError(EngineError):

@@ -35,14 +35,17 @@ def listens(port: int) -> bool:
 class Peers:
     """The two outside processes. They live as long as the block."""
 
-    def __init__(self, folder: Path, *, seed: int, faults: float, rate: float, give_up: float):
+    def __init__(
+        self, folder: Path, *, seed: int, faults: float, rate: float, give_up: float, **site: Any
+    ) -> None:
         self.folder = folder / "logs"
         self.folder.mkdir()
         self.seed, self.faults, self.rate, self.give_up = seed, faults, rate, give_up
         self.ports = dict(zip(DESTINATIONS, free_ports(2), strict=True))
         self.site = Site(
-            folder / "site", listen={"feed": ""}, send=self.ports, channels={"crossing": CHANNEL}
-        )
+            folder / "site", listen={"feed": ""}, send=self.ports, channels={"crossing": CHANNEL},
+            **site,
+        )  # fmt: skip
         self.receiver = self.start_receiving()
         self.sender: subprocess.Popen[bytes] | None = None
 

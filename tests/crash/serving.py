@@ -44,6 +44,7 @@ class Site:
         send: Mapping[str, int],
         channels: Mapping[str, str],
         extra: str = "",
+        store: str = "{path: var/store, reserve: 16MiB}",
         environ: Mapping[str, str] | None = None,
     ) -> None:
         """``listen``: name -> more keys of the connection; ``send``: name -> port of the receiver."""
@@ -57,7 +58,7 @@ class Site:
             "ifengine: 1",
             "site: proof",
             "environment: test",
-            "store: {path: var/store, reserve: 16MiB}",
+            f"store: {store}",
             'keys: {kek: "file:var/keys/kek"}',
             f'listen: {{admin: "unix:var/admin.sock", metrics: "127.0.0.1:{self.metrics_port}"}}',
             "identity: {patient: {path: PID-3, type: MR, authority: [MERCY]}}",

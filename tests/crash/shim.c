@@ -4,7 +4,7 @@
  * SHIM_FOLDER   files and folders below it are watched
  * SHIM_ACCOUNT  folder of the account ("log") and of the switches: fail-sync, fail-write,
  *               fail-truncate (EIO while the file is there), lie (a sync does nothing and says yes),
- *               lie-folders (so of folders only),
+ *               lie-folders (so of folders only), fail-some (EIO for one sync in as many as the file says),
  *               delay (a sync takes as many milliseconds as the file says)
  *
  * One record, in the byte order of the machine: kind, 3 bytes of nothing, path bytes (4), data bytes (8),
@@ -218,6 +218,28 @@ int ftruncate(int file, off_t size)
     return ftruncate64(file, size);
 }
 
+/* Whether the lot falls on this call: once in as many as a switch says. */
+static int one_in(const char *name)
+{
+    static unsigned int state;
+    char path[PATH_MAX];
+    int many = 0;
+    FILE *file;
+
+    snprintf(path, sizeof path, "%s/%s", account, name);
+    inside = 1;
+    file = fopen(path, "r");
+    if (file != NULL) {
+        if (fscanf(file, "%d", &many) != 1)
+            many = 0;
+        fclose(file);
+    }
+    inside = 0;
+    if (state == 0)
+        state = (unsigned int)getpid();
+    return many > 0 && rand_r(&state) % (unsigned int)many == 0;
+}
+
 static int sync_with(int (*real)(int), int file)
 {
     char path[PATH_MAX], name[PATH_MAX];
@@ -229,6 +251,8 @@ static int sync_with(int (*real)(int), int file)
     if (!ours(file, path) || fstat64(file, &found) != 0)
         return real(file);
     if (is_on("fail-sync"))
+        return (int)failed();
+    if (one_in("fail-some"))
         return (int)failed();
     if (is_on("lie") || (S_ISDIR(found.st_mode) && is_on("lie-folders")))
         return 0;

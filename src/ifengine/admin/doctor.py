@@ -69,7 +69,7 @@ async def _disk(runtime: Runtime) -> Iterable[Finding]:
         return [Finding("fail", "disk", "the folder of the store cannot be looked at")]
     text = f"{free / _GIB:.1f} GiB free, reserve is {reserve / _GIB:.1f} GiB"
     if free < reserve:
-        return [Finding("fail", "disk", f"{text}, new messages are refused")]
+        return [Finding("fail", "disk", f"{text}, senders are not read")]
     return [Finding("warn" if free < 2 * reserve else "ok", "disk", text)]
 
 

@@ -71,6 +71,8 @@ class Gauges:
         metrics, watch = self._parts.metrics, self._watch
         metrics.event_loop_lag_seconds.set(watch.lag_seconds)
         metrics.disk_free_bytes.set(watch.disk.free_bytes)
+        metrics.disk_ballast_bytes.set(watch.disk.ballast_bytes)
+        metrics.disk_full.set(watch.disk.full)
         metrics.intake_paused.labels("disk").set(watch.disk.low)
         now_us = self._parts.clock.now_us()
         for key in self._parts.ring.status().keys:

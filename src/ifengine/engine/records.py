@@ -19,6 +19,12 @@ def audit_counter(metrics: Metrics) -> Callable[[Batch], None]:
     return count
 
 
+def suspect_record(now_us: int) -> NewAudit:
+    """Return the record of a start after the storage failed."""
+    outcome = "read again, whole"
+    return NewAudit(now_us, "engine", "storage_failed", "store", 0, outcome, b"")
+
+
 def audit_received(batch: Batch) -> None:
     """One audit record for all that a commit received, bound to what it holds."""
     inbox = batch.inbox

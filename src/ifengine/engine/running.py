@@ -5,7 +5,6 @@ import gc
 import os
 import secrets
 import signal
-import sys
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,9 +16,12 @@ from ifengine.clock import Clock, SystemClock
 from ifengine.engine.answering import ended_clean, recover_outboxes, suspects_of
 from ifengine.engine.auto_reload import AutoReload, reload_and_tell
 from ifengine.engine.building import Built, build, connect, note_fanout, register_names
+from ifengine.engine.ending import exit_code, first_error
 from ifengine.engine.gauges import Gauges
 from ifengine.engine.keeping import keeper
-from ifengine.engine.records import audit_counter, audit_gauge, audit_received
+from ifengine.engine.opening import open_with_room
+from ifengine.engine.pausing import IntakePause
+from ifengine.engine.records import audit_counter, audit_gauge, audit_received, suspect_record
 from ifengine.engine.reloading import Reloader
 from ifengine.engine.runtime import EngineRuntime
 from ifengine.engine.switching import Switch
@@ -43,9 +45,9 @@ from ifengine.store.keys import FileKek
 from ifengine.store.names import Names
 from ifengine.store.registry import open_store
 from ifengine.store.sealing import KeyRing
+from ifengine.store.suspect import Suspect
 from ifengine.telemetry.http import MetricsServer
 from ifengine.telemetry.log import (
-    describe,
     goes_through,
     install_safe_handlers,
     loop_exception_handler,
@@ -54,9 +56,6 @@ from ifengine.telemetry.metrics import Metrics
 
 T = TypeVar("T")
 
-EXIT_DONE = 0
-EXIT_UNFORESEEN = 1
-EXIT_STORAGE_FAILED = 75
 BOOKKEEPING = ("ifengine.routes.", "ifengine.store.", "ifengine.engine.")
 CLEAN_STOP = "clean_stop"
 DRAIN_STEP_SECONDS = 0.01
@@ -88,7 +87,7 @@ def run(site: SiteConfig, *, announce: Announce, load: Callable[[], Loaded] | No
         foreseen, unforeseen = group.split(EngineError)
         if unforeseen is not None or foreseen is None:
             raise
-        raise _first(foreseen) from None
+        raise first_error(foreseen) from None
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -118,8 +117,10 @@ class Engine:
         self._workers = Workers(self._clock)  # none runs before a step asks for one
         self._failure: BaseException | None = None
         self._abandon_open_batch: Callable[[], None] = lambda: None
-        self._pauses: set[str] = set()
-        self._listeners_stopping = False
+        self._pause = IntakePause()
+        on_disk = settings.store_kind != "memory"
+        self._suspect = Suspect(settings.site.suspect if on_disk else None)
+        self._was_suspect = False
         self._admin_server: AdminServer | None = None
         self._metrics_server: MetricsServer | None = None
 
@@ -130,7 +131,9 @@ class Engine:
         loop.set_exception_handler(self._unforeseen)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        store = open_store(self._settings.store_kind, self._settings.site.store_path)
+        store = await open_with_room(self._open, self._stop)
+        store.failing = self._suspect.drop
+        giving_up = loop.create_task(self._give_up_late(store))
         reading = ThreadPoolExecutor(1, "store-reader")
         try:
             reader = await loop.run_in_executor(reading, store.reader)
@@ -140,9 +143,24 @@ class Engine:
                 await loop.run_in_executor(reading, reader.close)
         finally:
             reading.shutdown()
+            giving_up.cancel()
+            store.space.give_up()  # what waits for room now waits in vain
             await loop.run_in_executor(None, store.close)
 
     # --- starting -----------------------------------------------------------------------------
+
+    def _open(self) -> Store:
+        kind, folder = self._settings.store_kind, self._settings.site.store_path
+        self._was_suspect = self._suspect.is_there
+        if self._was_suspect:
+            return open_store(kind, folder, suspect=True)
+        return open_store(kind, folder)
+
+    async def _give_up_late(self, store: Store) -> None:
+        """Let a commit that waits for room fail when the time to stop is over."""
+        await self._stop.wait()
+        await self._clock.sleep(self._settings.stop_grace_seconds)
+        store.space.give_up()
 
     async def _serve(
         self,
@@ -178,7 +196,7 @@ class Engine:
             await self._first_commit(parts)
             looking = store.reader()  # for the loop's own thread: what steps remember
             built = self._built = await self._build(parts, looking)
-            watch = Watch(self._settings, parts, store, built, self._pause_intake)
+            watch = Watch(self._settings, parts, store, built, self._pause.set)
             gauges = Gauges(self._settings, parts, built, watch)
             reloader = self._reloader(parts, built, watch)
             runtime = EngineRuntime(
@@ -187,7 +205,7 @@ class Engine:
                 built,
                 watch,
                 gauges,
-                paused_listeners=self._is_paused,
+                paused_listeners=self._pause.is_on,
                 reloader=reloader,
             )
             reloader.switch.after += (runtime.switched, gauges.switched)
@@ -214,8 +232,8 @@ class Engine:
         await parts.read(parts.awaited.load)
         parts.retired = Retired(parts.memories, site.identity)
         await parts.read(parts.retired.load)
-        self._intake_load = IntakeLoad(lambda paused: self._pause_intake("backlog", paused))
-        built = build(site, parts, self._intake_load)
+        self._intake_load = IntakeLoad(lambda paused: self._pause.set("backlog", paused))
+        built = self._pause.built = build(site, parts, self._intake_load)
         self._keep_documents(parts, site)
         connect(parts, built)
         return built
@@ -228,7 +246,7 @@ class Engine:
 
     def _reloader(self, parts: Parts, built: Built, watch: Watch) -> Reloader:
         site = self._settings.site
-        switch = Switch(parts, built, site, self._intake_load)
+        switch = Switch(parts, built, site, self._intake_load, self._pause)
 
         def switched(site: SiteConfig) -> None:
             self._settings = replace(self._settings, site=site)
@@ -282,7 +300,12 @@ class Engine:
                 b"",
             )
         )
+        if self._was_suspect:
+            batch.audits.append(suspect_record(now_us))
         await parts.group.durable()
+        parts.metrics.store_suspect.set(self._was_suspect)
+        if self._was_suspect:
+            self._suspect.clear()
         fp("keys.dek_committed")
 
     async def _start(
@@ -312,7 +335,7 @@ class Engine:
         self._metrics_server = metrics
         for listener in built.listeners:
             await listener.start()
-            if self._pauses:
+            if self._pause.is_on():
                 listener.pause_reading()
         for source in built.file_sources:
             parts.spawn(source.run())
@@ -358,6 +381,7 @@ class Engine:
     # --- running ------------------------------------------------------------------------------
 
     def _storage_failed(self, error: BaseException) -> None:
+        self._suspect.drop(error)
         self._failure = self._failure or error
         self._stop.set()
 
@@ -380,28 +404,12 @@ class Engine:
             self._abandon_open_batch()  # it may hold half of what broke off
             self._stop.set()
 
-    def _is_paused(self) -> bool:
-        return bool(self._pauses)
-
-    def _pause_intake(self, why: str, paused: bool) -> None:
-        """Stop or start reading; several reasons may hold it at once."""
-        before = bool(self._pauses)
-        (self._pauses.add if paused else self._pauses.discard)(why)
-        after = bool(self._pauses)
-        if before == after or self._listeners_stopping:
-            return
-        for listener in self._built.listeners:
-            if after:
-                listener.pause_reading()
-            else:
-                listener.resume_reading()
-
     # --- stopping -----------------------------------------------------------------------------
 
     async def _end(self, parts: Parts, built: Built, watch: Watch) -> int:
         """Drain in the direction messages flow; returns the exit code."""
         deadline = self._clock.monotonic() + self._settings.stop_grace_seconds
-        self._listeners_stopping, late = True, list[str]()
+        self._pause.ended, late = True, list[str]()
         failed = self._failure is not None  # nothing is drained: memory is not to be trusted
         for listener in built.listeners:
             left = 0.0 if failed else max(0.5, deadline - self._clock.monotonic())
@@ -420,11 +428,11 @@ class Engine:
         if not failed:
             await self._last_commit(parts, late)
         await self._close_servers()
-        return self._exit_code(late)
+        return exit_code(self._failure, late)
 
     async def _abandon(self, built: Built) -> None:
         """Close what is open, after a failure: nothing is drained, nothing more is promised."""
-        if not self._listeners_stopping:
+        if not self._pause.ended:
             for listener in built.listeners:
                 await listener.stop(0.0)
         for outbox in built.outboxes.values():
@@ -459,23 +467,6 @@ class Engine:
         except StorageFailedError as error:
             self._failure = error
 
-    def _exit_code(self, late: Sequence[str]) -> int:
-        if late:
-            sys.stderr.write(f"stopped; not finished in time: {', '.join(late)}\n")
-        if self._failure is None:
-            return EXIT_DONE
-        if not isinstance(self._failure, StorageFailedError):
-            sys.stderr.write(
-                f"stopped: unforeseen {describe(self._failure)}; nothing that was acknowledged"
-                " is lost, start again\n"
-            )
-            return EXIT_UNFORESEEN
-        sys.stderr.write(
-            f"stopped: the storage failed ({self._failure}); nothing of the last batch was"
-            " acknowledged, what it held may or may not be there at the next start\n"
-        )
-        return EXIT_STORAGE_FAILED
-
 
 def _settle_memory() -> None:
     """Keep the cycle collector away from what stays, and from every few messages.
@@ -486,13 +477,6 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-
-
-def _first(group: BaseExceptionGroup[EngineError]) -> EngineError:
-    found: BaseException = group
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found if isinstance(found, EngineError) else EngineError("the engine stopped")
 
 
 def _dice() -> float:

@@ -31,6 +31,8 @@ from ifengine.transforms.memory import Call, Change, Reply
 
 T = TypeVar("T")
 
+MIB = 1024 * 1024
+HOUR_US = 3600 * 1_000_000
 PAUSED = "paused:"  # setting: a pause outlives a restart
 
 
@@ -53,6 +55,7 @@ class EngineRuntime:
         self.config_version = parts.config_version
         self.started_us = parts.clock.now_us()
         self.clock: Clock = parts.clock
+        self.steady = parts.steady
         self.ring: KeyRing = parts.ring
         self.names: Names = parts.names
         self.memories = parts.memories
@@ -118,7 +121,7 @@ class EngineRuntime:
                     received_last_hour=intake.recent.total(self.clock.monotonic()),
                     unplanned=pipeline.unplanned,
                     parked=len(pipeline.parking),
-                    parked_since_us=pipeline.parking.oldest_us(),
+                    parked_since_us=self._shown(pipeline.parking.oldest_us()),
                     outboxes=tuple(self._outboxes_of(number)),
                 )
             )
@@ -175,6 +178,8 @@ class EngineRuntime:
             return False, "the engine is stopping"
         if not self.is_ready:
             return False, "the engine is starting"
+        if self._watch.disk.full:
+            return False, "the disk is full: a commit waits for room"
         if self._watch.disk.low:
             return False, "the disk is below its reserve"
         if self._paused_listeners():
@@ -195,9 +200,24 @@ class EngineRuntime:
         for source in self._built.file_sources:
             if source.failed:
                 rows.append(("fail", "channels", f"{source.channel}: its folder: {source.failed}"))
+        disk = self._watch.disk
+        if disk.full:
+            rows.append(("fail", "disk", "the disk is full: a commit waits for room"))
+        if disk.missing_bytes:
+            missing = disk.missing_bytes // MIB
+            rows.append(("fail", "disk", f"the ballast was given up: {missing} MiB are missing"))
+        if self.steady.is_doubtful:
+            hours = self.steady.doubt_us / HOUR_US
+            text = f"the wall clock is {hours:+,.1f} h from where it was: ifengine clock show"
+            rows.append(("fail", "clock", text))
+        else:
+            rows.append(("ok", "clock", f"believed, set {self.steady.jumps} times in this run"))
         lag = self._watch.lag_seconds
         rows.append(("warn" if lag > 0.5 else "ok", "loop", f"timer delay {lag:.3f} s"))
         return rows
+
+    def _shown(self, steady_us: int) -> int:
+        return self.steady.shown_us(steady_us) if steady_us else 0
 
     # --- acting -------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from ifengine.engine.building import (
     takes_answers,
     unmatched_outbox,
 )
+from ifengine.engine.pausing import IntakePause
 from ifengine.errors import EngineError
 from ifengine.failpoints import fp
 from ifengine.mllp.listener import ListenerOptions, MllpListener
@@ -69,11 +70,13 @@ class Switch:
         built: Built,
         site: SiteConfig,
         load: IntakeLoad,
+        pause: IntakePause,
     ) -> None:
         self.site = site
         self._parts = parts
         self._built = built
         self._load = load
+        self._pause = pause
         self._next: _Prepared | None = None
         self._draining: dict[int, Pipeline] = {}
         self.replays = asyncio.Lock()  # held while letters are sent again; set by the runtime
@@ -204,7 +207,8 @@ class Switch:
         for outbox in built.outboxes.values():
             outbox.pump()
         for listener in prepared.listeners:
-            listener.resume_reading()
+            if not self._pause.is_on():
+                listener.resume_reading()
         for listener in closing:
             parts.spawn(self._stop_listener(listener))
         for pipeline in gone:
@@ -298,6 +302,7 @@ class Switch:
             if channel.config.files_source is not None and name not in running:
                 number = parts.names.number(NameKind.CHANNEL, name)
                 new = file_source(parts, built.intakes[number])
+                self._pause.hold(new)
                 kept.append(new)
                 parts.spawn(new.run())
         built.file_sources[:] = kept

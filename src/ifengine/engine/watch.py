@@ -34,7 +34,10 @@ class Disk:
 
     free_bytes: int = 0
     reserve_bytes: int = 0
+    ballast_bytes: int = 0  # held now
+    missing_bytes: int = 0  # of the ballast: as much more must be free before senders are read
     low: bool = False
+    full: bool = False  # a commit waits for room
 
 
 class Watch:
@@ -62,6 +65,7 @@ class Watch:
         self._received_before = 0
         self._busy = False
         self._mark_at = 0.0
+        parts.steady.jumped = parts.metrics.clock_set_total.inc
         self.tidy: Callable[[], None] = _nothing
         self.auto: Callable[[], None] = _nothing  # looks whether the files changed
 
@@ -123,23 +127,42 @@ class Watch:
         """Note where the wall clock was set; mark the time in the store even where nothing comes."""
         parts, now = self._parts, self._parts.clock.monotonic()
         parts.steady.look(parts.numbers.inbox_id + 1)
+        doubt = parts.steady.doubt_us if parts.steady.is_doubtful else 0
+        parts.metrics.clock_doubt_seconds.set(doubt / 1e6)
         if now >= self._mark_at:
             self._mark_at = now + MARK_EVERY_SECONDS
             parts.group.lazily()
 
     def look_at_disk(self) -> None:
-        """Stop intake below the reserve, and start it again by itself."""
+        """Stop intake below the reserve, and start it again by itself; keep the ballast."""
         if self.settings.store_kind == "memory":
             return
-        state = os.statvfs(self.settings.site.store_path)
-        disk = self.disk
+        site, disk, space = self.settings.site, self.disk, self._store.space
+        space.wanted_bytes = site.ballast
+        state = os.statvfs(site.store_path)
         disk.free_bytes = state.f_bavail * state.f_frsize
+        disk.ballast_bytes, disk.missing_bytes = space.ballast_bytes, space.missing_bytes
+        disk.full = space.is_full
         # a little above the line before intake starts again, so that it does not flutter
         margin = disk.reserve_bytes // 50 if disk.low else 0
-        low = disk.free_bytes < disk.reserve_bytes + margin
+        # what the ballast gave up is for what is on its way out, not for new messages
+        line = disk.reserve_bytes + disk.missing_bytes + margin
+        low = disk.full or disk.free_bytes < line
         if low != disk.low:
             disk.low = low
             self._pause_intake("disk", low)
+        if not low and disk.ballast_bytes != site.ballast and not self._making_ballast:
+            self._making_ballast = True
+            self._parts.spawn(self._make_ballast())
+
+    async def _make_ballast(self) -> None:
+        """Fill the ballast up; without room for it the next look stops the intake."""
+        try:
+            await self._parts.loop.run_in_executor(None, self._store.space.make)
+        finally:
+            self._making_ballast = False
+
+    _making_ballast = False
 
     def _skip_quiet_channels(self) -> None:
         """Let the next start begin, in each channel without work, at what is newest now."""

@@ -70,6 +70,7 @@ class FileSource:
         self._seen: dict[str, _Seen] = {}
         self.failed = ""  # why the folder cannot be read, safe; "": it can
         self.stopped = False
+        self.paused = False  # the disk is low: files lie where they are
         self._made = False  # the folders, as far as they were missing
 
     @property
@@ -91,7 +92,8 @@ class FileSource:
         """Look until the engine stops."""
         parts = self._parts
         while not parts.stopping and not self.stopped:
-            await self.look()
+            if not self.paused:
+                await self.look()
             again = parts.clock.monotonic() + self._source.every_seconds
             while not parts.stopping and not self.stopped and parts.clock.monotonic() < again:
                 left = again - parts.clock.monotonic()
@@ -119,6 +121,8 @@ class FileSource:
         for name, last in sorted(seen.items()):
             if now - last.since < self._source.stable_seconds or self._parts.stopping:
                 continue
+            if self.paused:
+                break
             found = await self._in_thread(partial(self._read, name))
             if found is None or (found.size, found.changed_ns) != (last.size, last.changed_ns):
                 continue  # it changed, or is gone: looked at again the next time

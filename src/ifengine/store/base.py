@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
+from ifengine.store.space import Space
+
 # --- numbers for names ----------------------------------------------------------------------
 
 
@@ -606,6 +608,8 @@ class Store(Protocol):
     """
 
     store_id: bytes  # 16 random bytes, made with the store, part of every AAD
+    space: Space  # what is done when the disk is full
+    failing: Callable[[BaseException], None]  # told of the first failure, in the writer's thread
 
     def submit(self, batch: Batch, finished: Callable[[BaseException | None], None]) -> None:
         """Write a batch; returns at once.

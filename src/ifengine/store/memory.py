@@ -26,6 +26,7 @@ from ifengine.store.base import (
 from ifengine.store.guard import first_claim, judge, may_claim
 from ifengine.store.memory_contents import Contents, Shelf
 from ifengine.store.memory_read import MemoryReader
+from ifengine.store.space import Space
 from ifengine.store.tally import PurgedMessage, purged_ends
 
 Finished = Callable[[BaseException | None], None]
@@ -37,6 +38,8 @@ class MemoryStore:
 
     def __init__(self, *, latency_seconds: float = 0.0) -> None:
         self.store_id = secrets.token_bytes(16)
+        self.space = Space()
+        self.failing: Callable[[BaseException], None] = lambda error: None
         self.disk_full = False
         self.fail_next_commit = False
         self.latency_seconds = latency_seconds

@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import apsw
 
-from ifengine.errors import StorageFailedError, StoreRefusedError
+from ifengine.errors import DiskFullError, StorageFailedError, StoreFullError, StoreRefusedError
 from ifengine.failpoints import fp
 from ifengine.store.audit import AuditMac
 from ifengine.store.base import Batch
 from ifengine.store.commit_points import after_commit, before_commit
+from ifengine.store.space import Space, is_no_room, is_no_room_to_open
 from ifengine.store.sqlite_damage import failure_text
 from ifengine.store.sqlite_files import WriterLock, prepare_database, prepare_folder
 from ifengine.store.sqlite_mark import LogMark
@@ -22,12 +23,14 @@ from ifengine.store.sqlite_schema import (
     BUSY_MS,
     check_library,
     check_start,
+    look_through,
     mark_clean,
     migrate,
     migrations,
     open_writer,
 )
 from ifengine.store.sqlite_write import PURGE_CHUNK, SqliteWriter
+from ifengine.store.suspect import forget_cached
 
 WAL_PAGES = 4000  # a log longer than this is moved at once, behind the answers of its last commit
 _RETRY_PAGES = 1000  # how much it grows before a checkpoint that a reader held up is tried again
@@ -50,26 +53,41 @@ class SqliteStore:
     """A store in one folder. Satisfies ``store.base.Store``.
 
     After the first error it writes nothing any more: a failed COMMIT is in doubt, and only a
-    restart can tell what is on the disk.
+    restart can tell what is on the disk. A full disk is no such error: the transaction was rolled
+    back, and is tried again until there is room (ADR 0028).
     """
 
-    def __init__(self, folder: Path, *, vfs: str | None = None) -> None:
+    def __init__(self, folder: Path, *, vfs: str | None = None, suspect: bool = False) -> None:
         """Open or make the store.
 
         Args:
             folder: holds ``store.db``, its log and index, and ``store.lock``.
             vfs: name of a SQLite VFS for the writer, for fault tests.
+            suspect: the storage failed in the last run: everything is read from the disk, not
+                from what the kernel remembers, and looked through.
 
         Raises:
             StoreRefusedError: another writer, an unsafe SQLite, a damaged or newer store.
+            StoreFullError: no room on the disk, not even with the ballast given up.
         """
         check_library(apsw.sqlite_lib_version())
         prepare_folder(folder)
+        self.space = Space(folder)
+        self.failing: Callable[[BaseException], None] = lambda error: None
         self._lock = WriterLock(folder)
+        self._is_suspect = suspect
         try:
-            self._path = prepare_database(folder)
+            if suspect:
+                forget_cached(folder)
             self._wal_pages = 0
-            self._connection = self._open(vfs)
+            try:
+                self._path = prepare_database(folder)
+                self._connection = self._open(vfs)
+            except StoreFullError:
+                if not self.space.release():
+                    raise
+                self._path = prepare_database(folder)
+                self._connection = self._open(vfs)
         except BaseException:
             self._lock.release()
             raise
@@ -85,21 +103,30 @@ class SqliteStore:
     def _open(self, vfs: str | None) -> apsw.Connection:
         try:
             self._mark = LogMark(self._path)
-            connection = open_writer(self._path, vfs, self._mark)
+            try:
+                connection = open_writer(self._path, vfs, self._mark)
+            except BaseException:
+                self._mark.close()
+                raise
             try:
                 connection.set_wal_hook(self._note_wal)
                 steps = migrations()
                 migrate(connection, steps)
                 self.store_id = check_start(connection, steps)
+                if self._is_suspect:
+                    look_through(connection)
                 mark_clean(connection, False)
                 self._writer = SqliteWriter(connection)
             except BaseException:
                 connection.close()
+                self._mark.close()
                 raise
         except apsw.Error as error:
-            raise StoreRefusedError(f"{self._path}: {failure_text(error)}") from None
+            kind = StoreFullError if is_no_room_to_open(error) else StoreRefusedError
+            raise kind(f"{self._path}: {failure_text(error)}") from None
         except OSError as error:
-            raise StoreRefusedError(f"{self._path}: {error.strerror}") from None
+            kind = StoreFullError if is_no_room(error) else StoreRefusedError
+            raise kind(f"{self._path}: {error.strerror}") from None
         return connection
 
     # --- any thread ---------------------------------------------------------------------------
@@ -182,7 +209,7 @@ class SqliteStore:
         error: BaseException | None = self._failure
         if error is None:
             try:
-                self._transact(job)
+                self._transact_with_room(job)
             except Exception as cause:  # noqa: BLE001 - whatever it was, the batch is in doubt
                 error = self._fail("commit", cause)
         if job.finished is not None:
@@ -190,6 +217,23 @@ class SqliteStore:
                 job.finished(error)
             except Exception as cause:  # noqa: BLE001 - whoever waits did not hear: stop here
                 self._fail("callback", cause)
+
+    def _transact_with_room(self, job: _Job) -> None:
+        """Write one transaction; while the disk is full, nothing else is written but it.
+
+        Its frames may stand in the log without a sync. The same transaction overwrites them, or
+        the next start finds it whole: nobody has heard that it failed.
+        """
+        while True:
+            try:
+                self._transact(job)
+            except apsw.FullError:
+                self._roll_back()
+                if not self.space.ran_out():
+                    raise
+            else:
+                self.space.found()
+                return
 
     def _transact(self, job: _Job) -> None:
         run = self._connection.execute
@@ -208,14 +252,19 @@ class SqliteStore:
 
     def _fail(self, what: str, cause: BaseException) -> StorageFailedError:
         """Abandon the transaction and refuse every later one."""
+        self._roll_back()
+        kind = DiskFullError if is_no_room(cause) else StorageFailedError
+        failure = kind(f"{what} failed: {failure_text(cause)}")
+        if self._failure is None:
+            self._failure = failure
+            self.failing(failure)
+        return failure
+
+    def _roll_back(self) -> None:
         # SQLite has usually rolled back by itself: a statement more would commit on its own
         if self._connection.in_transaction:
             with contextlib.suppress(apsw.Error):
                 self._connection.execute("ROLLBACK")
-        failure = StorageFailedError(f"{what} failed: {failure_text(cause)}")
-        if self._failure is None:
-            self._failure = failure
-        return failure
 
     # --- the log --------------------------------------------------------------------------------
 
@@ -238,8 +287,12 @@ class SqliteStore:
             fp("store.ckpt_before")
             pages, moved = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             fp("store.ckpt_after")
-        except apsw.BusyError:
+        except (apsw.BusyError, apsw.FullError) as cause:
+            # no room: all of it stays readable in the log, and what was moved is moved again
             pages, moved = self._wal_pages, 0
+            if isinstance(cause, apsw.FullError) and self.space.release():
+                self._move_log()
+                return
         except (apsw.Error, OSError) as cause:
             self._fail("checkpoint", cause)
             return
@@ -264,7 +317,7 @@ class SqliteStore:
         self._connection.set_busy_timeout(0)  # a reader's look must not hold up the intake
         try:
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        except apsw.BusyError:
+        except (apsw.BusyError, apsw.FullError):
             pass
         except apsw.Error as cause:
             self._fail("checkpoint", cause)

@@ -5,8 +5,9 @@ import fcntl
 import os
 from pathlib import Path
 
-from ifengine.errors import StoreRefusedError
+from ifengine.errors import StoreFullError, StoreRefusedError
 from ifengine.store.folders import make_folder, sync_folder
+from ifengine.store.space import is_no_room
 
 DATABASE = "store.db"
 LOCK = "store.lock"
@@ -41,7 +42,8 @@ def prepare_database(folder: Path) -> Path:
             if (folder / name).exists():
                 (folder / name).chmod(0o600)
     except OSError as error:
-        raise StoreRefusedError(f"{path}: {error.strerror}") from None
+        kind = StoreFullError if is_no_room(error) else StoreRefusedError
+        raise kind(f"{path}: {error.strerror}") from None
     return path
 
 
@@ -69,8 +71,9 @@ class WriterLock:
                 f"{folder}: the store is written by process {holder or 'unknown'}",
                 hint="stop that process first; one engine writes a store",
             ) from None
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without the name
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         """Give the right back. The file stays: removing it would let two writers lock two files."""

@@ -53,6 +53,12 @@ class LogMark:
         self._log = database.with_name(database.name + "-wal")
         path = database.with_name(MARK)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            # its room is there from now on: on a full disk a commit needs none for its note
+            os.posix_fallocate(self._file, 0, _NOTE.size + _SUM.size)
+        except OSError:
+            os.close(self._file)
+            raise
         self._salts = _NOTHING  # what names the present log; read when it is next written
 
     def check(self, connection: apsw.Connection) -> None:

@@ -196,6 +196,20 @@ def check_start(connection: apsw.Connection, steps: list[tuple[int, str]]) -> by
     return store_id
 
 
+def look_through(connection: apsw.Connection) -> None:
+    """Read every page and every index, whatever the size: after the storage failed.
+
+    Raises:
+        StoreRefusedError: something is damaged.
+        apsw.Error: the disk does not give a page, or not the one that was written.
+    """
+    if connection.execute("PRAGMA integrity_check(1)").get != "ok":
+        raise StoreRefusedError(
+            "the storage failed, and the store is damaged: integrity_check found errors",
+            hint="keep the files; restore the newest backup",
+        )
+
+
 def mark_clean(connection: apsw.Connection, clean: bool) -> None:
     """Note whether the next start follows an orderly stop."""
     connection.execute("UPDATE meta SET value = ? WHERE key = 'clean'", (int(clean),))

@@ -119,6 +119,9 @@ FAMILIES: tuple[Family, ...] = (
     _family("store_size_bytes", "gauge", "part", "Size of the store by part."),
     _family("disk_free_bytes", "gauge", "", "Free space under the store."),
     _family("disk_reserve_bytes", "gauge", "", "Free space below which messages are refused."),
+    _family("disk_ballast_bytes", "gauge", "", "Room held for a full disk; 0 once it is given up."),
+    _family("disk_full", "gauge", "", "1 while a commit waits for room."),
+    _family("store_suspect", "gauge", "", "1 when the storage failed before this start."),
     _family("audit_records_total", "counter", "action", "Audit records written."),
     _family("audit_chain_valid", "gauge", "", "1 when the audit log last verified."),
     _family(
@@ -129,6 +132,15 @@ FAMILIES: tuple[Family, ...] = (
     ),
     _family(
         "balance_faults", "gauge", "", "Records in no state or in two: ifengine tally --verify."
+    ),
+    _family(
+        "clock_set_total", "counter", "", "How often the wall clock moved by a second or more."
+    ),
+    _family(
+        "clock_doubt_seconds",
+        "gauge",
+        "",
+        "How far the wall clock is from where it was believed; above a day nothing is purged.",
     ),
     _family("balance_struck_timestamp_seconds", "gauge", "", "Time of the last balance."),
     _family("config_last_reload_successful", "gauge", "", "0 after a configuration was refused."),
@@ -268,11 +280,16 @@ class Metrics:
     store_size_bytes: Labelled[Gauge]
     disk_free_bytes: Gauge
     disk_reserve_bytes: Gauge
+    disk_ballast_bytes: Gauge
+    disk_full: Gauge
+    store_suspect: Gauge
     audit_records_total: Labelled[Counter]
     audit_chain_valid: Gauge
     balance_residue: Labelled[Gauge]
     balance_faults: Gauge
     balance_struck_timestamp_seconds: Gauge
+    clock_set_total: Counter
+    clock_doubt_seconds: Gauge
     config_last_reload_successful: Gauge
     config_last_reload_success_timestamp_seconds: Gauge
     table_entries: Labelled[Gauge]

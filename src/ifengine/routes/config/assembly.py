@@ -33,7 +33,7 @@ def build_site(
             "audit": "keep_audit_seconds",
         },
     )
-    _take(section.get("store"), said, {"reserve": "reserve_bytes"})
+    _take(section.get("store"), said, {"reserve": "reserve_bytes", "ballast": "ballast_bytes"})
     _take(section, said, {"environment": "environment"})
     said["reload_auto"] = section.get("reload") == "auto"
     listen, store = section.get("listen"), section.get("store")
@@ -41,6 +41,8 @@ def build_site(
     if metrics is not None:
         said["metrics_host"], said["metrics_port"] = metrics
     admin = "var/admin.sock" if listen is None else listen.get("admin", "var/admin.sock")
+    if store is not None and store.says("suspect"):
+        said["suspect_path"] = resolve(directory, store.get("suspect"))
     return SiteConfig(
         directory=directory,
         site=section.get("site"),

@@ -69,6 +69,20 @@ STORE: Final = (
         meaning="Below this much free disk nothing is read from senders; delivery goes on.",
         example="2GiB",
     ),
+    Key(
+        name="ballast",
+        kind=Scalar("a size", parse_size, 0),
+        default="256MiB, or the reserve where that is less",
+        meaning="Room that is held, and given up when the disk is full, so that delivery can go on.",
+        example="256MiB",
+    ),
+    Key(
+        name="suspect",
+        kind=FILE,
+        default="store.suspect beside the admin socket",
+        meaning="Marker that the storage failed: on another disk than the store.",
+        example="/run/ifengine/store.suspect",
+    ),
 )
 
 KEEP: Final = (

@@ -254,6 +254,9 @@ class DocumentsConfig:
     encrypt: bool = True
 
 
+MOST_BALLAST_BYTES = 256 * 1024**2
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteConfig:
     """The site file with its overlay, and every channel."""
@@ -267,6 +270,8 @@ class SiteConfig:
     metrics_port: int = 9464
     store_path: Path
     reserve_bytes: int = 2 * 1024**3
+    ballast_bytes: int | None = None  # None: MOST_BALLAST_BYTES, or the reserve where that is less
+    suspect_path: Path | None = None  # None: beside the admin socket
     kek: str  # "file:/absolute/path"
     reload_auto: bool = False  # files that changed are taken without being asked to
     keep_messages_seconds: float = 30 * 86400.0
@@ -280,3 +285,15 @@ class SiteConfig:
     channels: tuple[ChannelConfig, ...] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
     digest: str = ""  # SHA-256 over every file read, the configuration's version
+
+    @property
+    def ballast(self) -> int:
+        """Return how much room is held for a full disk, in bytes."""
+        if self.ballast_bytes is not None:
+            return self.ballast_bytes
+        return min(MOST_BALLAST_BYTES, self.reserve_bytes)
+
+    @property
+    def suspect(self) -> Path:
+        """Return where it is marked that the storage failed."""
+        return self.suspect_path or self.admin_socket.with_name("store.suspect")

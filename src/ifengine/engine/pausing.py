@@ -1,0 +1,36 @@
+"""Why nothing is read from senders: several reasons may hold the intake at once."""
+
+from ifengine.engine.building import Built
+from ifengine.routes.file_source import FileSource
+
+
+class IntakePause:
+    """Stops and starts reading, from listeners and from folders."""
+
+    def __init__(self) -> None:
+        self.built: Built | None = None  # None: nothing is made yet
+        self.ended = False  # the listeners are being closed: nothing is started again
+        self._reasons: set[str] = set()
+
+    def is_on(self) -> bool:
+        """Whether anything holds the intake."""
+        return bool(self._reasons)
+
+    def set(self, why: str, paused: bool) -> None:
+        """Let one reason hold, or end."""
+        before = self.is_on()
+        (self._reasons.add if paused else self._reasons.discard)(why)
+        after = self.is_on()
+        if before == after or self.ended or self.built is None:
+            return
+        for listener in self.built.listeners:
+            if after:
+                listener.pause_reading()
+            else:
+                listener.resume_reading()
+        for source in self.built.file_sources:
+            source.paused = after
+
+    def hold(self, source: FileSource) -> None:
+        """Let a folder that is begun later stand still too, if the intake does."""
+        source.paused = self.is_on()
