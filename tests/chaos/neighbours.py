@@ -1,9 +1,10 @@
 """Senders and receivers of channels that do nothing wrong, in a process of their own.
 
-``python -m chaos.neighbours --listen PORT... --send PORT... --rate 20 --log FILE``
+``python -m chaos.neighbours --count 9 --rate 20 --log FILE``
 
-Sender n sends to the n-th engine port what receiver n must get, one message after the other's answer,
-at a steady pace. SIGTERM: no new messages; when all has arrived, or nothing more comes, one line of
+It says on a line of standard output where its receivers listen, and reads from a line of standard input
+where the engine does. Sender n sends to the n-th port of the engine what receiver n must get, one message
+after the other's answer, at a steady pace. SIGTERM: no new messages; when all has arrived, or nothing more comes, one line of
 JSON: when each was answered and arrived, what was lost, overtaken, twice, or not answered AA.
 """
 
@@ -12,6 +13,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -31,17 +33,16 @@ def message(channel: int, number: int) -> bytes:
 class Neighbour:
     """One channel seen from outside."""
 
-    def __init__(self, number: int, port: int) -> None:
+    def __init__(self, number: int) -> None:
         self.number = number
-        self.port = port
         self.sent: list[float] = []
         self.answered: list[float] = []
         self.arrived: list[float] = []
         self.wrong: list[str] = []
 
-    async def send(self, rate: float, stop: asyncio.Event) -> None:
+    async def send(self, port: int, rate: float, stop: asyncio.Event) -> None:
         """Send until told to stop."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
         while not stop.is_set():
             number = len(self.sent)
             self.sent.append(time.monotonic())
@@ -73,13 +74,14 @@ async def run(given: argparse.Namespace) -> None:
     """Send and receive until SIGTERM; then wait for what is on its way, and write the account."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    neighbours = [Neighbour(n, port) for n, port in enumerate(given.listen)]
-    servers = [
-        await asyncio.start_server(one.receive, "127.0.0.1", port)
-        for one, port in zip(neighbours, given.send, strict=True)
+    neighbours = [Neighbour(n) for n in range(given.count)]
+    servers = [await asyncio.start_server(one.receive, "127.0.0.1", 0) for one in neighbours]
+    print(json.dumps([one.sockets[0].getsockname()[1] for one in servers]), flush=True)
+    ports = json.loads(await asyncio.to_thread(sys.stdin.readline))
+    senders = [
+        asyncio.create_task(one.send(port, given.rate, stop))
+        for one, port in zip(neighbours, ports, strict=True)
     ]
-    given.log.touch()
-    senders = [asyncio.create_task(one.send(given.rate, stop)) for one in neighbours]
     await asyncio.gather(*senders)
     deadline = time.monotonic() + DRAIN_SECONDS
     while time.monotonic() < deadline:
@@ -100,8 +102,7 @@ async def run(given: argparse.Namespace) -> None:
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--listen", type=int, nargs="+", required=True)
-    parser.add_argument("--send", type=int, nargs="+", required=True)
+    parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--rate", type=float, default=20.0)
     parser.add_argument("--log", type=Path, required=True)
     asyncio.run(run(parser.parse_args()))

@@ -23,7 +23,7 @@ import pytest
 from campaigns import Ledger, seed, trials
 from chaos.test_hostile import p99
 from crash.campaign import TESTS
-from crash.serving import Site, free_ports, wait_until
+from crash.serving import Site, wait_until
 from crash.watching import watch_balance
 
 ROUNDS = trials(1, 20, "IFENGINE_POISON_ROUNDS")
@@ -87,9 +87,10 @@ KINDS = ("refused", "bomb", "raise", "burn", "huge", "hang")
 class Fed:
     """The receiver of the poisoned channel: it refuses one kind for ever."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self) -> None:
         self.ids: list[str] = []
-        self._server = socket.create_server(("127.0.0.1", port))
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._server.getsockname()[1]
         threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
@@ -143,7 +144,16 @@ def waits(account: Any, name: str, begun: float, ended: float) -> list[float]:
 @pytest.mark.slow
 def test_nine_channels_do_not_notice_what_the_tenth_is_fed(tmp_path: Path, ledger: Ledger) -> None:
     lot = random.Random(SEED)
-    ports = free_ports(NEIGHBOURS + 1)
+    log, fed = tmp_path / "neighbours.json", Fed()
+    neighbours = subprocess.Popen(
+        [sys.executable, "-m", "chaos.neighbours", "--count", str(NEIGHBOURS),
+         "--rate", str(RATE), "--log", str(log)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+    )  # fmt: skip
+    assert neighbours.stdin is not None
+    assert neighbours.stdout is not None
+    ports = [*json.loads(neighbours.stdout.readline()), fed.port]
     numbers = range(NEIGHBOURS + 1)
     site = Site(
         tmp_path / "site",
@@ -155,16 +165,11 @@ def test_nine_channels_do_not_notice_what_the_tenth_is_fed(tmp_path: Path, ledge
     )
     (site.folder / "channels" / "python").mkdir()
     (site.folder / "channels" / "python" / "poison.py").write_text(PYTHON)
-    log, fed = tmp_path / "neighbours.json", Fed(ports[NEIGHBOURS])
-    neighbours = None
     try:
         site.start()
-        listens = [str(site.ports[f"in{n}"]) for n in range(NEIGHBOURS)]
-        neighbours = subprocess.Popen(
-            [sys.executable, "-m", "chaos.neighbours", "--listen", *listens,
-             "--send", *map(str, ports[:NEIGHBOURS]), "--rate", str(RATE), "--log", str(log)],
-            env={**os.environ, "PYTHONPATH": str(TESTS)},
-        )  # fmt: skip
+        listens = [site.ports[f"in{n}"] for n in range(NEIGHBOURS)]
+        neighbours.stdin.write(json.dumps(listens) + "\n")
+        neighbours.stdin.flush()
         with watch_balance(site.folder / "var" / "store" / "store.db") as watch:
             feed(site, "good", 0)
             wait_until("the first good one arrives", lambda: fed.ids == ["good-0000"])
@@ -222,7 +227,6 @@ def test_nine_channels_do_not_notice_what_the_tenth_is_fed(tmp_path: Path, ledge
         watch.assert_even()
     finally:
         fed.close()
-        if neighbours is not None and neighbours.poll() is None:
-            neighbours.kill()
-            neighbours.wait()
+        neighbours.kill()
+        neighbours.communicate()
         site.close()
