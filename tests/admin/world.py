@@ -28,6 +28,7 @@ from ifengine.routes.config.models import (
 from ifengine.routes.identity import Retired
 from ifengine.routes.indexer import tags_of
 from ifengine.routes.memory import Memories
+from ifengine.routes.steady import Steady
 from ifengine.store.base import (
     AttemptRow,
     Batch,
@@ -111,6 +112,7 @@ class World:
         self.pharmacy = self.names.add(NameKind.DESTINATION, "adt.pharmacy", batch)
         self.archive = self.names.add(NameKind.DESTINATION, "adt.archive", batch)
         self.seq = 0
+        self.steady = Steady(self.clock)
         self.write(batch)
         self.site = _site(self.folder)
 

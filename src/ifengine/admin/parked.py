@@ -54,8 +54,8 @@ def _listed(runtime: Runtime, reader: Reader, row: ParkedRow) -> dict[str, objec
         "channel": runtime.names.name(row.channel),
         "type": _type(runtime, reader, row.inbox_id),
         "fact": fact_of(row.reason),
-        "since": rfc3339(row.since_us),
-        "until": rfc3339(row.until_us),
+        "since": rfc3339(runtime.steady.shown_us(row.since_us)),
+        "until": rfc3339(runtime.steady.shown_us(row.until_us)),
         "reason": row.reason,
         "step": row.step,
         "config_version": row.config_version,
@@ -97,8 +97,8 @@ async def show(runtime: Runtime, params: Params, caller: Caller) -> dict[str, ob
             {
                 "channel": runtime.names.name(row.channel),
                 "fact": fact_of(row.reason),
-                "since": rfc3339(row.since_us),
-                "until": rfc3339(row.until_us),
+                "since": rfc3339(runtime.steady.shown_us(row.since_us)),
+                "until": rfc3339(runtime.steady.shown_us(row.until_us)),
                 "step": row.step,
                 "detail": shown_detail(
                     runtime,

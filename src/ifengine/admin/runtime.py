@@ -8,6 +8,7 @@ from ifengine.clock import Clock
 from ifengine.routes.config.models import SiteConfig
 from ifengine.routes.identity import Retired
 from ifengine.routes.memory import Memories
+from ifengine.routes.steady import Steady
 from ifengine.store.base import Batch, Reader
 from ifengine.store.names import Names
 from ifengine.store.sealing import KeyRing
@@ -98,6 +99,7 @@ class Runtime(Protocol):
     config_version: int
     started_us: int
     clock: Clock
+    steady: Steady
     ring: KeyRing
     names: Names
     memories: Memories | None  # what steps remember; None: this runtime has none

@@ -58,6 +58,9 @@ tally              channel, since_us, verify                         {at, since,
                                                                      destination, total, planned, states: {state:
                                                                      count}, residue}]}; with verify also named:
                                                                      [{what, id, channel, destination, letter}]
+clock.show         --                                                {wall, steady, believed, ahead_seconds,
+                                                                     times_set}
+clock.accept       reason, time_passed                               as clock.show
 audit.verify       --                                                {ok, records, first_bad, problem}
 keys.status        --                                                {kek_id, kek, keys: [{key_id, purpose, kek_id,
                                                                      created_at, age_seconds, seals, current}]}
@@ -75,6 +78,7 @@ from typing import NamedTuple
 from ifengine.admin import (
     audits,
     channels,
+    clocks,
     configuration,
     dead_letters,
     doctor,
@@ -130,6 +134,8 @@ VERBS: Mapping[str, Verb] = {
     "config.diff": _verb(configuration.diff, "old", "new"),
     "shadow": _verb(shadow.shadow, *shadow.SHADOW),
     "tally": _verb(tally.tally, *tally.TALLY),
+    "clock.show": _verb(clocks.show),
+    "clock.accept": _verb(clocks.accept, *clocks.ACCEPT),
     "audit.verify": _verb(audits.verify_chain),
     "keys.status": _verb(keys.status),
     "doctor": _verb(doctor.examine, "check"),

@@ -76,6 +76,9 @@ COMMANDS: tuple[CommandRow, ...] = (
         "patients", "ifengine.cli.patients", "patients", "show who became whom, and decide about it"
     ),
     CommandRow("tally", "ifengine.cli.tally", "tally", "count every message by its state"),
+    CommandRow(
+        "clock", "ifengine.cli.clock", "clock", "show whether the clock is believed, accept it"
+    ),
     CommandRow("audit", "ifengine.cli.audit", "audit", "verify the record of who did what"),
     CommandRow("keys", "ifengine.cli.keys", "keys", "make the site's key and show the keys in use"),
     CommandRow("secrets", "ifengine.cli.secrets", "secrets", "keep secrets sealed on this machine"),

@@ -27,6 +27,7 @@ from ifengine.clock import Clock, SystemClock
 from ifengine.routes.config.models import SiteConfig
 from ifengine.routes.identity import Retired
 from ifengine.routes.memory import Memories
+from ifengine.routes.steady import Steady
 from ifengine.store.base import Batch, Reader, Store
 from ifengine.store.keys import FileKek
 from ifengine.store.names import Names
@@ -74,9 +75,11 @@ class _Stopped:
     def __init__(self, store: Store, kek: FileKek, site: SiteConfig) -> None:
         self.site = site
         self.clock: Clock = SystemClock()
+        self.steady = Steady(self.clock)
         self.started_us = self.clock.now_us()
         self._store = store
         self._reader = store.reader()
+        self.steady.resume(self._reader)
         self.names = Names(self._reader.names())
         self.ring = KeyRing(store.store_id, self._reader.data_keys(), kek)
         memories = Memories(self.ring, self._reader)
