@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# ONLY=part-of-a-name chooses tests of make crash, make chaos and make seeded
+CHOSEN = $(if $(ONLY),-k "$(ONLY)")
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench crash chaos lock clean test-deps format
+.PHONY: demo test check bench crash chaos seeded guarantees lock clean test-deps format
 
 $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("ifengine needs Python 3.11 or later") if sys.version_info < (3, 11) else None'
@@ -33,10 +35,18 @@ bench: $(STAMP)  ## measure, print ratios, write benchmarks/results.md
 	$(BIN)/python -m benchmarks
 
 crash: $(STAMP)  ## the long campaigns of kills, power cuts and failing disks, with a table
-	IFENGINE_CAMPAIGN=long $(BIN)/python -m pytest -m crash
+	IFENGINE_CAMPAIGN=long $(BIN)/python -m pytest -m crash $(CHOSEN)
 
 chaos: $(STAMP)  ## the long campaigns of lying peers, hostile clients, clocks and schedules, with a table
-	IFENGINE_CAMPAIGN=long $(BIN)/python -m pytest -m chaos
+	IFENGINE_CAMPAIGN=long $(BIN)/python -m pytest -m chaos $(CHOSEN)
+
+seeded: $(STAMP)  ## each bug of tests/seeded in a copy of the source: the test beside it must find it
+	IFENGINE_CAMPAIGN=long $(BIN)/python -m pytest tests/seeded $(CHOSEN)
+
+guarantees: $(STAMP)  ## all long campaigns, then their figures in docs/guarantees.md
+	mkdir -p var
+	IFENGINE_CAMPAIGN=long IFENGINE_CAMPAIGN_FILE=var/campaigns.json $(BIN)/python -m pytest -m "crash or chaos"
+	$(BIN)/python docs/guarantees.py --all var/campaigns.json
 
 test-deps:  ## system packages that some tests use
 	sh deploy/test-deps.sh

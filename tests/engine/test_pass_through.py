@@ -406,6 +406,9 @@ async def test_what_a_sender_was_refused_is_offered_to_nobody_unless_it_is_said(
         asked = {"ids": [message], "sender_was_refused": True, "as": "stored"}
         preview = await engine.ask("dlq.replay", **asked, dry_run=True)
         assert (preview["asked"], preview["going"]) == (2, 2)
+        # who names them as any other letters does not send them either
+        plain = await engine.ask("dlq.replay", letters=preview["letters"], reason="all of them")
+        assert (plain["going"], plain["gone"]) == (0, 2)
         report = await engine.ask("dlq.replay", **asked, reason="the ward asked by phone")
         assert report["going"] == 2
         await comes_to(engine, "M1", {"lab": "sent", "ward": "sent"})

@@ -109,7 +109,12 @@ def test_late_is_a_lower_rank_that_is_not_newer_or_an_older_time(
 def test_a_result_that_replaces_or_removes_another_is_never_late(status: str) -> None:
     feed = Feed()
     feed.send(obr(1, "F", "20260105101000"))
-    feed.send(obr(1, "P", "20260105100000", obx=status))
+    withdrawn = obr(1, "P", "20260105100000", obx=status)
+    try:
+        scope = feed.send(withdrawn)
+    except DroppedError:
+        pytest.fail("a result that says an earlier one is wrong was dropped")
+    assert scope.message.encode() == oru(withdrawn)
 
 
 def test_only_the_late_groups_are_taken_out() -> None:

@@ -1,0 +1,250 @@
+"""Bugs of the rules that keep patients safe, and of bounds and secrecy."""
+
+from seeded.what import Bug
+
+BUGS = (
+    Bug(
+        name="pending_without_a_bound",
+        promise="G9",
+        breaks="a sender that never waits for answers fills the memory",
+        file="mllp/inbound.py",
+        old="        if self.pending >= MAX_PENDING:\n",
+        new="        if False:\n",
+        caught_by=(
+            "mllp/test_listener.py::test_too_many_unanswered_frames_stop_reading_and_none_is_dropped",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="connections_without_a_bound",
+        promise="G9",
+        breaks="one peer may take every connection there is",
+        file="mllp/listener.py",
+        old="        elif self._held_slots >= self.options.max_connections:\n",
+        new="        elif False:\n",
+        caught_by=(
+            "mllp/test_listener.py::"
+            "test_connections_over_a_limit_are_closed_and_a_free_place_is_given_again",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="frame_without_an_end",
+        promise="G9",
+        breaks="a frame that drips in holds its connection for ever",
+        file="mllp/inbound.py",
+        old="            or now - self._frame_at >= self._home.frame_total_seconds\n",
+        new="",
+        caught_by=(
+            "mllp/test_listener.py::test_a_frame_that_drips_in_has_a_deadline_for_the_whole",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="patient_of_any_authority",
+        promise="G2",
+        breaks="a merge looks at a part of the authority: two hospitals' numbers become one patient",
+        file="transforms/steps/merge_patient.py",
+        old="if one[:4] == prior[:4]}",
+        new="if (one[0], one[3]) == (prior[0], prior[3])}",
+        caught_by=(
+            "transforms/test_steps_identity.py::test_another_universal_id_is_another_authority",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="contradicting_merge_believed",
+        promise="G2",
+        breaks="a merge that reverses another is carried out",
+        file="transforms/identity.py",
+        old="    if prior in onward.identifiers:\n",
+        new="    if False:\n",
+        caught_by=(
+            "engine/test_identity.py::"
+            "test_a_merge_that_reverses_another_is_held_and_a_person_turns_it_round",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="frozen_number_rewritten",
+        promise="G2",
+        breaks="what names an identifier that nobody is sure about goes out rewritten",
+        file="transforms/steps/resolve_patient.py",
+        old="            check_frozen(memory, chain.identifiers)\n",
+        new="",
+        caught_by=(
+            "transforms/test_steps_identity.py::"
+            "test_a_frozen_identifier_anywhere_on_the_way_holds_the_message",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="strangers_combined",
+        promise="G2",
+        breaks="results of two patients under one key become one message",
+        file="routes/combining.py",
+        old="    if _patient(first, identity, onward) != _patient(second, identity, onward):\n"
+        '        return "PID-3"\n',
+        new="",
+        caught_by=(
+            "engine/test_combining.py::test_another_patient_under_the_key_is_never_put_together",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="combined_twice",
+        promise="G4",
+        breaks="a replay of a combined message collects anew what waits by then",
+        file="routes/collecting.py",
+        old="    if before is not None:  # it was decided",
+        new="    if False and before is not None:  # it was decided",
+        caught_by=(
+            "engine/test_combining.py::"
+            "test_a_combined_message_whose_steps_fail_is_replayed_as_the_same_message",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="parked_started_over_twice",
+        promise="G4",
+        breaks="a parked message whose time ends on its way back starts over once more",
+        file="routes/parking.py",
+        old=(
+            "                if not message.leaving:\n                    found.append(inbox_id)\n"
+        ),
+        new="                found.append(inbox_id)\n",
+        caught_by=(
+            "routes/test_parking.py::"
+            "test_time_that_ends_while_a_message_is_on_its_way_does_not_start_it_over_again",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="collection_decided_twice",
+        promise="G4",
+        breaks="a message that is on its way back when its collection ends is decided once more",
+        file="routes/pipeline.py",
+        old="                if message.inbox_id in self.parking:  # not so where its collection ended meanwhile\n"
+        "                    self._plan(message)\n",
+        new="                self._plan(message)\n",
+        caught_by=(
+            "engine/test_combining.py::"
+            "test_a_message_that_starts_over_while_its_collection_ends_is_decided_once",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="correction_dropped_as_late",
+        promise="G2",
+        breaks="latest_only takes a corrected or withdrawn result for a late one",
+        file="transforms/steps/latest_only.py",
+        old="    if late and _never_late(rule, scope, status):\n        return False\n",
+        new="",
+        caught_by=(
+            "transforms/test_steps_latest_only.py::"
+            "test_a_result_that_replaces_or_removes_another_is_never_late",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="yes_credited_to_two",
+        promise="G6",
+        breaks="one application acknowledgment settles every delivery of its id",
+        file="routes/application_answers.py",
+        old="        if not read.is_refusal and sum(len(w.open()) for w in concerned.values()) > 1:\n",
+        new="        if False:\n",
+        caught_by=(
+            "engine/test_application_answers.py::"
+            "test_two_messages_of_one_id_share_a_no_and_neither_gets_the_yes",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="early_answer_of_another",
+        promise="G6",
+        breaks="an answer that came before a message was received is credited to it",
+        file="routes/application_answers.py",
+        old="        if found is None or found.message < settled.inbox_id:\n",
+        new="        if found is None:\n",
+        caught_by=(
+            "engine/test_application_answers.py::"
+            "test_an_early_answer_outlives_a_crash_and_an_old_one_is_not_taken_for_a_new_message",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="refused_and_sent_all_the_same",
+        promise="G6",
+        breaks="a sender is told no, and its message is replayed among the dead letters",
+        file="routes/dead_letters.py",
+        old="f.was_refused == sender_was_refused]",
+        new="f]",
+        caught_by=(
+            "engine/test_pass_through.py::"
+            "test_what_a_sender_was_refused_is_offered_to_nobody_unless_it_is_said",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="merged_patient_replayed_as_stored",
+        promise="G2",
+        breaks="bytes that name a retired identifier are sent again as they were",
+        file="routes/dead_letters.py",
+        old="        if as_stored and self._names_a_retired_patient(item):\n",
+        new="        if False:\n",
+        caught_by=(
+            "engine/test_identity.py::"
+            "test_a_dead_letter_of_a_merged_patient_is_flagged_and_only_reprocessed",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="older_message_replayed",
+        promise="G3",
+        breaks="a replay sends what is older than the last message of its patient",
+        file="routes/dead_letters.py",
+        old="        if any(newer.get(key, 0) > delivery.inbox_id for key in keys):\n",
+        new="        if False:\n",
+        caught_by=(
+            "engine/test_admin_dead_letters.py::"
+            "test_a_message_older_than_the_destinations_last_of_its_patient_is_held_back",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="parked_message_purged",
+        promise="G10",
+        breaks="retention forgets a message that waits for a fact",
+        file="routes/retention.py",
+        old="    if reader.parked_message(row.inbox_id):\n        return False  # waits, whatever its plans say\n",
+        new="",
+        caught_by=("routes/test_retention.py::test_a_parked_message_stays_however_old_it_is",),
+        quick=True,
+    ),
+    Bug(
+        name="error_text_in_the_log",
+        promise="G13",
+        breaks="the log repeats what an error of a library says, which quotes the message",
+        file="telemetry/log.py",
+        old='        error=shortened(error.__name__ if error else ""),\n    )\n\n\ndef configure',
+        new='        error=str(record.exc_info[1]) if record.exc_info else "",\n    )\n\n\ndef configure',
+        caught_by=(
+            "telemetry/test_log.py::"
+            "test_a_foreign_logger_says_where_and_which_error_but_never_what",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="two_versions_for_one_message",
+        promise="G17",
+        breaks="a message whose function answers after a reload is finished by the new rules half-way",
+        file="routes/pipeline.py",
+        old="        self._replies = known if asking is self.channel else {}\n",
+        new="        self._replies = known\n",
+        caught_by=(
+            "engine/test_python_steps.py::"
+            "test_each_message_is_processed_by_exactly_one_version_of_a_function",
+        ),
+        seconds=120,
+    ),
+)

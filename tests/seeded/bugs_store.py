@@ -1,0 +1,274 @@
+"""Bugs of what is stored: commits, syncs, seals, the audit, the balance."""
+
+from seeded.what import Bug
+
+BUGS = (
+    Bug(
+        name="synchronous_off",
+        promise="G1",
+        breaks="a commit returns while its pages are in the memory of the kernel alone",
+        file="store/sqlite_schema.py",
+        old='_pragma(connection, "synchronous", "full", FULL)',
+        new='_pragma(connection, "synchronous", "off", 0)',
+        caught_by=(
+            "store/test_power_loss.py::"
+            "test_after_a_power_cut_all_that_was_acknowledged_is_there_and_nothing_is_half",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="ack_before_commit",
+        promise="G1",
+        breaks="the sender hears yes before its message is handed to the store",
+        file="store/group.py",
+        old="        self._store.submit(batch, finished)\n",
+        new=(
+            "        told, batch.done = batch.done, []\n"
+            "        for tell in told:\n"
+            "            tell()\n"
+            "        self._store.submit(batch, finished)\n"
+        ),
+        caught_by=(
+            "crash/test_power_images.py::"
+            "test_whatever_a_cut_leaves_the_engine_finds_all_it_answered_for_and_sends_it",
+        ),
+        seconds=120,
+    ),
+    Bug(
+        name="ack_before_commit_returns",
+        promise="G1",
+        breaks="the sender hears yes once COMMIT was asked for, before it returned",
+        file="store/group.py",
+        old=(
+            "            self._loop.call_soon_threadsafe(self._finished, batch, error, started)\n"
+            "\n"
+            "        self._store.submit(batch, finished)\n"
+        ),
+        new=(
+            "            if error is not None:\n"
+            "                self._loop.call_soon_threadsafe(self._fail, error)\n"
+            "\n"
+            "        self._store.submit(batch, finished)\n"
+            "        self._loop.call_soon(self._finished, batch, None, started)\n"
+        ),
+        caught_by=(
+            "crash/test_power_images.py::"
+            "test_whatever_a_cut_leaves_the_engine_finds_all_it_answered_for_and_sends_it",
+        ),
+        seconds=120,
+    ),
+    Bug(
+        name="told_inside_the_transaction",
+        promise="G1",
+        breaks="the store tells of a commit while its transaction is open",
+        file="store/sqlite.py",
+        old='        run("COMMIT")\n        self._writer.head = head\n',
+        new=(
+            "        if job.finished is not None:\n"
+            "            job.finished(None)\n"
+            '        run("COMMIT")\n'
+            "        self._writer.head = head\n"
+        ),
+        caught_by=("store/test_sqlite.py::test_nobody_hears_of_a_commit_before_it_returned",),
+        quick=True,
+    ),
+    Bug(
+        name="folders_not_synced",
+        promise="G1",
+        breaks="the entry of a new folder is not on stable storage: a cut takes the whole store",
+        file="store/folders.py",
+        old="        sync_folder(made.parent)\n",
+        new="",
+        caught_by=(
+            "store/test_folders.py::test_every_folder_that_is_made_is_entered_on_stable_storage",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="seal_without_row_id",
+        promise="G2",
+        breaks="the associated data misses the row id: content moved to another row opens there",
+        file="store/sealing.py",
+        old='_PLACE = struct.Struct(">BQQ").pack\n',
+        new=(
+            '_packed = struct.Struct(">BQQ").pack\n'
+            "\n"
+            "\n"
+            "def _PLACE(kind: int, a: int, b: int) -> bytes:\n"
+            "    return _packed(kind, 0, b)\n"
+        ),
+        caught_by=(
+            "routes/test_outbox_loading.py::test_a_row_that_was_moved_to_another_message_does_not_open",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="damage_believed",
+        promise="G2",
+        breaks="pages have no checksum: a flipped bit in a row is believed",
+        file="store/sqlite_checksums.py",
+        old="RESERVED_BYTES = 8  #",
+        new="RESERVED_BYTES = 0  #",
+        also=(
+            (
+                '    return str(connection.pragma("checksum_verification")) == "1"\n',
+                "    return True\n",
+            ),
+        ),
+        caught_by=("store/test_corruption.py::test_damaged_bytes_are_found_or_harmless",),
+        environ={"IFENGINE_CORRUPTIONS": "400"},
+        seconds=120,
+    ),
+    Bug(
+        name="log_not_missed",
+        promise="G2",
+        breaks="a log that was cut or exchanged is taken for the whole one",
+        file="store/sqlite_mark.py",
+        old="        if found < needed:\n",
+        new="        if False:\n",
+        caught_by=("store/test_corruption.py::test_a_log_that_was_cut_is_refused",),
+        quick=True,
+    ),
+    Bug(
+        name="repeat_by_id_alone",
+        promise="G5",
+        breaks="a message under a known id is a repetition whatever it says",
+        file="store/guard.py",
+        old="held.contents <= MOST_CONTENTS_PER_ID and held.digest == entry.digest",
+        new="held.contents <= MOST_CONTENTS_PER_ID",
+        caught_by=(
+            "chaos/test_intake_truth.py::"
+            "test_an_id_that_comes_again_with_another_body_is_never_dropped",
+        ),
+    ),
+    Bug(
+        name="repeat_by_control_id_only",
+        promise="G5",
+        breaks="the key of a repetition is MSH-10 alone: two senders share their ids",
+        file="routes/intake.py",
+        old=(
+            "                header.sending_application,\n"
+            "                header.sending_facility,\n"
+            "                header.control_id,\n"
+        ),
+        new="                header.control_id,\n",
+        caught_by=("engine/test_guard.py::test_two_senders_may_use_the_same_control_id",),
+        quick=True,
+    ),
+    Bug(
+        name="repetition_stored_again",
+        promise="G5",
+        breaks="a retransmission is a message of its own",
+        file="store/guard.py",
+        old="GuardVerdict.TAGGED if entry.tag_only else GuardVerdict.DUPLICATE",
+        new="GuardVerdict.TAGGED",
+        caught_by=(
+            "chaos/test_intake_truth.py::"
+            "test_an_answer_cut_at_any_byte_is_asked_for_again_and_stored_once",
+        ),
+    ),
+    Bug(
+        name="sync_tried_again",
+        promise="G8",
+        breaks="a commit that failed is tried again, on pages that the kernel took for clean",
+        file="store/sqlite.py",
+        old="            try:\n                self._transact(job)\n",
+        new=(
+            "            try:\n"
+            "                try:\n"
+            "                    self._transact(job)\n"
+            "                except apsw.Error:\n"
+            "                    if self._connection.in_transaction:\n"
+            '                        self._connection.execute("ROLLBACK")\n'
+            "                    self._transact(job)\n"
+        ),
+        caught_by=(
+            "store/test_power_loss.py::"
+            "test_whichever_call_fails_nothing_is_acknowledged_that_is_not_there",
+        ),
+        seconds=120,
+    ),
+    Bug(
+        name="store_goes_on_after_a_failure",
+        promise="G8",
+        breaks="after a failed commit the next one is taken as if nothing had been",
+        file="store/sqlite.py",
+        old="            self._failure = failure\n",
+        new="            pass\n",
+        caught_by=(
+            "store/test_sqlite.py::TestSqliteStore::"
+            "test_a_batch_that_fails_leaves_nothing_and_ends_the_store",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="failure_told_as_success",
+        promise="G8",
+        breaks="who waits for a commit that failed hears yes",
+        file="store/group.py",
+        old="        if error is not None:\n            self._fail(error)\n            return\n",
+        new="",
+        caught_by=(
+            "engine/test_intake.py::"
+            "test_a_commit_that_fails_is_answered_with_nothing_and_stops_the_engine",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="tally_off_by_one",
+        promise="G11",
+        breaks="the first message after a look is counted neither as owed nor as standing",
+        file="store/account.py",
+        old="            found.seen_inbox = max(0, self._first - 1)\n",
+        new="            found.seen_inbox = max(1, self._first)\n",
+        caught_by=(
+            "store/test_account.py::test_every_history_in_memory_is_even_and_agrees_with_the_model",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="purged_without_their_end",
+        promise="G11",
+        breaks="what is purged is not counted with how it ended",
+        file="store/sqlite_write.py",
+        old="        self._run_many(_PURGED, [(*place, units) for place, units in ends.items()])\n",
+        new="        del ends\n",
+        caught_by=("store/test_account.py::test_long_histories_on_disk_are_even_at_every_look",),
+        seconds=90,
+    ),
+    Bug(
+        name="audit_in_a_second_transaction",
+        promise="G14",
+        breaks="an act is durable before the record that says who did it",
+        file="store/sqlite.py",
+        old=(
+            "            head = self._writer.apply(job.batch)\n"
+            "            before_commit(job.batch)\n"
+        ),
+        new=(
+            "            audits, job.batch.audits = job.batch.audits, []\n"
+            "            self._writer.apply(job.batch)\n"
+            "            before_commit(job.batch)\n"
+            '            run("COMMIT")\n'
+            '            run("BEGIN IMMEDIATE")\n'
+            "            head = self._writer._apply_audits(audits) if audits else head\n"
+        ),
+        caught_by=(
+            "store/test_power_loss.py::"
+            "test_after_a_power_cut_all_that_was_acknowledged_is_there_and_nothing_is_half",
+        ),
+        seconds=90,
+    ),
+    Bug(
+        name="audit_link_without_its_text",
+        promise="G14",
+        breaks="the chain does not cover what the record says",
+        file="store/audit.py",
+        old="    parts += (_LENGTH.pack(len(record.detail)), record.detail)\n",
+        new="",
+        caught_by=(
+            "store/test_audit.py::test_a_thousand_random_tamperings_of_a_real_file_are_found",
+        ),
+        quick=True,
+    ),
+)
