@@ -99,12 +99,14 @@ async def never_reads(us: Attackers, port: int) -> None:
     """Messages without end, and no answer is read."""
     loop = asyncio.get_running_loop()
     async with us.connection(port, read=4096) as raw:
-        # bounded: each is stored, and the disk is another campaign's matter
-        for _ in range(40):
-            await loop.sock_sendall(raw, b"".join(us.message() for _ in range(50)))
-            await asyncio.sleep(0.05)
-        await asyncio.sleep(us.lot.uniform(0.5, 3.0))
-        us.done["answers never read"] += 1
+        try:
+            while True:  # the engine reads no more when its answers stay, and then it closes
+                await loop.sock_sendall(raw, b"".join(us.message() for _ in range(100)))
+                us.done["messages whose answers are not read"] += 100
+                await asyncio.sleep(0.05)
+        finally:
+            # each of them is stored, and the disk is another campaign's matter
+            await asyncio.sleep(us.lot.uniform(2.0, 4.0))
 
 
 async def reads_in_crumbs(us: Attackers, port: int) -> None:
@@ -220,7 +222,9 @@ async def again(us: Attackers, attack: Attack, port: int) -> None:
 async def stuck(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """A receiver that takes connections and never reads."""
     writer.transport.pause_reading()  # type: ignore[attr-defined]
-    await asyncio.sleep(3600)
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.sleep(3600)
+    writer.transport.abort()
 
 
 async def run(given: argparse.Namespace) -> None:
@@ -231,7 +235,7 @@ async def run(given: argparse.Namespace) -> None:
     server = await asyncio.start_server(stuck, "127.0.0.1", given.stuck, backlog=256)
     plan: list[tuple[Attack, int, int]] = [
         (slowloris, given.feed, given.slow), (half_frame, given.feed, 64),
-        (half_open, given.feed, 16), (never_reads, given.feed, 8), (reads_in_crumbs, given.feed, 8),
+        (half_open, given.feed, 16), (never_reads, given.feed, 4), (reads_in_crumbs, given.feed, 8),
         (garbage, given.feed, 4), (nulls, given.feed, 2), (oversized, given.feed, 2),
         (broken_off, given.feed, 8), (flap, given.feed, 4), (half_handshake, given.walled, 32),
         (page_never_read, given.metrics, 40), (admin_never_read, 0, 40),

@@ -4,6 +4,9 @@ import asyncio
 import socket
 import struct
 
+import pytest
+
+from ifengine.clock import ManualClock
 from ifengine.mllp.framing import encode_frame
 from ifengine.mllp.inbound import Inbound
 from mllp.peers import Notes, listening, on_both_loops, peer_of, until
@@ -103,3 +106,27 @@ async def test_a_peer_that_is_gone_before_the_loop_hears_of_it_is_no_fault_of_ou
         raw.sendall(encode_frame(b"last"))
         await until(lambda: notes.closed)
         assert listener.connections == 0
+
+
+@on_both_loops
+async def test_a_peer_that_does_not_read_is_soon_not_read_either_and_then_closed() -> None:
+    """Not after megabytes: what the kernel takes of answers for it is bounded too."""
+    notes, clock = Notes(), ManualClock()
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.setblocking(False)
+    loop = asyncio.get_running_loop()
+    async with listening(notes, clock, frame_timeout_seconds=30.0) as listener:
+        await loop.sock_connect(raw, ("127.0.0.1", listener.port))
+        frame = encode_frame(b"x" * 1024)
+        flood = loop.create_task(loop.sock_sendall(raw, frame * 20_000))
+        await until(lambda: notes.opened and notes.opened[0]._held)
+        assert len(notes.frames) < 1000
+        listener.sweep()
+        clock.advance(31)
+        listener.sweep()
+        assert listener.timeouts["write"] == 1
+        await until(lambda: listener.connections == 0)
+        with pytest.raises(ConnectionError):
+            await flood
+    raw.close()

@@ -27,6 +27,8 @@ SWEEP_SECONDS = 1.0
 ACCEPT_PAUSE_SECONDS = 1.0
 """Rest after an accept error such as too many open files."""
 ACCEPTS_AT_ONCE = 64
+ANSWERS_IN_KERNEL_BYTES = 128 * 1024
+"""Room for answers that a peer does not read; the system would grow it to megabytes of its own."""
 LINGER_AT_STOP_SECONDS = 0.5
 READ_AHEAD_BYTES = 1024 * 1024
 """What is read of a stream beyond the frame in hand; more than the loop reads at once."""
@@ -351,6 +353,7 @@ class MllpListener:
         made = False
         try:
             tune(connection)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ANSWERS_IN_KERNEL_BYTES)
             await loop.connect_accepted_socket(
                 lambda: inbound,
                 connection,
