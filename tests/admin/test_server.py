@@ -321,3 +321,14 @@ def test_the_socket_answers_on_uvloop_too(world: World) -> None:
     (entry,) = uvloop.run(answers())
     assert entry["id"] == "1"
     assert not world.site.admin_socket.exists()
+
+
+async def test_half_a_character_is_a_mistake_of_who_asks(world: World, server: AdminServer) -> None:
+    for line in (
+        b'{"verb": "channels.pause", "name": "\\ud800", "reason": "x"}\n',
+        b'{"verb": "dlq.replay", "reason": "x", "ids": ["1", "\\udfff"]}\n',
+        b'{"verb": "messages.list", "state": "\\ud800"}\n',
+    ):
+        answer = await send(world, line)
+        assert answer["error"]["code"] == "usage"
+        assert "half a character" in answer["error"]["text"]

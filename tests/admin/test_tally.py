@@ -127,3 +127,12 @@ async def test_what_waits_behind_a_dead_letter_counts_as_held(world: World) -> N
     world.stuck(fates[1].seq, ExceptionState.BEHIND)
     states = by_place(await ask(world))
     assert states == {("adt", "lab"): {"dead_letter": 1, "held": 1}}
+
+
+@pytest.mark.parametrize("verb", ["tally", "messages.list", "dlq.replay"])
+async def test_a_time_beyond_the_calendar_is_a_mistake_of_who_asks(world: World, verb: str) -> None:
+    world.dead(1)
+    reason = {"reason": "try"} if verb == "dlq.replay" else {}
+    with pytest.raises(RequestError, match="beyond the calendar") as refused:
+        await ask(world, verb, since_us=253_402_300_800_000_000, **reason)
+    assert refused.value.reason_code == "usage"

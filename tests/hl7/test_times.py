@@ -91,3 +91,20 @@ def test_a_format_without_parts_or_with_one_twice_is_wrong() -> None:
     assert check_format("dd.mm") is None
     assert check_format("hello")
     assert check_format("YYYYYYYY")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["99991231235959", "9999123123", "999912312359", "99991231-0500", "99991231235959-0500",
+     "99991231235959+0000", "99991231235959.9999"],
+)  # fmt: skip
+def test_the_last_moment_of_the_calendar_says_no_end_however_it_is_written(text: str) -> None:
+    last, now = (
+        parse_time(text),
+        parse_time("20260105101500+0100" if "00" in text else "2026010510"),
+    )
+    assert last is not None
+    assert now is not None
+    assert compare_times(last, now) == 1
+    assert compare_times(now, last) == -1
+    assert compare_times(last, last) == 0

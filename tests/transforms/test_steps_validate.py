@@ -17,9 +17,9 @@ from ifengine.transforms.trace import Trace
 from ifengine.transforms.validation import Validation
 from ifengine.transforms.validation_findings import MOST_FINDINGS, Finding, summary
 from ifengine.transforms.validation_profile import Profile, ProfileRule, RuleSet
-from ifengine.transforms.validation_segments import Level
+from ifengine.transforms.validation_segments import Level, _plan
 from ifengine.transforms.validation_structure import structure_named
-from ifengine.transforms.validation_types import PRIMITIVES, leaves
+from ifengine.transforms.validation_types import PRIMITIVES, _leaves, leaves
 from transforms.written import ADT, ORU, TABLES, compiled, nodes, scope_of, steps
 
 SAMPLES = Path(__file__).resolve().parents[2] / "channels" / "samples"
@@ -556,3 +556,23 @@ def test_a_step_with_a_profile_reads_the_tables_of_the_profile() -> None:
     made.run(scope_of(ADT))
     with pytest.raises(StepFailedError, match=r"PV1-3\.1: is not in table ward \(profile ris\)"):
         made.run(scope_of(with_line(ADT, b"|4WEST^", b"|5EAST^")))
+
+
+def test_a_type_that_a_message_names_is_content_and_is_never_repeated() -> None:
+    message = with_line(ORU, b"OBX|1|NM|718-7^Hb||13.1|", b"OBX|1|CANARY|718-7^Hb||13.1^x|")
+    told = found(message, Level.STRICT)
+    assert "CANARY" not in " ".join(told)
+    assert "OBX-5: a type that the standard does not have has no parts" in told
+    named = with_line(ORU, b"OBX|1|NM|718-7^Hb||13.1|", b"OBX|1|ST|718-7^Hb||13.1^x|")
+    assert "OBX-5: ST has no parts" in found(named, Level.STRICT)
+
+
+def test_types_and_segments_that_peers_invent_do_not_fill_memory() -> None:
+    for number in range(5000):
+        leaves("2.5.1", f"T{number}")
+        _plan("2.5.1", f"{number:03X}")
+    assert leaves("2.5.1", "x" * 100_000) == ()
+    for remembered in (_leaves, _plan):
+        size = remembered.cache_info().maxsize
+        assert size is not None
+        assert remembered.cache_info().currsize <= size

@@ -432,7 +432,7 @@ def _of_messages(letters: Sequence[Letter], ids: Sequence[str]) -> list[Letter]:
 
 async def _filtered(runtime: Runtime, letters: list[Letter], params: Params) -> list[Letter]:
     channel = params.text("channel")
-    since_us, until_us = params.number("since_us"), params.number("until_us")
+    since_us, until_us = params.moment("since_us"), params.moment("until_us")
     kind = params.text("type")
     letters = [letter for letter in letters if channel in ("", letter.channel)]
     if not (since_us or until_us or kind):

@@ -10,6 +10,7 @@ from ifengine.errors import EngineError
 MOST_TEXT = 1000
 MOST_ENTRIES = 100_000
 _MOST_NUMBER = 2**62
+_LAST_MOMENT_US = 253_402_300_800 * 1_000_000  # the year 10000
 
 
 class Role(StrEnum):
@@ -58,6 +59,7 @@ class Params:
         value = self._values.get(name, "")
         if not isinstance(value, str) or len(value) > MOST_TEXT:
             raise usage(f"{name}: must be a text of at most {MOST_TEXT} characters")
+        _require_characters(name, value)
         return value
 
     def needed(self, name: str) -> str:
@@ -71,12 +73,15 @@ class Params:
         """Return a list of texts; one text is a list of one, absent is empty."""
         value = self._values.get(name, ())
         if isinstance(value, str):
+            _require_characters(name, value)
             return (value,) if value else ()
         if not isinstance(value, list | tuple) or len(value) > MOST_ENTRIES:
             raise usage(f"{name}: must be a list of at most {MOST_ENTRIES} texts")
         if not all(isinstance(entry, str) for entry in value):
             raise usage(f"{name}: must be a list of texts")
-        return tuple(str(entry) for entry in value)
+        found = tuple(str(entry) for entry in value)
+        _require_characters(name, "".join(found))
+        return found
 
     def number(self, name: str, default: int = 0) -> int:
         """Return a count or a time in microseconds, never negative; digits as text are read too."""
@@ -85,6 +90,13 @@ class Params:
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _MOST_NUMBER:
             raise usage(f"{name}: must be a whole number, not negative")
+        return value
+
+    def moment(self, name: str) -> int:
+        """Return a time in microseconds since 1970, 0 when it is absent."""
+        value = self.number(name)
+        if value >= _LAST_MOMENT_US:
+            raise usage(f"{name}: is a time beyond the calendar")
         return value
 
     def flag(self, name: str) -> bool:
@@ -97,6 +109,13 @@ class Params:
     def names(self) -> frozenset[str]:
         """Return the names given."""
         return frozenset(self._values)
+
+
+def _require_characters(name: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # JSON can write half of a surrogate pair, which no text can hold
+        raise usage(f"{name}: holds half a character") from None
 
 
 def inbox_number(text: str) -> int:

@@ -61,8 +61,8 @@ async def shadow(runtime: Runtime, params: Params, caller: Caller) -> dict[str, 
         raise RequestError("not_found", "the candidate has no enabled channel of that name")
     where = replace(
         search.MessageFilter(channel=name),
-        since_us=params.number("since_us"),
-        until_us=params.number("until_us"),
+        since_us=params.moment("since_us"),
+        until_us=params.moment("until_us"),
     )
     look = Look(runtime)
     records: list[MessageRecord] = []

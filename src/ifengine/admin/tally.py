@@ -24,7 +24,7 @@ LISTED_FAULTS = 1000
 
 async def tally(runtime: Runtime, params: Params, caller: Caller) -> dict[str, object]:
     """Answer ``tally``: read from the first record to the last, then struck in one snapshot."""
-    channel, since_us = params.text("channel"), params.number("since_us", 0)
+    channel, since_us = params.text("channel"), params.moment("since_us")
     number = 0
     if channel:
         if all(known.name != channel for known in runtime.site.channels):

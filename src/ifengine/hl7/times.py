@@ -46,7 +46,7 @@ def parse_time(text: str) -> Hl7Time | None:
         if zone:
             offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[3:5]))
             offset = -offset if zone[0] == "-" else offset
-            start, end = start - offset, end - offset
+            start, end = _shifted(start, -offset), _shifted(end, -offset)
     except (ValueError, OverflowError):
         return None
     return Hl7Time(tuple(parts), start, end, zone)
@@ -60,7 +60,16 @@ def _end(start: datetime, precision: int) -> datetime:
     if precision == 2:
         return (start.replace(day=28) + timedelta(days=4)).replace(day=1)
     step = {3: timedelta(days=1), 4: timedelta(hours=1), 5: timedelta(minutes=1)}
-    return start + step.get(precision, timedelta(seconds=1) if precision == 6 else timedelta())
+    wide = step.get(precision, timedelta(seconds=1) if precision == 6 else timedelta())
+    return _shifted(start, wide)
+
+
+def _shifted(moment: datetime, by: timedelta) -> datetime:
+    """Return a moment moved; what would leave the calendar says "no end", as 99991231235959 does."""
+    try:
+        return moment if moment == _NEVER else moment + by
+    except OverflowError:
+        return _NEVER
 
 
 def compare_times(left: Hl7Time, right: Hl7Time) -> int | None:

@@ -4,6 +4,7 @@ import struct
 from enum import IntEnum
 from typing import Any
 
+from ifengine.errors import DamagedPageError
 from ifengine.store.base import (
     ExceptionRow,
     ExceptionState,
@@ -47,15 +48,23 @@ def pack_fates(fates: tuple[PlannedFate, ...]) -> bytes:
 
 
 def unpack_fates(packed: bytes) -> tuple[PlannedFate, ...]:
-    """Return what :func:`pack_fates` packed."""
+    """Return what :func:`pack_fates` packed.
+
+    Raises:
+        DamagedPageError: it is cut short, or holds what is never packed.
+    """
     fates = []
     offset = 0
-    while offset < len(packed):
-        destination, fate, outbox, seq, length = _FATE.unpack_from(packed, offset)
-        offset += _FATE.size
-        reason = packed[offset : offset + length].decode()
-        offset += length
-        fates.append(PlannedFate(destination, FATES[fate], outbox, seq, reason))
+    try:
+        while offset < len(packed):
+            destination, fate, outbox, seq, length = _FATE.unpack_from(packed, offset)
+            offset += _FATE.size + length
+            reason = packed[offset - length : offset].decode()
+            fates.append(PlannedFate(destination, FATES[fate], outbox, seq, reason))
+    except (struct.error, IndexError, UnicodeDecodeError):
+        raise DamagedPageError("the fates of a plan cannot be read") from None
+    if offset != len(packed):
+        raise DamagedPageError("the fates of a plan are cut short")
     return tuple(fates)
 
 

@@ -5,7 +5,7 @@ What is asked of a segment is worked out once for each version; a message only a
 
 from collections.abc import Callable
 from enum import StrEnum
-from functools import cache
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from ifengine.hl7 import dictionary
@@ -13,9 +13,11 @@ from ifengine.hl7.ack import Hl7ErrorCode
 from ifengine.hl7.delimiters import Delimiters
 from ifengine.hl7.dictionary import VARIES, FieldDef, SegmentDef
 from ifengine.hl7.message import Message
-from ifengine.transforms.validation_types import Leaf, leaves
+from ifengine.transforms.validation_types import PRIMITIVES, Leaf, leaves
 
 _NULL: Final = b'""'
+_TEXTS: Final = frozenset({"ST", "TX", "FT", "IS", "GTS", "TN"})  # primitives that are asked nothing
+_NO_TYPE: Final = "a type that the standard does not have"
 _VALUE_TYPE: Final = {("OBX", 5): 2, ("MFE", 4): 5}  # which field says the type of the other
 _CODED: Final = frozenset({"CE", "CNE", "CWE", "CF"})
 _OPEN_FOR_LOCAL: Final = frozenset({"0003", "0076", "0354"})  # event, type, structure: Z is free
@@ -50,7 +52,7 @@ class _SegmentPlan(NamedTuple):
     fields: tuple[_FieldPlan, ...]
 
 
-@cache
+@lru_cache(maxsize=4096)  # peers name segments as they like
 def _plan(version: str, name: str) -> _SegmentPlan | None:
     found = dictionary.segment(version, name)
     if found is None:
@@ -165,9 +167,15 @@ def _check_strictly(
         if part.data_type == VARIES:
             given = _VALUE_TYPE.get((name, number), 0)
             kind = message.text(position, given, 1, 1, 1) if given else ""
-            part = part._replace(data_type=kind)
+            part = part._replace(data_type=_safe_name(version, kind))
         for count in range(1, message.repetition_count(position, number) + 1):
             _check_repetition(message, position, version, (name, part, count), released, report)
+
+
+def _safe_name(version: str, kind: str) -> str:
+    """Return the name of a type that a message gives, as far as it is a name: it is content."""
+    known = not kind or kind in _TEXTS or dictionary.data_type(version, kind) is not None
+    return kind if known or kind in PRIMITIVES else _NO_TYPE
 
 
 def _check_repetition(

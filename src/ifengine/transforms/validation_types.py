@@ -5,7 +5,7 @@ Source: HL7 v2.8.2 chapter 2A; a null (``""``) and an empty value are never aske
 
 import re
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from ifengine.hl7 import dictionary
@@ -70,6 +70,9 @@ _BY_COMPONENT: Final[Mapping[tuple[str, int], tuple[Question, str]]] = {
 }
 
 
+_LONGEST_NAME: Final = 8
+
+
 class Leaf(NamedTuple):
     """What a component, or a subcomponent of it, must be."""
 
@@ -79,9 +82,13 @@ class Leaf(NamedTuple):
     rule: str
 
 
-@cache
 def leaves(version: str, data_type: str) -> tuple[Leaf, ...]:
     """Return what is asked of a field of this type, in the order of its components."""
+    return _leaves(version, data_type) if len(data_type) <= _LONGEST_NAME else ()
+
+
+@lru_cache(maxsize=2048)  # OBX-2 names a type, and a peer writes there what it likes
+def _leaves(version: str, data_type: str) -> tuple[Leaf, ...]:
     kind = dictionary.data_type(version, data_type)
     if kind is None:
         primitive = PRIMITIVES.get(data_type)

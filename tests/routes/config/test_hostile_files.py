@@ -167,3 +167,20 @@ def test_no_text_makes_the_composer_raise(text) -> None:
     problems = Problems()
     node = compose(text, "x.yaml", problems)
     assert node is not None or not problems.ok or not text.strip() or "#" in text or "-" in text
+
+
+@pytest.mark.parametrize("text", ["{a:\t", "[a, {b: ", "a: [\n", "- {x:\t\r\n"])
+def test_what_is_missing_at_the_end_is_told_in_the_file(text: str) -> None:
+    problems = Problems()
+    assert compose(text, "x.yaml", problems) is None
+    lines = text.replace("\r\n", "\n").split("\n")
+    place = problems.found[0].position
+    assert 1 <= place.line <= len(lines)
+    assert 1 <= place.column <= len(lines[place.line - 1]) + 1
+
+
+def test_a_second_byte_order_mark_is_refused_where_it_stands() -> None:
+    for text, place in (("\ufeff\ufeff - |\n", (1, 1)), ("a: b\nc: \ufeffd\n", (2, 4))):
+        problems = Problems()
+        assert compose(text, "x.yaml", problems) is None
+        assert [p.position[1:] for p in problems.found] == [place]

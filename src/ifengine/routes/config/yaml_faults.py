@@ -13,9 +13,11 @@ def explain_fault(error: yaml.YAMLError, text: str, file: str, problems: Problem
         problems.error(CODE, Position(file, 1, 1), "this is not YAML")
         return
     mark = error.problem_mark
-    place = Position(file, mark.line + 1, mark.column + 1)
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    line = lines[mark.line] if mark.line < len(lines) else ""
+    place = Position(file, mark.line + 1, mark.column + 1)
+    if mark.line >= len(lines):  # the parser thinks of a line end behind the last line
+        place = Position(file, len(lines), len(lines[-1]) + 1)
+    line = lines[place.line - 1]
     what = error.problem or ""
     if "\t" in line[: len(line) - len(line.lstrip())]:
         problems.error(

@@ -23,7 +23,7 @@ SHARED = "shared"
 MERGE = "<<"
 
 _REFUSED = re.compile(
-    "^%|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]", re.MULTILINE
+    "^%|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]", re.MULTILINE
 )
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -77,7 +77,8 @@ def split_lines(text: str) -> list[str]:
 
 def _refuse_early(text: str, file: str, problems: Problems) -> None:
     # Directives make libyaml compare each with all before it; control characters make its
-    # reader raise without a place; Unicode line breaks would shift every line number.
+    # reader raise without a place; Unicode line breaks would shift every line number; a second byte
+    # order mark is seen by nobody.
     if len(text) > MAX_FILE_BYTES:
         problems.error(
             "E004",
@@ -89,8 +90,8 @@ def _refuse_early(text: str, file: str, problems: Problems) -> None:
     found = _REFUSED.search(text)
     if found is None:
         return
-    lines = split_lines(text[: found.start() + 1])
-    place = Position(file, len(lines), len(lines[-1]))
+    lines = split_lines(text[: found.start()])
+    place = Position(file, len(lines), len(lines[-1]) + 1)
     sign = found[0]
     if sign == "%":
         problems.error("E001", place, "a line cannot begin with %", 'quote the text ("%…")')
