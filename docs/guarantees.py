@@ -1,4 +1,4 @@
-"""Writes what is counted into docs/guarantees.md: figures of long campaigns, and the seeded bugs.
+"""Writes what is counted into docs/guarantees.md: trials, figures of long campaigns, seeded bugs.
 
 ``python docs/guarantees.py`` writes the page anew from docs/guarantees.json. With a file that a
 campaign wrote (``IFENGINE_CAMPAIGN_FILE``) it takes up its rows first, each in the place of the one
@@ -29,6 +29,8 @@ PAGE = ROOT / "docs" / "guarantees.md"
 FIGURES = ROOT / "docs" / "guarantees.json"
 SEEDED = "seeded bug: "
 _PART = re.compile(r"<!-- (figures|bugs) (G\d+) -->\n(?:.*\n)*?<!-- end -->\n")
+_COUNTS = re.compile(r"\d[\d,]*(, long\s+)\d[\d,]*(\s+\(`(IFENGINE_\w+)`\))")
+_CALLS = re.compile(r'trials\(\s*([\d_]+),\s*([\d_]+),\s*"(IFENGINE_\w+)"')
 _WORDS = 160  # of what was found: figures and the seed, on one line
 
 
@@ -115,6 +117,16 @@ def bugs_of(promise: str, bugs: Iterable[Bug], figures: Iterable[Figure]) -> str
     return _table(("Seeded bug", "What it breaks", "Caught by", "Caught"), rows)
 
 
+def trials_of_tests() -> dict[str, tuple[int, int]]:
+    """Return how often each campaign tries, short and long, as its test says, by variable."""
+    found: dict[str, tuple[int, int]] = {}
+    for file in sorted((ROOT / "tests").rglob("test_*.py")):
+        for short, long, variable in _CALLS.findall(file.read_text(encoding="utf-8")):
+            numbers = int(short), int(long)
+            found[variable] = max(found.get(variable, numbers), numbers, key=lambda both: both[1])
+    return found
+
+
 def written(page: str, figures: Sequence[Figure], bugs: Sequence[Bug] = BUGS) -> str:
     """Return the page with every counted part written anew."""
 
@@ -126,7 +138,13 @@ def written(page: str, figures: Sequence[Figure], bugs: Sequence[Bug] = BUGS) ->
             text = bugs_of(promise, bugs, figures)
         return f"<!-- {kind} {promise} -->\n{text}<!-- end -->\n"
 
-    page = _PART.sub(part, page)
+    counted = trials_of_tests()
+
+    def count(found: re.Match[str]) -> str:
+        short, long = counted[found[3]]
+        return f"{short:,}{found[1]}{long:,}{found[2]}"
+
+    page = _COUNTS.sub(count, _PART.sub(part, page))
     where = sorted({one.machine for one in figures})
     return re.sub(
         r"<!-- machines -->\n(?:.*\n)*?<!-- end -->\n",

@@ -31,8 +31,24 @@ BUGS = (
         caught_by=(
             "crash/test_power_images.py::"
             "test_whatever_a_cut_leaves_the_engine_finds_all_it_answered_for_and_sends_it",
+            "crash/test_failpoints.py::"
+            "test_a_kill_at_each_of_twelve_points_loses_and_reorders_nothing",
         ),
-        seconds=120,
+        seconds=180,
+    ),
+    Bug(
+        name="unplanned_forgotten",
+        promise="G1",
+        breaks="what was acknowledged before a crash and not planned is passed over by the next start",
+        file="routes/catching_up.py",
+        old="        self._through = cursor if self.unplanned else counted\n",
+        new="        self._through = counted\n",
+        caught_by=(
+            "crash/test_kill.py::"
+            "test_nothing_acknowledged_is_lost_or_reordered_by_kills_at_random_moments",
+        ),
+        environ={"IFENGINE_KILLS": "10"},
+        seconds=240,
     ),
     Bug(
         name="ack_before_commit_returns",
@@ -211,6 +227,54 @@ BUGS = (
         caught_by=(
             "engine/test_intake.py::"
             "test_a_commit_that_fails_is_answered_with_nothing_and_stops_the_engine",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="full_disk_told_as_done",
+        promise="G8",
+        breaks="a commit that found no room on the disk is told as one that went through",
+        file="store/sqlite.py",
+        old="                if not self.space.ran_out():\n                    raise\n",
+        new="                self.space.ran_out()\n                return\n",
+        caught_by=(
+            "store/test_space.py::"
+            "test_whichever_write_finds_no_room_the_transaction_waits_and_is_there_once",
+        ),
+        seconds=120,
+    ),
+    Bug(
+        name="ballast_not_released",
+        promise="G8",
+        breaks="on a full disk the ballast is kept: not even delivery goes on",
+        file="store/space.py",
+        old="        if self.release():\n            return not self._given_up.is_set()\n",
+        new="",
+        caught_by=(
+            "crash/test_full_disk.py::"
+            "test_on_a_full_disk_delivery_goes_on_and_everything_says_what_is_wrong",
+        ),
+        seconds=180,
+    ),
+    Bug(
+        name="cache_believed_after_a_failed_sync",
+        promise="G8",
+        breaks="after the storage failed the next start reads what the kernel took for clean",
+        file="store/sqlite.py",
+        old="                forget_cached(folder)\n",
+        new="                pass\n",
+        caught_by=("store/test_suspect.py::test_a_disk_that_still_fails_refuses_the_start",),
+        quick=True,
+    ),
+    Bug(
+        name="failure_leaves_no_marker",
+        promise="G8",
+        breaks="a failed sync leaves no sign, and the next start trusts the store",
+        file="store/sqlite.py",
+        old="            self.failing(failure)\n",
+        new="",
+        caught_by=(
+            "store/test_suspect.py::test_a_failing_sync_leaves_the_marker_and_a_full_disk_does_not",
         ),
         quick=True,
     ),

@@ -21,6 +21,7 @@ from seeded.what import Bug
 ROOT = Path(__file__).resolve().parents[2]
 _COPIED = ("src", "tests", "channels", "demo", "docs", "benchmarks", "deploy")
 _FILES = ("pyproject.toml", "ifengine.yaml", "README.md", "CHANGELOG.md", "Makefile")
+PASSED, SKIPPED = "every test passed", "skipped"
 _MOST_TOLD = 400  # characters of a finding
 
 
@@ -133,7 +134,7 @@ def _judge(told: Path) -> tuple[bool, str]:
     failed = [line for line in lines if line["outcome"] == "failed"]
     if not failed:
         skipped = all(line["outcome"] == "skipped" for line in lines)
-        return False, "skipped" if skipped else "every test passed"
+        return False, SKIPPED if skipped else PASSED
     first = failed[0]
     said = " ".join(first["error"].split())[:_MOST_TOLD]
     if first["phase"] != "call" or not first["finding"]:

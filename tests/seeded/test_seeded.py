@@ -9,7 +9,7 @@ import pytest
 from campaigns import Ledger, trials
 from ifengine.hl7.header import read_header
 from seeded.bugs import BUGS, PROMISES, SPECIFIED
-from seeded.running import ROOT, Copy, replaced
+from seeded.running import PASSED, ROOT, SKIPPED, Copy, replaced
 from seeded.told import is_finding
 from seeded.what import Bug
 
@@ -100,20 +100,26 @@ def test_what_runs_is_the_copy_in_child_processes_too(copy: Copy) -> None:
 @pytest.mark.crash
 @pytest.mark.parametrize("bug", chosen(), ids=name_of)
 def test_the_named_test_catches_the_bug(bug: Bug, copy: Copy, ledger: Ledger) -> None:
+    """Each named test on its own, and by what it asserts; one that cannot run here says nothing."""
     copy.put(bug)
     try:
-        ran = copy.run(bug.caught_by, bug.environ, bug.seconds)
+        runs = [copy.run([test], bug.environ, bug.seconds) for test in bug.caught_by]
     finally:
         copy.take_out(bug)
+    runs = [ran for ran in runs if ran.said != SKIPPED]
+    if not runs:
+        pytest.skip("what the named tests need is not here")
+    missed = [ran for ran in runs if not ran.caught]
     ledger.record(
         bug.promise,
         f"seeded bug: {bug.name}",
-        trials=1,
-        failures=not ran.caught,
-        found=f"in {ran.seconds:.0f} s",
+        trials=len(runs),
+        failures=len(missed),
+        found=f"in {sum(ran.seconds for ran in runs):.0f} s",
     )
-    print(bug.name, f"{ran.seconds:.1f} s", ran.said)
-    assert ran.caught, f"{ran.said}\n{ran.output[-3000:]}"
+    for ran in runs:
+        print(bug.name, f"{ran.seconds:.1f} s", ran.said)
+    assert not missed, "\n\n".join(f"{ran.said}\n{ran.output[-3000:]}" for ran in missed)
 
 
 @pytest.mark.crash
@@ -123,4 +129,4 @@ def test_without_a_bug_the_named_tests_pass(copy: Copy) -> None:
         named.setdefault(tuple(sorted(bug.environ.items())), set()).update(bug.caught_by)
     for environ, tests in named.items():
         ran = copy.run(sorted(tests), dict(environ), 600)
-        assert ran.said == "every test passed", ran.output[-3000:]
+        assert ran.said in (PASSED, SKIPPED), ran.output[-3000:]

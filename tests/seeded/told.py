@@ -25,10 +25,10 @@ def is_finding(error: BaseException) -> bool:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    """Write one line for each phase that failed, and for each test that passed."""
+    """Write one line for each phase that failed or was skipped, and for each test that passed."""
     report = yield
     failed = call.excinfo is not None and report.failed
-    if failed or call.when == "call":
+    if failed or report.skipped or call.when == "call":
         error = call.excinfo.value if call.excinfo is not None else None
         line = {
             "test": item.nodeid,

@@ -9,8 +9,8 @@ class Bug:
     """One way to break a promise, and the tests that must find it.
 
     ``file`` is below ``src/ifengine``; ``old`` stands there exactly once. ``caught_by`` are tests
-    below ``tests``, any of which is enough. ``seconds`` is the budget, three times what it took on
-    two busy cores.
+    below ``tests``, each of which must find it. ``seconds`` is the budget of one, some times what it
+    took on two busy cores.
     """
 
     name: str
