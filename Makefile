@@ -31,8 +31,8 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP)  ## measure, print ratios, write benchmarks/results.md
-	$(BIN)/python -m benchmarks
+bench: $(STAMP)  ## measure, print ratios, write benchmarks/results.md; CASES="backlog disk", or full
+	$(BIN)/python -m benchmarks $(CASES)
 
 crash: $(STAMP)  ## the long campaigns of kills, power cuts and failing disks, with a table
 	IFENGINE_CAMPAIGN=long $(BIN)/python -m pytest -m crash $(CHOSEN)

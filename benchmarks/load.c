@@ -69,7 +69,9 @@ static void *grow(void *p, size_t size) {
 static void read_template(const char *path) {
     FILE *f = fopen(path, "rb");
     if (!f) die(path);
-    size_t cap = 1 << 20, len = 0;
+    if (fseek(f, 0, SEEK_END)) die(path);
+    size_t cap = (size_t)ftell(f) + 2, len = 0;
+    rewind(f);
     char *raw = grow(NULL, cap), *text = grow(NULL, cap);
     size_t got = fread(raw, 1, cap, f);
     fclose(f);
@@ -252,11 +254,11 @@ static void report(double wall) {
     for (int i = 0; i < codes; i++)
         printf("%s\"%s\": %llu", i ? ", " : "", code_name[i], (unsigned long long)code_count[i]);
     printf("}, \"unmatched\": %llu, \"unanswered\": %llu, \"message_bytes\": %llu, \"wall_s\": %.3f, \"rate\": %.1f, "
-           "\"p50_ms\": %.3f, \"p95_ms\": %.3f, \"p99_ms\": %.3f, \"max_ms\": %.3f, \"cpu_s\": %.3f}\n",
+           "\"p50_ms\": %.3f, \"p95_ms\": %.3f, \"p99_ms\": %.3f, \"p999_ms\": %.3f, \"max_ms\": %.3f, \"cpu_s\": %.3f}\n",
            (unsigned long long)unmatched, (unsigned long long)lost,
            (unsigned long long)(sent ? bytes_sent / sent : 0), wall,
            span > 0 ? (double)latency_len / span : 0.0,
-           percentile(.5), percentile(.95), percentile(.99), percentile(1), cpu);
+           percentile(.5), percentile(.95), percentile(.99), percentile(.999), percentile(1), cpu);
 }
 
 static int dial(const char *host, int port) {

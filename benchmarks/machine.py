@@ -50,6 +50,14 @@ def use_of(pid: int) -> Use:
     return Use((int(stat[11]) + int(stat[12])) / ticks, pages * os.sysconf("SC_PAGE_SIZE"))
 
 
+def peak_rss_bytes(pid: int) -> int:
+    """Return the most memory a process ever had resident."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
 def steal_and_total() -> tuple[int, int]:
     """Return the ticks the host took away and all ticks, since boot."""
     fields = [int(value) for value in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]

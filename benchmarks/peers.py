@@ -18,25 +18,26 @@ from pathlib import Path
 
 import uvloop
 
+from benchmarks.measuring import Programs
+
 HERE = Path(__file__).resolve().parent
 START, END = b"\x0b", b"\x1c\r"
 
 
-def build(into: Path) -> tuple[dict[str, list[str]], str]:
-    """Return the command lines of generator and sink, and what they are."""
+def build(into: Path) -> Programs:
+    """Return generator and sink, and what makes a disk slow; built where there is a compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         python = [sys.executable, "-m", "benchmarks.peers"]
-        return {"load": [*python, "load"], "sink": [*python, "sink"]}, "Python (no C compiler here)"
+        return Programs([*python, "load"], [*python, "sink"], None, "Python (no C compiler here)")
     into.mkdir(parents=True, exist_ok=True)
-    commands = {}
     for name in ("load", "sink"):
-        program = into / name
-        subprocess.run(
-            [compiler, "-O2", "-Wall", "-o", str(program), str(HERE / f"{name}.c")], check=True
-        )
-        commands[name] = [str(program)]
-    return commands, "C"
+        words = [compiler, "-O2", "-Wall", "-o", str(into / name), str(HERE / f"{name}.c")]
+        subprocess.run(words, check=True)
+    slow = into / "slow.so"
+    words = [compiler, "-O2", "-Wall", "-shared", "-fPIC", "-o", str(slow), str(HERE / "slow.c")]
+    subprocess.run([*words, "-ldl"], check=True)
+    return Programs([str(into / "load")], [str(into / "sink")], slow, "C")
 
 
 def options(arguments: list[str]) -> dict[str, str]:
@@ -188,6 +189,7 @@ async def load(given: dict[str, str]) -> dict[str, object]:
         "message_bytes": run.bytes // run.sent if run.sent else 0, "wall_s": round(wall, 3),
         "rate": round(len(run.latencies) / span, 1) if span > 0 else 0.0,
         "p50_ms": percentile(0.5), "p95_ms": percentile(0.95), "p99_ms": percentile(0.99),
+        "p999_ms": percentile(0.999),
         "max_ms": percentile(1.0), "cpu_s": cpu_seconds(),
     }  # fmt: skip
 

@@ -9,12 +9,12 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-READY_SECONDS = 20.0
+READY_SECONDS = 120.0
 STOP_SECONDS = 30.0
 
 SITE = """\
@@ -27,7 +27,6 @@ listen: {{admin: "unix:var/admin.sock", metrics: 127.0.0.1:{metrics}}}
 identity: {{patient: {{path: PID-3, type: MR, authority: [MERCY]}}}}
 connections:
   feed: {{listen: mllp, host: 127.0.0.1, port: {listen}, max_connections: 512, max_connections_per_address: 512, plaintext: loopback measurement}}
-  lab: {{send: mllp, host: 127.0.0.1, port: {send}, plaintext: loopback measurement}}
 """
 
 CHANNEL = """\
@@ -49,17 +48,27 @@ steps:
   - keep_repetitions: {{in: PID-3, where: ".5 in [MR, PI]"}}
   - clear: PID-19
 to:
-  lab:
+"""
+
+CONNECTION = """\
+  {name}: {{send: mllp, host: 127.0.0.1, port: {port}, plaintext: loopback measurement}}
+"""
+
+DESTINATION = """\
+  {name}:
     enabled: {enabled}
-    connection: lab
+    connection: {name}
     lanes: {lanes}
     accept: PV1-2 in [I, E, O]
     steps:
       - set: {{MSH-5: LIS, MSH-6: LAB}}
       - lookup: {{table: ward, from: PV1-3.1, missing: dead_letter}}
-      - keep_segments: [MSH, EVN, PID, PV1, AL1]
+      - keep_segments: [{segments}]
     retry: {{first: 5s, max: 2m}}
 """
+
+SEGMENTS = "MSH, EVN, PID, PV1, AL1"
+WITH_DOCUMENT = f"{SEGMENTS}, OBX"
 
 TABLES = {
     "sex": "from,to\n1,F\n2,M\nF,F\nM,M\nX,O\nUNK,U\n",
@@ -92,6 +101,8 @@ class Engine:
     pid: int
     port: int
     metrics_port: int
+    started: float  # wall clock, seconds: the process was begun
+    ready_s: float  # from there to its line `ready`
 
     def metric(self, name: str) -> float:
         """Return the sum of a family's samples; 0 where there is none."""
@@ -102,20 +113,44 @@ class Engine:
         return sum(float(value) for value in found)
 
 
-def write_site(folder: Path, *, send_port: int, lanes: int, deliver: bool) -> tuple[int, int]:
-    """Write the site; return the ports of the listener and of the metrics."""
-    shutil.rmtree(folder, ignore_errors=True)
-    tables = folder / "channels" / "tables"
-    tables.mkdir(parents=True)
-    listen, metrics = free_ports(2)
-    (folder / "ifengine.yaml").write_text(
-        SITE.format(listen=listen, metrics=metrics, send=send_port)
-    )
-    enabled = "yes" if deliver else "no"
-    (folder / "channels" / "measured.yaml").write_text(CHANNEL.format(lanes=lanes, enabled=enabled))
-    for name, text in TABLES.items():
-        (tables / f"{name}.csv").write_text(text)
-    return listen, metrics
+@dataclass(frozen=True)
+class Site:
+    """What one measured site has."""
+
+    folder: Path
+    send_ports: tuple[int, ...]  # one destination each
+    lanes: int = 1
+    deliver: bool = True
+    with_document: bool = False  # OBX goes to the destinations as well
+    ports: tuple[int, ...] = field(default_factory=lambda: tuple(free_ports(2)))
+
+    @property
+    def store(self) -> Path:
+        """Return the folder of its store."""
+        return self.folder / "var" / "store"
+
+
+def write_site(site: Site) -> None:
+    """Write the files of a site."""
+    tables = site.folder / "channels" / "tables"
+    tables.mkdir(parents=True, exist_ok=True)
+    listen, metrics = site.ports
+    names = ["lab", *(f"lab{number}" for number in range(2, len(site.send_ports) + 1))]
+    text = SITE.format(listen=listen, metrics=metrics)
+    for name, port in zip(names, site.send_ports, strict=True):
+        text += CONNECTION.format(name=name, port=port)
+    (site.folder / "ifengine.yaml").write_text(text)
+    text = CHANNEL.format()
+    for name in names:
+        text += DESTINATION.format(
+            name=name,
+            enabled="yes" if site.deliver else "no",
+            lanes=site.lanes,
+            segments=WITH_DOCUMENT if site.with_document else SEGMENTS,
+        )
+    (site.folder / "channels" / "measured.yaml").write_text(text)
+    for name, rows in TABLES.items():
+        (tables / f"{name}.csv").write_text(rows)
 
 
 def wait_for_ready(process: subprocess.Popen[bytes], log: Path) -> None:
@@ -127,27 +162,36 @@ def wait_for_ready(process: subprocess.Popen[bytes], log: Path) -> None:
             return
         if process.poll() is not None:
             raise NotServingError(f"serve ended with {process.returncode}:\n{text[-2000:]}")
-        time.sleep(0.02)
+        time.sleep(0.005)
     raise NotServingError(f"serve was not ready in {READY_SECONDS:.0f} s; see {log}")
 
 
+def fresh(site: Site) -> None:
+    """Remove what an earlier run left in the folder, and make a key file."""
+    shutil.rmtree(site.folder, ignore_errors=True)
+    write_site(site)
+    words = command("keys", "init", "--site", str(site.folder))
+    subprocess.run(words, check=True, capture_output=True)
+
+
 @contextmanager
-def serving(
-    folder: Path, *, send_port: int, lanes: int, deliver: bool, memory: bool
+def running(
+    site: Site, *, memory: bool = False, extra: Mapping[str, str] | None = None
 ) -> Iterator[Engine]:
-    """Serve a fresh site until the block ends."""
-    listen, metrics = write_site(folder, send_port=send_port, lanes=lanes, deliver=deliver)
-    site = ["--site", str(folder)]
-    subprocess.run(command("keys", "init", *site), check=True, capture_output=True)
-    environment = {**os.environ, "IFENGINE_STORE": "memory" if memory else "sqlite"}
-    log = folder / "serve.log"
+    """Serve a site as it lies there until the block ends; ``extra`` is added to the environment."""
+    listen, metrics = site.ports
+    store = "memory" if memory else "sqlite"
+    environment = {**os.environ, "IFENGINE_STORE": store, **(extra or {})}
+    log = site.folder / "serve.log"
     with log.open("wb") as stderr:
         process = subprocess.Popen(
-            command("serve", *site), stderr=stderr, stdout=stderr, env=environment
-        )
+            command("serve", "--site", str(site.folder)),
+            stderr=stderr, stdout=stderr, env=environment,
+        )  # fmt: skip
         try:
+            started = time.time()
             wait_for_ready(process, log)
-            yield Engine(process.pid, listen, metrics)
+            yield Engine(process.pid, listen, metrics, started, time.time() - started)
         finally:
             process.send_signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
@@ -155,3 +199,13 @@ def serving(
             if process.poll() is None:
                 process.kill()
                 process.wait()
+
+
+@contextmanager
+def serving(
+    site: Site, *, memory: bool = False, extra: Mapping[str, str] | None = None
+) -> Iterator[Engine]:
+    """Serve a fresh site until the block ends."""
+    fresh(site)
+    with running(site, memory=memory, extra=extra) as engine:
+        yield engine

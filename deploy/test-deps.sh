@@ -6,7 +6,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 
 # name and exact version; no install scripts are run
-NPM_PACKAGES="node-hl7-client@3.2.0 yaml-language-server@1.22.0"
+NPM_PACKAGES="node-hl7-client@3.2.0 node-hl7-server@2.5.0 simple-hl7@3.3.0 yaml-language-server@1.22.0"
 NPM_PREFIX=.venv/npm
 
 failed=0
