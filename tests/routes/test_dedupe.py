@@ -108,6 +108,20 @@ def test_a_message_that_starts_over_is_not_its_own_duplicate(make: Make) -> None
     assert feed.fate(orm("M1", ("NW", "P1")), number=1) is Fate.PARKED
 
 
+def test_a_message_that_starts_over_takes_no_claim_from_a_later_one_and_is_no_repeat_of_it(
+    make: Make,
+) -> None:
+    feed = make(steps="steps:\n  - wait_for: {fact: visit, key: PID-3.1, up_to: 1h}\n")
+    first, second = orm("M1", ("NW", "P1")), orm("M2", ("NW", "P1"), extra="|||S")
+    assert [feed.fate(m) for m in (first, second)] == [Fate.PARKED] * 2
+    assert feed.fate(first, number=1) is Fate.PARKED  # it starts over
+    feed.number = 2
+    # the second one's content still counts: back to the first one's is news, the second one's is none
+    assert feed.fate(second) is Fate.DROPPED
+    assert feed.fate(first) is Fate.PARKED
+    assert feed.fate(first, number=1) is Fate.PARKED  # the fourth says the same, and is none of it
+
+
 def test_a_dead_letter_claims_nothing(make: Make) -> None:
     feed = make(steps="steps:\n  - require: {PV1-2: no class}\n")
     assert feed.fate(orm("M1", ("NW", "P1"))) is Fate.DEAD_LETTER

@@ -45,7 +45,8 @@ def look(config: DedupeConfig, message: Message, scope: StepScope) -> Repeat:
     """Compare a message, as it was received, with the last one under its key, and claim the key.
 
     A repetition does not renew the claim: the window runs from the first. Other content under a key
-    is no repetition, and is what counts from then on. An empty key claims nothing.
+    is no repetition, and is what counts from then on, also when an earlier message starts over
+    after a wait. An empty key claims nothing.
     """
     if config.when is not None and not config.when.holds(scope):
         return Repeat()
@@ -57,6 +58,9 @@ def look(config: DedupeConfig, message: Message, scope: StepScope) -> Repeat:
     content = digest(message) if config.content_counts else ""
     before = scope.memory.get(Space.DEDUPE, key)
     own = int(scope.message_id) if scope.message_id.isdecimal() else 0
+    if before is not None and 0 < own < before.message and not scope.memory.is_replay:
+        # it starts over after a wait: it was none when it came, and what came later counts
+        return Repeat(key)
     if before is not None and before.message != own:
         known: dict[str, str] = json.loads(before.value)
         if known["content"] == content:
