@@ -203,7 +203,7 @@ class EngineRuntime:
         disk = self._watch.disk
         if disk.full:
             rows.append(("fail", "disk", "the disk is full: a commit waits for room"))
-        if disk.missing_bytes:
+        if disk.low and disk.missing_bytes:  # else it is being made
             missing = disk.missing_bytes // MIB
             rows.append(("fail", "disk", f"the ballast was given up: {missing} MiB are missing"))
         if self.steady.is_doubtful:
