@@ -60,6 +60,7 @@ ENDS: dict[str, int | None] = {
     "store.post_commit": STORAGE_FAILED,
     "store.ckpt_before": STORAGE_FAILED,
     "store.ckpt_after": STORAGE_FAILED,
+    "store.purge_mid": STORAGE_FAILED,
     "audit.appended": STORAGE_FAILED,
     "audit.sign_before": STORAGE_FAILED,
     "keys.dek_minted": UNFORESEEN,
@@ -83,6 +84,7 @@ class Run(NamedTuple):
     end: int | None
     provoke: "Callable[[Failing], None] | None" = None
     may_end: int | None = None  # the other way to end
+    within: float = FIRES_WITHIN_SECONDS
 
     @property
     def plan(self) -> str:
@@ -164,7 +166,7 @@ class Failing:
         assert site.process is not None
         provoke = run.provoke
         first = {one.partition("=")[0] for one in run.armed[:-1]}
-        deadline = time.monotonic() + FIRES_WITHIN_SECONDS
+        deadline = time.monotonic() + run.within
         while True:
             acted = said(site)
             self.let_go_on()

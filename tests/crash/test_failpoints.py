@@ -27,6 +27,7 @@ from crash.failing import (
 from ifengine.failpoints import POINTS
 
 REPEATS = trials(0, 5, "IFENGINE_FAILPOINT_REPEATS")
+TAKEN_IN = trials(2, 40, "IFENGINE_TAKEN_IN")
 SEED = seed()
 
 SHORT = (
@@ -134,6 +135,24 @@ def test_a_kill_at_each_of_twelve_points_loses_and_reorders_nothing(
     )  # fmt: skip
     assert not wrong, f"IFENGINE_SEED={SEED}: {wrong}"
     assert acted == len(SHORT)
+
+
+@pytest.mark.crash
+def test_an_error_while_a_frame_is_taken_in_reorders_nothing(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    """Nothing behind it is taken: its sender repeats both, in order (ADR 0013)."""
+    lot = random.Random(SEED)
+    names = ["intake.frame_done", "intake.parsed", "intake.sealed"]
+    # each of them several times in one process: it goes on, and only the connection ends
+    acts = [in_one_process(names * 5, "error:EIO", lot) for _ in range(TAKEN_IN)]
+    wrong, figures, acted = run_group(tmp_path, acts, SEED)
+    ledger.record(
+        "G3", "errors of the system while a frame is taken in", trials=acted,
+        failures=1 if wrong else 0, found=f"{figures}; IFENGINE_SEED={SEED}",
+    )  # fmt: skip
+    assert not wrong, f"IFENGINE_SEED={SEED}: {wrong}"
+    assert acted >= TAKEN_IN * len(names)
 
 
 @pytest.mark.crash
