@@ -8,7 +8,7 @@ import pytest
 from ifengine.clock import SystemClock
 from ifengine.errors import StorageFailedError
 from ifengine.store.base import Batch, CursorKind
-from ifengine.store.group import GroupCommit
+from ifengine.store.group import GroupCommit, linger
 from store.builders import entry
 
 Finished = Callable[[BaseException | None], None]
@@ -18,6 +18,7 @@ class Disk:
     """A store whose commits return when the test says so."""
 
     def __init__(self) -> None:
+        self.commit_seconds = 0.0
         self.batches: list[Batch] = []
         self.finished: list[Finished] = []
         self.submitted = asyncio.Event()
@@ -245,3 +246,36 @@ async def test_what_was_received_counts_as_waiting_until_its_commit_returned(mad
     disk.finished[1](None)
     await turns()
     assert not group.receiving
+
+
+def test_only_a_slow_disk_is_lingered_for_and_never_long() -> None:
+    assert linger(0.0) == linger(0.0009) == 0.0
+    assert linger(0.005) == pytest.approx(0.00025)
+    assert linger(0.05) == linger(5.0) == 0.0005
+
+
+async def test_on_a_slow_disk_a_batch_waits_for_those_that_the_last_answers_call_up(
+    made: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ifengine.store.group.MOST_LINGER_SECONDS", 0.2)
+    made.disk.commit_seconds = 4.0
+    made.group.batch.inbox.append(entry(1))
+    made.group.soon()
+    await made.disk.next_batch()
+    made.disk.finished[0](None)
+    await turns()
+    made.group.batch.inbox.append(entry(2))
+    made.group.soon()
+    await turns(20)
+    assert len(made.disk.batches) == 1  # still open
+    made.group.batch.inbox.append(entry(3))
+    made.group.soon()
+    batch = await made.disk.next_batch()
+    assert [e.inbox_id for e in batch.inbox] == [2, 3]
+    made.disk.commit_seconds = 0.0
+    made.disk.finished[1](None)
+    await turns()
+    made.group.batch.inbox.append(entry(4))
+    made.group.soon()
+    await turns()
+    assert len(made.disk.batches) == 3  # a disk that is not slow is not waited for

@@ -609,6 +609,7 @@ class Store(Protocol):
 
     store_id: bytes  # 16 random bytes, made with the store, part of every AAD
     space: Space  # what is done when the disk is full
+    commit_seconds: float  # what the disk took for a commit lately
     failing: Callable[[BaseException], None]  # told of the first failure, in the writer's thread
 
     def submit(self, batch: Batch, finished: Callable[[BaseException | None], None]) -> None:

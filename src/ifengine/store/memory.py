@@ -39,6 +39,7 @@ class MemoryStore:
     def __init__(self, *, latency_seconds: float = 0.0) -> None:
         self.store_id = secrets.token_bytes(16)
         self.space = Space()
+        self.commit_seconds = 0.0
         self.failing: Callable[[BaseException], None] = lambda error: None
         self.disk_full = False
         self.fail_next_commit = False

@@ -3,6 +3,7 @@
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +36,7 @@ from ifengine.store.suspect import forget_cached
 WAL_PAGES = 4000  # a log longer than this is moved at once, behind the answers of its last commit
 _RETRY_PAGES = 1000  # how much it grows before a checkpoint that a reader held up is tried again
 _IDLE_SECONDS = 0.25
+_NEWEST_SHARE = 0.125  # of the last commit in what commits took lately
 
 Finished = Callable[[BaseException | None], None]
 
@@ -74,6 +76,7 @@ class SqliteStore:
         prepare_folder(folder)
         self.space = Space(folder)
         self.failing: Callable[[BaseException], None] = lambda error: None
+        self.commit_seconds = 0.0
         self._lock = WriterLock(folder)
         self._is_suspect = suspect
         try:
@@ -244,7 +247,10 @@ class SqliteStore:
             before_commit(job.batch)
         elif job.purge:
             self._writer.purge(job.purge, job.ended_us)
+        began = time.monotonic()
         run("COMMIT")
+        took = time.monotonic() - began
+        self.commit_seconds += (took - self.commit_seconds) * _NEWEST_SHARE
         self._writer.head = head
         fp("store.post_commit")
         if job.batch is not None:
