@@ -30,6 +30,7 @@ async def test_at_the_bound_the_largest_of_the_address_that_holds_most_is_closed
         small.send(encode_frame(b"first") + b"\x0b" + b"x" * (MEGABYTE // 2))
         await until(lambda: listener.unfinished > 3 * MEGABYTE // 2 + MEGABYTE // 2)
         large.send(encode_frame(b"second") + b"\x0b" + b"x" * (5 * MEGABYTE // 4))
+        await until(lambda: listener.counts.over_memory == 1)
         # what was whole is answered first
         assert await large.rest() == encode_frame(b"ACK second")
         assert listener.counts.over_memory == 1

@@ -62,7 +62,7 @@ BUGS = (
             "engine/test_identity.py::"
             "test_what_is_stuck_under_either_number_holds_what_comes_under_the_old_one",
         ),
-        quick=True,
+        seconds=120,
     ),
     Bug(
         name="dead_letter_holds_nothing",
@@ -74,7 +74,7 @@ BUGS = (
         caught_by=(
             "engine/test_delivery.py::test_a_refused_message_holds_its_patient_until_it_is_replayed",
         ),
-        quick=True,
+        seconds=120,
     ),
     Bug(
         name="replay_loses_its_place",
@@ -86,7 +86,7 @@ BUGS = (
         caught_by=(
             "engine/test_restart.py::test_a_replay_that_waits_is_found_again_before_what_it_holds",
         ),
-        quick=True,
+        seconds=120,
     ),
     Bug(
         name="cursor_before_the_answer",

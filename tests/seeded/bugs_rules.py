@@ -29,6 +29,19 @@ BUGS = (
         quick=True,
     ),
     Bug(
+        name="unfinished_without_a_bound",
+        promise="G9",
+        breaks="unfinished messages of many peers together fill the memory",
+        file="mllp/listener.py",
+        old="        if more > 0 and self.unfinished > self._most_unfinished():\n",
+        new="        if False:\n",
+        caught_by=(
+            "mllp/test_listener_memory.py::"
+            "test_at_the_bound_the_largest_of_the_address_that_holds_most_is_closed",
+        ),
+        quick=True,
+    ),
+    Bug(
         name="frame_without_an_end",
         promise="G9",
         breaks="a frame that drips in holds its connection for ever",
@@ -63,7 +76,7 @@ BUGS = (
             "engine/test_identity.py::"
             "test_a_merge_that_reverses_another_is_held_and_a_person_turns_it_round",
         ),
-        quick=True,
+        seconds=120,
     ),
     Bug(
         name="frozen_number_rewritten",
@@ -89,7 +102,7 @@ BUGS = (
         caught_by=(
             "engine/test_combining.py::test_another_patient_under_the_key_is_never_put_together",
         ),
-        quick=True,
+        seconds=120,
     ),
     Bug(
         name="combined_twice",
@@ -157,7 +170,7 @@ BUGS = (
             "engine/test_application_answers.py::"
             "test_two_messages_of_one_id_share_a_no_and_neither_gets_the_yes",
         ),
-        quick=True,
+        seconds=120,
     ),
     Bug(
         name="early_answer_of_another",
@@ -170,7 +183,7 @@ BUGS = (
             "engine/test_application_answers.py::"
             "test_an_early_answer_outlives_a_crash_and_an_old_one_is_not_taken_for_a_new_message",
         ),
-        quick=True,
+        seconds=120,
     ),
     Bug(
         name="refused_and_sent_all_the_same",
@@ -245,6 +258,98 @@ BUGS = (
             "engine/test_python_steps.py::"
             "test_each_message_is_processed_by_exactly_one_version_of_a_function",
         ),
+        seconds=120,
+    ),
+    Bug(
+        name="known_there_on_a_first_attempt",
+        promise="G6",
+        breaks="a refusal that says duplicate counts as a yes though the message was never sent before",
+        file="routes/retry.py",
+        old="            if possible_duplicate and _is_known_there(attempt, policy):\n",
+        new="            if _is_known_there(attempt, policy):\n",
+        caught_by=("routes/test_retry.py::test_a_205_on_a_first_attempt_is_a_refusal",),
+        quick=True,
+    ),
+    Bug(
+        name="sent_to_others_after_a_no",
+        promise="G6",
+        breaks="the other destinations get a message whose sender is then told no",
+        file="routes/delivery.py",
+        old="        return senders is not None and senders.is_gated(entry)\n",
+        new="        return False\n",
+        caught_by=(
+            "engine/test_pass_through.py::"
+            "test_the_other_destinations_wait_for_the_yes_and_get_nothing_after_a_no",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="claim_kept_after_a_no",
+        promise="G5",
+        breaks="a message that was refused is a repetition of itself when its sender tries again",
+        file="store/sqlite_write.py",
+        old="        self._many(_RELEASE, batch.released)\n",
+        new="",
+        caught_by=(
+            "engine/test_pass_through.py::"
+            "test_a_refused_message_is_tried_anew_when_it_comes_again_with_its_lineage",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="words_of_a_peer_unsealed",
+        promise="G13",
+        breaks="what a receiver writes about a message stands readable in the store",
+        file="routes/delivery_rows.py",
+        old="        detail = ring.seal(BlobKind.ATTEMPT, place, number, attempt.detail)\n",
+        new="        detail = attempt.detail\n",
+        caught_by=("corpus/test_canary.py::test_no_token_leaves_the_messages",),
+        seconds=120,
+    ),
+    Bug(
+        name="content_in_the_index",
+        promise="G13",
+        breaks="the search index holds what it finds messages by, and not a keyed hash of it",
+        file="store/sealing.py",
+        old='        return hmac.digest(key, text, "sha256")[:TAG_BYTES]\n\n    def digest',
+        new="        return text\n\n    def digest",
+        caught_by=("corpus/test_canary.py::test_no_token_leaves_the_messages",),
+        seconds=120,
+    ),
+    Bug(
+        name="replay_owed_twice",
+        promise="G11",
+        breaks="what a replay takes the place of is owed still",
+        file="store/tally.py",
+        old="                owed = _replaced(owed, origin, fate.destination, replays)\n",
+        new="",
+        caught_by=("admin/test_tally.py::test_the_listing_and_the_tally_of_a_history_agree",),
+        quick=True,
+    ),
+    Bug(
+        name="parked_by_the_wall_clock",
+        promise="G12",
+        breaks="a parked message waits by the wall clock: it goes too soon, or never",
+        file="routes/parked_messages.py",
+        old="            since_us, began = parts.steady.now_us(), parts.clock.monotonic()\n",
+        new=(
+            "            since_us, began = parts.clock.now_us(), parts.clock.monotonic()\n"
+            "            received_us = since_us\n"
+        ),
+        caught_by=(
+            "simulation/test_jumps.py::"
+            "test_a_clock_that_jumps_loses_repeats_reorders_forgets_and_holds_nothing",
+        ),
+        seconds=240,
+    ),
+    Bug(
+        name="version_of_another_time",
+        promise="G17",
+        breaks="a delivery carries the version of the rules that run now, not of those that made it",
+        file="routes/planning.py",
+        old="        self.version = parts.config_version  # of the rules whose plans it writes\n",
+        new="        self.version = 1\n",
+        caught_by=("engine/test_reload.py::test_many_reloads_under_load_lose_and_mix_nothing",),
         seconds=120,
     ),
 )
