@@ -54,6 +54,20 @@ BUGS = (
         quick=True,
     ),
     Bug(
+        name="sent_as_received",
+        promise="G2",
+        breaks="what is sent at once is the message as it came, and not what the steps made of it",
+        file="routes/planning.py",
+        old="                    entry.content = planned.content if changed is None else changed\n",
+        new="                    entry.content = planned.content\n",
+        caught_by=(
+            "crash/test_kill.py::"
+            "test_nothing_acknowledged_is_lost_or_reordered_by_kills_at_random_moments",
+        ),
+        environ={"IFENGINE_KILLS": "4"},
+        seconds=180,
+    ),
+    Bug(
         name="patient_of_any_authority",
         promise="G2",
         breaks="a merge looks at a part of the authority: two hospitals' numbers become one patient",

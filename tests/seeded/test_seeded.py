@@ -128,5 +128,5 @@ def test_without_a_bug_the_named_tests_pass(copy: Copy) -> None:
     for bug in chosen():
         named.setdefault(tuple(sorted(bug.environ.items())), set()).update(bug.caught_by)
     for environ, tests in named.items():
-        ran = copy.run(sorted(tests), dict(environ), 600)
+        ran = copy.run(sorted(tests), dict(environ), 1200)
         assert ran.said in (PASSED, SKIPPED), ran.output[-3000:]
