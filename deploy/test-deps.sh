@@ -62,6 +62,7 @@ from_apt node nodejs npm
 from_apt cc gcc libc6-dev
 from_apt promtool prometheus
 from_apt systemd-analyze systemd
+from_apt faketime faketime
 from_npm
 
 if [ "$failed" -ne 0 ] && [ -n "${CI:-}${IFENGINE_REQUIRE:-}" ]; then

@@ -15,6 +15,7 @@ from engine.support import (
     set_clock,
     until,
 )
+from engine.test_peers import crash
 from ifengine.store.base import Fate
 
 QUICK = "retry: {first: 50ms, factor: 1, max: 50ms, jitter: 0, refused: 3, in_doubt: 3}"
@@ -185,3 +186,23 @@ async def test_files_are_written_once_under_their_name(tmp_path: Path, lab: Rece
 
 async def dead(engine: Running) -> bool:
     return [g["reason"] for g in await engine.letters()] == ["file exists with other content"]
+
+
+async def test_what_a_crash_left_in_doubt_stays_marked_over_an_ordered_stop(
+    site: Site, lab: Receiver
+) -> None:
+    lab.answer = lambda content: None  # it takes the message and says nothing
+    async with running(site) as engine, sender(site) as his:
+        await his.send(adt("M1"))
+        await until(lambda: lab.ids == ["M1"])
+        await crash(engine)
+    await lab.stop()
+    async with running(site, grace_seconds=0.5) as engine:  # nobody is there to settle it
+        await engine.stop()
+    lab.answer = ack
+    await lab.start()
+    async with running(site) as engine:
+        await until(lambda: lab.ids == ["M1", "M1"])
+        await until(lambda: all_settled(engine, 1))
+        row = (await engine.ask("messages.list"))[0]
+        assert row["destinations"][0]["possible_duplicate"] is True

@@ -27,7 +27,7 @@ def about(outcomes: list[Outcome], happened: Counter[str], first: int) -> str:
 def test_whatever_the_schedule_nothing_is_lost_or_overtaken_and_all_drains(
     simulated: Written, ledger: Ledger
 ) -> None:
-    wanted = trials(60, 10_000, "IFENGINE_SCHEDULES")
+    wanted = trials(40, 10_000, "IFENGINE_SCHEDULES")
     first = seed()
     if "IFENGINE_SEED" in os.environ:
         wanted = trials(1, 1, "IFENGINE_SCHEDULES")

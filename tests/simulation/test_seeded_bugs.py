@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from campaigns import trials
 from ifengine.engine.watch import Watch
 from ifengine.mllp.client import MllpClient
 from ifengine.routes.delivery import Outbox
@@ -110,20 +111,41 @@ def dying(number: int) -> Options:
     )
 
 
+def ending(number: int) -> Options:
+    """Deaths and ordered stops while receivers misbehave, no disk that fails."""
+    made = dying(number)
+    return replace(
+        made, crashes=12.0, stops=12.0, outages=10.0, moods=40.0, cuts=20.0, gap_seconds=0.5,
+        storage_fails=0.0,
+    )  # fmt: skip
+
+
+def reset(number: int) -> Options:
+    """Deaths and boots while repeats come and the clock is set."""
+    return replace(Options.of(number), crashes=12.0, repeats=20.0, jumps=30.0, safety_seconds=40.0)
+
+
+QUICK = [
+    (order_by_timestamp, busy, 3, "order"),
+    (purge_by_the_wall_clock, options, 3, "forgotten"),
+    (guard_by_the_wall_clock, options, 1, "unmarked"),
+]
+SLOW = [
+    (cursor_before_the_answer, dying, 1, "not even"),
+    (connection_kept_after_a_timeout, Options.of, 25, ""),
+    (connection_closed_and_not_cut_after_a_timeout, Options.of, 45, "order"),
+    (lost_wake_up, Options.of, 1, "stuck"),
+    (marks_forgotten, ending, 12, "unmarked"),
+    (parked_by_the_wall_clock, options, 18, ""),
+    (steady_over_a_stop_by_the_wall_clock, reset, 1, ""),
+]
+
+
+@pytest.mark.chaos
 @pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
 @pytest.mark.parametrize(
     ("bug", "made", "first", "word"),
-    [
-        (cursor_before_the_answer, dying, 1, "stuck"),
-        (order_by_timestamp, busy, 1, "order"),
-        (connection_kept_after_a_timeout, Options.of, 14, ""),
-        (connection_closed_and_not_cut_after_a_timeout, Options.of, 45, "order"),
-        (lost_wake_up, Options.of, 1, "stuck"),
-        (marks_forgotten, dying, 15, "unmarked"),
-        (purge_by_the_wall_clock, options, 1, "forgotten"),
-        (guard_by_the_wall_clock, options, 1, "unmarked"),
-        (parked_by_the_wall_clock, options, 6, ""),
-    ],
+    QUICK + SLOW * trials(0, 1, "IFENGINE_SIMULATED_BUGS"),
 )
 def test_the_simulation_catches(
     bug: Seed,

@@ -28,6 +28,7 @@ from simulation.storage import Disk
 LIVENESS_SECONDS = 600.0
 STORED = {"as": "stored", "allow_older": True}
 REPROCESSED = {"as": "reprocess", "allow_older": True}
+BALANCES = 10.0  # a minute; the engine strikes its own besides
 OPEN = ("received", "queued", "retrying", "in_doubt", "held", "parked", "dead_letter")
 
 
@@ -317,6 +318,7 @@ class Simulation:
 
     async def _look_at_the_books(self) -> None:
         """Compare logs and books, and that a restart sends nothing again."""
+        await self._strike()
         rows = await self._ask("messages.list", limit=1000)
         known = {row["control_id"] for row in rows}
         for sender in self.senders:
@@ -371,6 +373,7 @@ class Simulation:
             (options.replays, self._replay),
             (options.repeats, self._repeat),
             (options.jumps, self._jump),
+            (BALANCES, self._strike),
         ]
         return [(rate, act) for rate, act in known if rate]
 
@@ -463,6 +466,13 @@ class Simulation:
         if sender.accepted:
             self._did("repeat")
             sender.repeat(sender.sent[self.choose.choice(sorted(sender.accepted)[-5:])])
+
+    async def _strike(self) -> None:
+        """Count every message by its state, from the records, as `ifengine tally --verify` does."""
+        tally = await self._ask("tally", verify=True)
+        self._did("balance")
+        if not tally["even"]:
+            self.outcome.wrong.append(f"not even: {tally['faults']} faults {tally['named'][:3]}")
 
     async def _jump(self) -> None:
         self._did("jump")

@@ -247,7 +247,7 @@ class SqliteMachine(StoreMachine):
 def test_a_store_holds_what_a_dictionary_holds_whatever_is_done_to_it(
     machine: type[StoreMachine], ledger: Ledger
 ) -> None:
-    short, steps = trials(30, 1500, "IFENGINE_STORE_MODELS"), trials(30, 60, "IFENGINE_STORE_STEPS")
+    short, steps = trials(15, 1500, "IFENGINE_STORE_MODELS"), trials(30, 60, "IFENGINE_STORE_STEPS")
     quick = settings(
         max_examples=short,
         stateful_step_count=steps,
