@@ -364,8 +364,9 @@ def test_fixtures_are_invented() -> None:
 # --- the repository -----------------------------------------------------------------------------
 
 
-def test_the_lock_holds_names_versions_and_hashes_and_no_address() -> None:
-    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-fuzz.lock"])
+def test_the_lock_holds_names_versions_and_hashes_and_no_address(lock: str) -> None:
+    text = (ROOT / lock).read_text(encoding="utf-8")
     entry = (
         r"[A-Za-z0-9._-]+==\S+(?: ; [^\\\n]+)? \\\n(?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+"
     )
