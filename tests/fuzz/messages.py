@@ -18,6 +18,7 @@ DELIMITERS = (
     (b"#", b"*+-."),
     (b".", b"[](-"),
     (b"!", b"^\\~&"),
+    (b"+", b"^~\\&"),
 )
 CHARSETS = (
     b"", b"UNICODE UTF-8", b"8859/1", b"ASCII", b"GB 18030-2000", b"BIG-5", b"ISO IR87", b"SHIFT_JIS",

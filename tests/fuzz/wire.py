@@ -176,6 +176,10 @@ def answers(data: bytes) -> None:
         told = read_ack(answer.content)
         assert told.is_ack
         assert told.code == answer.code
+        answering = read_header(answer.content)
+        assert (answering.message_code, answering.fault) == (b"ACK", None)
+        assert answering.control_id in (b"E1", b"E1A")
+        assert answering.timestamp[:14] == b"20260105100000"
         if answer.code in POSITIVE:
             assert verdict is Verdict.COMMITTED
             assert asked.fault is None

@@ -16,6 +16,7 @@ from ifengine.hl7.ack import (
     read_ack,
     refusal_of,
 )
+from ifengine.hl7.batch import batch_of_answers
 from ifengine.hl7.header import HeaderFault, read_header
 from ifengine.hl7.message import Message
 
@@ -375,3 +376,25 @@ def test_a_peer_s_words_show_only_where_they_are_asked_for() -> None:
     said = read_ack(ACK + b"\rMSA|AE|CANARY|CANARY\rERR|||101^CANARY|E")
     assert said.text == "CANARY"
     assert "CANARY" not in repr(said)
+
+
+@pytest.mark.parametrize(
+    ("msh", "stamp"),
+    [
+        (b"MSH+^~\\&+", b"20260105100000-0000"),
+        (b"MSH|^~+&|", b"20260105100000-0000"),
+        (b"MSH+^~-&+", b"20260105100000"),
+        (b"MSH|^~\\&|", b"20260105100000+0000"),
+    ],
+)
+def test_the_offset_of_a_time_cannot_be_taken_for_a_delimiter(msh: bytes, stamp: bytes) -> None:
+    mark = msh[3:4]
+    content = msh + mark.join([b"S", b"F", b"R", b"G", b"", b"", b"ADT^A01", b"C7", b"P", b"2.5"])
+    (answer,) = answers(read_header(content), YES, at_us=1_767_607_200_000_000, control_id=b"E1")
+    header = read_header(answer)
+    assert (header.timestamp, header.control_id) == (stamp, b"E1")
+    assert header.message_code == b"ACK"
+    batch = batch_of_answers(
+        msh.replace(b"MSH", b"BHS") + b"A", [], at_us=1_767_607_200_000_000, control_id=b"Z1"
+    )
+    assert batch.split(b"\r")[0].split(mark)[6] == stamp

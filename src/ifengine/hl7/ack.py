@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ifengine.clock import MICROSECONDS, as_datetime
 from ifengine.hl7.ack_reading import Acknowledgment, read_ack
-from ifengine.hl7.delimiters import FRAMING_BYTES, Delimiters
+from ifengine.hl7.delimiters import FRAMING_BYTES, Delimiters, stamp_between
 from ifengine.hl7.header import NULL_BYTES, Header, HeaderFault
 from ifengine.hl7.tables import AckCode, AckCondition, Hl7ErrorCode, Severity
 
@@ -347,7 +347,7 @@ def compose(
         facility,
         copied[2],
         copied[3],
-        _timestamp(at_us),
+        stamp_between(_timestamp(at_us), separator + delimiters.msh2),
         b"",
         _message_type(header, rules),
         control_id,

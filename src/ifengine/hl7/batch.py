@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ifengine.clock import as_datetime
+from ifengine.hl7.delimiters import stamp_between
 from ifengine.hl7.header import BYTE_ORDER_MARK
 
 _LINE = re.compile(rb"[^\r\n]*(?:\r\n?|\n|$)")
@@ -159,7 +160,7 @@ def batch_of_answers(
         _field(header, 6),
         _field(header, 3),
         _field(header, 4),
-        stamp,
+        stamp_between(stamp, separator + _field(header, 2)),
         b"",
         b"",
         b"",

@@ -172,6 +172,17 @@ class Delimiters:
         return self._escaped[match[0]]
 
 
+def stamp_between(stamp: bytes, marks: bytes) -> bytes:
+    """Return a time that ends in +0000 so that none of these delimiters stands in it.
+
+    -0000 says UTC as well; where both signs delimit, the offset cannot be written.
+    """
+    if b"+" not in marks:
+        return stamp
+    digits = stamp.removesuffix(b"+0000")
+    return digits if b"-" in marks else digits + b"-0000"
+
+
 def _code(delimiter: bytes) -> int:
     return delimiter[0] if delimiter else _IN_NO_SEGMENT
 
