@@ -206,6 +206,7 @@ TESTED_BY = {
     "store/balance.py": "store/test_account.py",
     "store/tally.py": "store/test_account.py",
     "engine/balancing.py": "engine/test_tally.py",
+    "engine/lag.py": "engine/test_lag.py",
     "routes/config/kept_files.py": "routes/config/test_version_diff.py",
     "admin/configuration.py": "engine/test_auto_reload.py",
     "routes/parked_messages.py": "engine/test_parking.py",

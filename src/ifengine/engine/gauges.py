@@ -69,7 +69,7 @@ class Gauges:
         for listener in self._built.listeners:
             self._listener(listener)
         metrics, watch = self._parts.metrics, self._watch
-        metrics.event_loop_lag_seconds.set(watch.lag_seconds)
+        metrics.event_loop_lag_seconds.set(watch.lag.seconds)
         metrics.disk_free_bytes.set(watch.disk.free_bytes)
         metrics.disk_ballast_bytes.set(watch.disk.ballast_bytes)
         metrics.disk_full.set(watch.disk.full)

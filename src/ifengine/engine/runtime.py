@@ -212,8 +212,9 @@ class EngineRuntime:
             rows.append(("fail", "clock", text))
         else:
             rows.append(("ok", "clock", f"believed, set {self.steady.jumps} times in this run"))
-        lag = self._watch.lag_seconds
-        rows.append(("warn" if lag > 0.5 else "ok", "loop", f"timer delay {lag:.3f} s"))
+        lag = self._watch.lag.seconds
+        text = f"stood still for at most {lag:.3f} s in the last minute"
+        rows.append(("warn" if lag > 0.5 else "ok", "loop", text))
         return rows
 
     def _shown(self, steady_us: int) -> int:

@@ -8,6 +8,7 @@ from functools import partial
 
 from ifengine.engine.balancing import BalanceCheck
 from ifengine.engine.building import Built
+from ifengine.engine.lag import LoopLag
 from ifengine.routes.indexer import next_tags
 from ifengine.routes.parts import Parts
 from ifengine.routes.retention import (
@@ -52,7 +53,7 @@ class Watch:
         pause_intake: Callable[[str, bool], None],
     ) -> None:
         self.disk = Disk(reserve_bytes=settings.site.reserve_bytes)
-        self.lag_seconds = 0.0
+        self.lag = LoopLag(parts.clock.monotonic())
         self.settings = settings
         self._parts = parts
         self._store = store
@@ -74,11 +75,12 @@ class Watch:
         clock = self._parts.clock
         next_second = clock.monotonic()
         next_retention = clock.monotonic() + 60.0
+        due = clock.monotonic() + TICK_SECONDS
         while not self._parts.stopping:
-            before = clock.monotonic()
             await clock.sleep(TICK_SECONDS)
             now = clock.monotonic()
-            self.lag_seconds = max(0.0, now - before - TICK_SECONDS)
+            self.lag.note(max(0.0, now - due), now)  # what a turn of its own took is in it
+            due = now + TICK_SECONDS
             self.tick(now)
             if now >= next_second:
                 next_second = now + SECOND

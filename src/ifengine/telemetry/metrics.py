@@ -151,7 +151,9 @@ FAMILIES: tuple[Family, ...] = (
         "Time the running configuration was taken up.",
     ),
     _family("table_entries", "gauge", "table", "Rows of a code table."),
-    _family("event_loop_lag_seconds", "gauge", "", "How late a timer was."),
+    _family(
+        "event_loop_lag_seconds", "gauge", "", "How late a timer was at most in the last minute."
+    ),
     _family("build_info", "gauge", "version python", "1, with the versions as labels."),
     # beside monitoring.md
     _family(
