@@ -19,6 +19,8 @@ from engine.support import (
     until,
 )
 from ifengine.admin.client import CallError
+from ifengine.routes.parked_messages import ParkedMessages
+from ifengine.routes.parking import ParkedMessage
 from ifengine.routes.pipeline import Pipeline
 from ifengine.routes.retention import Keep, find_expired, find_left_over
 
@@ -237,6 +239,39 @@ async def test_a_message_that_starts_over_while_its_collection_ends_is_decided_o
         assert (await engine.states())["A1"] == {"lab": "dropped"}
         assert len(pipeline(engine).parking) == 0
     assert [brought(content) for content in lab.received] == [["A1", "A2"], ["A3"]]
+
+
+async def test_the_time_of_a_collection_is_that_of_its_first_message_however_often_it_starts_over(
+    site: Site, lab: Receiver
+) -> None:
+    async with running(site) as engine, sender(site) as device:
+        for control in ("A1", "A2"):
+            await device.send(oru(control, "F1"))
+        await at(engine, "A2", "parked")
+        parked = pipeline(engine)._parked
+        ends = {one: message.until_us for one, message in parked.parking._messages.items()}
+        assert len(set(ends.values())) == 1
+        for _ in range(5):  # as at each start, each reload and each merge
+            before = dict(parked.parking._messages)
+            parked.start_over(parked.parking.all_waiting())
+            await until_parked_anew(parked, before)
+        now = {one: message.until_us for one, message in parked.parking._messages.items()}
+        assert now == ends
+    async with running(site) as engine:  # and after a stop
+        parked = pipeline(engine)._parked
+        await until_parked_anew(parked, {})
+        assert {one: m.until_us for one, m in parked.parking._messages.items()} == ends
+    assert lab.received == []
+
+
+async def until_parked_anew(parked: ParkedMessages, before: dict[int, ParkedMessage]) -> None:
+    """Wait until each message that started over waits again."""
+
+    def is_so() -> bool:
+        found = parked.parking._messages
+        return all(not m.leaving and before.get(i) is not m for i, m in found.items())
+
+    await until(is_so)
 
 
 async def test_a_combined_message_may_wait_for_a_fact_and_is_the_same_afterwards(

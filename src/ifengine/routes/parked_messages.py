@@ -168,9 +168,11 @@ class ParkedMessages:
         else:
             since_us = before.since_us
             began = before.due - _wait(since_us, before.until_us)
-        until_us = since_us + max(0, waiting.until_us - received_us)
-        due = began + _wait(since_us, until_us)
         fact = fact_of(waiting.reason.safe)
+        until_us = since_us + max(0, waiting.until_us - received_us)
+        if fact == _REST:  # as its collection: however late it was parked, however often
+            until_us = min(self._ends(keys, but=inbox_id), default=until_us)
+        due = began + _wait(since_us, until_us)
         parked = ParkedMessage(
             inbox_id,
             keys,
@@ -186,6 +188,11 @@ class ParkedMessages:
         self.parking.park(parked)
         timed = replace(waiting, until_us=until_us)
         batch.parked.append(self._writer.parked(inbox_id, timed, since_us, keys))
+
+    def _ends(self, keys: Iterable[bytes], *, but: int) -> list[int]:
+        """Return until when the others under these keys wait."""
+        found = [m for key in keys for m in self.parking.under(key)]
+        return [m.until_us for m in found if m.inbox_id != but]
 
     def end_in(
         self, batch: Batch, inbox_id: int, decision: Decision, writer: PlanWriter
