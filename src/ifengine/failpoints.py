@@ -31,6 +31,7 @@ class Point(NamedTuple):
 _INTAKE, _PIPELINE = "routes/intake.py", "routes/pipeline.py"
 _INBOUND, _CLIENT = "mllp/inbound.py", "mllp/client.py"
 _COMMIT, _WRITE, _SQLITE = "store/commit_points.py", "store/sqlite_write.py", "store/sqlite.py"
+_SCHEMA, _CHECKSUMS = "store/sqlite_schema.py", "store/sqlite_checksums.py"
 _LETTERS, _RUNNING = "routes/dead_letters.py", "engine/running.py"
 _RELOADING, _SWITCHING = "engine/reloading.py", "engine/switching.py"
 
@@ -68,6 +69,9 @@ POINTS: Mapping[str, Point] = {
     "store.post_commit": Point(_SQLITE, "a commit returned in the writing thread"),
     "store.ckpt_before": Point(_SQLITE, "the log is about to be moved into the database"),
     "store.ckpt_after": Point(_SQLITE, "the log was moved"),
+    "store.upgrade_pre_commit": Point(_SCHEMA, "a step of the schema was made, before its commit"),
+    "store.upgrade_post_commit": Point(_SCHEMA, "a step of the schema was committed"),
+    "store.upgrade_vacuumed": Point(_CHECKSUMS, "an older store was written anew, with checksums"),
     "store.purge_mid": Point(_WRITE, "deliveries of old messages were removed, the messages not"),
     "audit.appended": Point(_WRITE, "an audit record was written and its head proven"),
     "audit.sign_before": Point(_WRITE, "an audit record was written, its head not proven"),

@@ -108,7 +108,7 @@ class Clerk:
         return ask(self.site, "dlq.replay", ids=[str(letter)], reason="campaign", **how)
 
 
-async def until_settled(site: Site, clerk: Clerk | None, seconds: float = 60.0) -> None:
+async def until_settled(site: Site, seconds: float = 60.0) -> None:
     """Wait until every message is at its end; fail with what is not."""
     deadline = time.monotonic() + seconds
     found: dict[str, int] = {}
@@ -118,5 +118,6 @@ async def until_settled(site: Site, clerk: Clerk | None, seconds: float = 60.0) 
             if not found:
                 return
         await asyncio.sleep(0.2)
-    letters = site.command("dlq", "list", "-o", "json").stdout[:1500] if clerk else ""
-    raise AssertionError(f"not settled: {found}: {letters}")
+    letters = site.command("dlq", "list", "-o", "json").stdout[:1500]
+    waiting = site.command("parked", "list", "-o", "json").stdout[:3000]
+    raise AssertionError(f"not settled: {found}: {letters} {waiting}")

@@ -66,6 +66,10 @@ class Report:
     parts: list[str] = field(default_factory=list)
     last: bytes = b""
 
+    @property
+    def was_merged(self) -> bool:
+        return " " in self.patient
+
 
 class Device:
     """Makes the messages of one stream, and knows what was in them."""
@@ -77,7 +81,6 @@ class Device:
         self.expected: dict[str, str] = {}  # part -> its report
         self.is_over = asyncio.Event()
         self.merges = self.repetitions = 0
-        self.parts_of: dict[str, list[str]] = {}
 
     def control(self) -> str:
         self.made += 1
@@ -110,7 +113,6 @@ class Device:
         control = self.control()
         report.parts.append(control)
         self.expected[control] = report.name
-        self.parts_of.setdefault(report.name, []).append(control)
         # a number that was merged away is still used now and then
         patient = report.patient.split(" ")[-1 if self.lot.random() < 0.7 else 0]
         is_last = report.ends and len(report.parts) == report.wanted
@@ -169,10 +171,19 @@ def judge(devices: list[Device], streams: list[Stream], log: list[Arrival]) -> l
         names = {expected[part] for part in parts if part in expected}
         if len(names) > 1:
             wrong.append(f"{carrier}: parts of {sorted(names)}")
-    for name, own in ((n, p) for device in devices for n, p in device.parts_of.items()):
-        came = [part for parts in carriers.values() for part in parts if expected[part] == name]
-        if [part for part in own if part in came] != came:
-            wrong.append(f"{name}: came as {came}, not {own}")
+    for report in (report for device in devices for report in device.reports):
+        own = [
+            parts
+            for parts in carriers.values()
+            if {expected.get(p) for p in parts} == {report.name}
+        ]
+        # what a replay sends of a number that was merged meanwhile comes when a person says so
+        together = own if report.was_merged else [[part for parts in own for part in parts]]
+        wrong += [
+            f"{report.name}: came as {came}, not {report.parts}"
+            for came in together
+            if [part for part in report.parts if part in came] != came
+        ]
     return wrong
 
 
@@ -224,7 +235,7 @@ async def run(folder: Path, kills: int, number: int) -> Campaign:
             for device in devices:
                 device.is_over.set()
             await asyncio.wait_for(asyncio.gather(*sending), 60)
-            await until_settled(site, clerk)
+            await until_settled(site)
             await clerk.stop()
             rows = await asyncio.to_thread(listed, site)
             wrong = judge(devices, streams, lab.log)

@@ -42,6 +42,7 @@ UNDER_LOAD = tuple(
     for name in POINTS
     if name.startswith(("intake.", "process.", "deliver.", "keys.", "audit.", "store."))
     and name != "store.purge_mid"
+    and not name.startswith("store.upgrade_")
 )
 BY_KEY = {"east": "key", "west": "key"}  # a dead letter holds its key, not its connection
 

@@ -128,7 +128,7 @@ async def pass_all(folder: Path, number: int) -> tuple[list[str], int, str]:
             sending = asyncio.gather(*(stream.run() for stream in streams))
             kills = await kills_until(site, lot, sending)
             await sending
-            await until_settled(site, None)
+            await until_settled(site)
         watch.assert_even()
         rows = await asyncio.to_thread(listed, site)
         sent = {control: found for s in streams for control, found in s.sent.items()}

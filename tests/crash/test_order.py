@@ -197,7 +197,7 @@ async def run(folder: Path, number: int) -> tuple[list[str], int, str]:
             sending = asyncio.gather(*(stream.run() for stream in streams))
             kills = await disturb(site, receivers, lot, sending)
             await sending
-            await until_settled(site, clerk)
+            await until_settled(site)
         await clerk.stop()
         watch.assert_even()
         rows = await asyncio.to_thread(listed, site)

@@ -10,6 +10,7 @@ import apsw
 import apsw.sqlite_extra
 
 from ifengine.errors import StoreRefusedError
+from ifengine.failpoints import fp
 
 VFS = "cksmvfs"
 RESERVED_BYTES = 8  # of each page; cksumvfs works where a database keeps exactly so many free
@@ -59,6 +60,7 @@ def keep_checksums(connection: apsw.Connection) -> bool:
             raise StoreRefusedError(_GONE)
         connection.reserve_bytes("main", RESERVED_BYTES)
         connection.execute("VACUUM")
+        fp("store.upgrade_vacuumed")
     elif _is_checked(connection):
         return False
     # cksumvfs goes by the first page in the file, which a cut may have garbled, not in the log

@@ -8,6 +8,7 @@ from pathlib import Path
 import apsw
 
 from ifengine.errors import StoreRefusedError
+from ifengine.failpoints import fp
 from ifengine.store.sqlite_checksums import (
     checked_vfs,
     keep_checksums,
@@ -161,11 +162,13 @@ def migrate(connection: apsw.Connection, steps: list[tuple[int, str]]) -> None:
                 )
                 connection.pragma("application_id", APPLICATION_ID)
             connection.pragma("user_version", number)
+            fp("store.upgrade_pre_commit")
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+        fp("store.upgrade_post_commit")
         version = number
     note_checksums(connection)
 
