@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from fuzz import contents, language, ports, rules, storage, values, wire
+from fuzz import beside, contents, language, ports, rules, storage, values, wire
 from fuzz.messages import samples
 
 CASES = Path(__file__).parent / "cases"
@@ -49,6 +49,9 @@ TARGETS: dict[str, Target] = {
     "validation": Target("G13", rules.validation, 100, b"\0"),
     "deidentify": Target("G13", rules.deidentify, 150, b"\0"),
     "segment_groups": Target("G2", rules.segment_groups, 150),
+    "worker": Target("G2", beside.worker, 300, bytes(14)),
+    "tables": Target("G2", beside.tables, 300),
+    "scalar_values": Target("G2", beside.scalar_values, 300),
     "sealed": Target("G14", storage.sealed, 400),
     "audit": Target("G14", storage.audit, 400),
     "key_file": Target("G14", storage.key_file, 100),

@@ -156,3 +156,24 @@ def test_types_overlap_exactly_where_some_message_is_admitted_by_both(first, sec
 def test_required_segments_are_those_of_the_structure(type_, segments) -> None:
     code, event = type_.split("^")
     assert tuple(required_segments(TypePattern(code=code, event=event))) == segments
+
+
+def test_the_zone_of_an_address_holds_no_blank_and_no_line_end() -> None:
+    assert scalars.parse_host("fe80::1%eth0") == "fe80::1%eth0"
+    for text in ("fe80::1%eth 0", "fe80::1%eth0\n", "[fe80::1%\x00]"):
+        with pytest.raises(scalars.ScalarError):
+            scalars.parse_host(text)
+
+
+def test_a_network_has_no_zone() -> None:
+    assert scalars.parse_network("fe80::1") == "fe80::1/128"
+    for text in ("fe80::1%eth0", "fe80::1%e th\n"):
+        with pytest.raises(scalars.ScalarError):
+            scalars.parse_network(text)
+
+
+def test_a_day_ends_at_24_00() -> None:
+    assert scalars.parse_time_range("06:00-24:00") == "06:00-24:00"
+    for text in ("06:00-24:30", "24:00-06:00"):
+        with pytest.raises(scalars.ScalarError):
+            scalars.parse_time_range(text)

@@ -10,7 +10,9 @@ _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h|d|y)")
 _SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(KiB|MiB|GiB)")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\.?")
-_TIME_RANGE = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-4]):[0-5][0-9]")
+_TIME_RANGE = re.compile(
+    r"(?:[01][0-9]|2[0-3]):[0-5][0-9]-(?:(?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00)"
+)
 _TYPE = re.compile(r"(\*|[A-Z][A-Z0-9]{2})(?:\^(\*|[A-Z][A-Z0-9]{2}))?")
 YES = frozenset({"yes", "true", "on"})
 NO = frozenset({"no", "false", "off"})
@@ -125,9 +127,12 @@ def parse_host(text: str) -> str:
     if "://" in text:
         raise ScalarError("is not a host", "leave out the scheme: host and port only")
     try:
-        return str(ipaddress.ip_address(text.strip("[]")))
+        address = str(ipaddress.ip_address(text.strip("[]")))
     except ValueError:
-        pass
+        address = ""
+    # the zone of an address (%eth0) is taken as it stands, blanks and line ends with it
+    if address and address.isprintable() and " " not in address:
+        return address
     if not _HOST.fullmatch(text):
         hint = "write the port under `port:`" if ":" in text else ""
         raise ScalarError("is not a host name or an address", hint)
@@ -153,6 +158,8 @@ def parse_unix(text: str) -> str:
 
 def parse_network(text: str) -> str:
     """Return a network in CIDR form; one address is a network of one."""
+    if "%" in text:  # the zone of an address: no peer is compared by it
+        raise ScalarError("is not a network", "leave out the zone: fe80::1")
     try:
         return str(ipaddress.ip_network(text))
     except ValueError:
