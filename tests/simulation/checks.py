@@ -5,8 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from simulation.peers import Arrival, Receiver, Sender, Sent
 
-OWED = {"east": ("adt", "merge"), "west": ("adt", "merge"), "ward": ("result",)}
-UNCHANGED = ("east", "west")
+OWED = {
+    "east": ("adt", "merge"),
+    "west": ("adt", "merge"),
+    "ward": ("result",),
+    "desk": ("visit", "followed"),  # a repetition goes nowhere
+    "lab": ("whole",),  # with what the part before it brought
+    "last": ("final",),  # nothing preliminary after it
+}
+UNCHANGED = ("east", "west", "desk", "last")
 STRICT = ("west",)
 
 
@@ -50,6 +57,12 @@ def check(
                 f"garbled: {one.control_id} at {name}"
                 for one in known
                 if one.content != sent[one.control_id].content
+            ]
+        if name == "lab":
+            wrong += [
+                f"half: {one.control_id} came to {name} without its part"
+                for one in known
+                if one.content.count(sent[one.control_id].waits_for.encode()) != 2
             ]
         wrong += overtaken(name, known, sent)
     return wrong

@@ -1,6 +1,8 @@
 """The messages of a simulation, made from a seed: admissions, merges, orders and results."""
 
 import random
+from collections.abc import Callable
+from functools import partial
 
 from simulation.peers import Sent
 
@@ -24,9 +26,16 @@ class Feed:
         self._ordered: list[str] = []  # orders whose result may come
         self._orders = 0
         self._early: list[str] = []  # orders that come after their result
+        self.pending: list[Callable[[], Sent]] = []  # what has to follow the last message
+        self._visits: list[tuple[str, str, str]] = []  # patient, visit, appointment
+        self._finals: list[tuple[str, str]] = []  # patient, report
 
     def next(self) -> Sent:
         """Return the next message."""
+        if self.pending:
+            return self.pending.pop(0)()
+        if self._choose.random() < 0.25:
+            return self._choose.choice([self._visit, self._part, self._news])()
         roll = self._choose.random()
         live = [p for p in self._patients if p not in self._retired]
         if roll < self._merges and len(live) > 2:
@@ -84,3 +93,50 @@ class Feed:
         patient = self._patients[int(order[-2:]) % len(self._patients)]
         content = _head(self._control(), "ORU", "R01", patient)
         return self._made("result", {patient}, order, content + f"OBR|1|{order}||K\r")
+
+    # --- what hangs on what was remembered --------------------------------------------------------
+
+    def _visit(self) -> Sent:
+        """Return a visit, the same once more, or what comes of it when it is out of the house."""
+        if self._visits and self._choose.random() < 0.6:
+            patient, visit, appointment = self._choose.choice(self._visits)
+            if self._choose.random() < 0.5:
+                return self._appointment("again", patient, visit, appointment, "I")
+            return self._appointment("followed", patient, visit, f"F{self._number}", "O")
+        patient = self._choose.choice(self._patients)
+        made = (patient, f"V{self._prefix}{self._number}", f"A{self._prefix}{self._number}")
+        self._visits.append(made)
+        return self._appointment("visit", *made, "I")
+
+    def _appointment(
+        self, kind: str, patient: str, visit: str, appointment: str, place: str
+    ) -> Sent:
+        content = _head(self._control(), "SIU", "S12", patient)
+        content += f"PV1|1|{place}{17 * '|'}{visit}\rSCH|{appointment}\r"
+        return self._made(kind, {patient}, "", content)
+
+    def _part(self) -> Sent:
+        """Return the first half of a report; the other one follows."""
+        patient, report = self._choose.choice(self._patients), f"R{self._prefix}{self._number}"
+        value = f"half-{self._prefix}-{self._number}"
+        self.pending.append(partial(self._report, "whole", patient, report, "F", value))
+        return self._report("part", patient, report, "P", value)
+
+    def _report(self, kind: str, patient: str, report: str, status: str, value: str) -> Sent:
+        content = _head(self._control(), "ORU", "R30", patient)
+        content += f"OBR|1||{report}|K{21 * '|'}{status}\r"
+        own = value if kind == "part" else f"rest of {value}"
+        return self._made(kind, {patient}, value, content + f"OBX|1|ST|K||{own}||||||F\r")
+
+    def _news(self) -> Sent:
+        """Return something final, or something preliminary that comes too late."""
+        if self._finals and self._choose.random() < 0.5:
+            kind, status, at = "stale", "P", "20260105090000"
+            patient, report = self._choose.choice(self._finals)
+        else:
+            kind, status, at = "final", "F", "20260105100000"
+            patient, report = self._choose.choice(self._patients), f"N{self._prefix}{self._number}"
+            self._finals.append((patient, report))
+        content = _head(self._control(), "ORU", "R31", patient)
+        content += f"OBR|1||{report}|K{18 * '|'}{at}|||{status}\r"
+        return self._made(kind, {patient}, "", content + "OBX|1|ST|K||1||||||F\r")

@@ -1,4 +1,4 @@
-"""The site that is simulated: two channels, three receivers, merges, and results that wait for orders."""
+"""The site that is simulated: merges, results that wait for orders, repeats, visits, parts, late news."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from ifengine.settings import Settings, read_settings
 from ifengine.store.keys import FileKek
 
 PORT = 2575
-PORTS = {"east": 3001, "west": 3002, "ward": 3003}
+PORTS = {"east": 3001, "west": 3002, "ward": 3003, "desk": 3004, "lab": 3005, "last": 3006}
 
 SITE = """\
 ifengine: 1
@@ -23,6 +23,9 @@ connections:
   to-east: {{send: mllp, host: 127.0.0.1, port: 3001, plaintext: test}}
   to-west: {{send: mllp, host: 127.0.0.1, port: 3002, plaintext: test}}
   to-ward: {{send: mllp, host: 127.0.0.1, port: 3003, plaintext: test}}
+  to-desk: {{send: mllp, host: 127.0.0.1, port: 3004, plaintext: test}}
+  to-lab: {{send: mllp, host: 127.0.0.1, port: 3005, plaintext: test}}
+  to-last: {{send: mllp, host: 127.0.0.1, port: 3006, plaintext: test}}
 """
 ADMISSIONS = """\
 ifengine: 1
@@ -51,7 +54,7 @@ ifengine: 1
 channel: results
 about: Results wait for their orders.{about}
 from: in
-types: [ORU^*, ORM^*]
+types: [ORU^R01, ORM^*]
 order_by: patient
 steps:
   - resolve_patient: {{in: PID-3(where .5 = MR)}}
@@ -67,6 +70,58 @@ to:
     ack_timeout: 2s
     retry: {retry}
 """
+VISITS = """\
+ifengine: 1
+channel: visits
+about: What repeats another goes nowhere; a visit that was sent is followed.{about}
+from: in
+types: [SIU^*]
+order_by: patient
+dedupe: {{key: SCH-1.1, window: 7d}}
+to:
+  desk:
+    connection: to-desk
+    accept: PV1-2 = I
+    follow: {{key: PV1-19.1, for: 90d}}
+    ack_timeout: 2s
+    retry: {retry}
+"""
+PARTS = """\
+ifengine: 1
+channel: parts
+about: Two messages are one report.{about}
+from: in
+types: [ORU^R30]
+order_by: patient
+combine: {{by: OBX, key: OBR-3.1, until: OBR-25 = F, up_to: 300s}}
+to:
+  lab:
+    connection: to-lab
+    ack_timeout: 2s
+    retry: {retry}
+"""
+NEWS = """\
+ifengine: 1
+channel: news
+about: What is preliminary does not come after what is final.{about}
+from: in
+types: [ORU^R31]
+order_by: patient
+steps:
+  - latest_only: {{per: OBR, key: [OBR-3], status: OBR-25, order: [P, F], newer: OBR-22, stale: drop, for: 90d}}
+to:
+  last:
+    connection: to-last
+    ack_timeout: 2s
+    retry: {retry}
+"""
+CHANNELS = {
+    "admissions": ADMISSIONS,
+    "results": RESULTS,
+    "visits": VISITS,
+    "parts": PARTS,
+    "news": NEWS,
+}
 RETRY = "{first: 200ms, factor: 2, max: 4s, refused: 3, in_doubt: 6}"
 
 
@@ -86,7 +141,7 @@ def write(folder: Path, *, keep: str = "") -> Written:
         place = folder
         (place / "channels").mkdir(parents=True, exist_ok=True)
         (place / "ifengine.yaml").write_text(SITE.format(keep=keep))
-        for name, text in (("admissions", ADMISSIONS), ("results", RESULTS)):
+        for name, text in CHANNELS.items():
             filled = text.format(about=about, retry=RETRY)
             (place / "channels" / f"{name}.yaml").write_text(filled)
         loaded = load_site(place, environ={})

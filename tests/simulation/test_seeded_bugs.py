@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -13,7 +13,6 @@ from ifengine.mllp.client import MllpClient
 from ifengine.routes.delivery import Outbox
 from ifengine.routes.endpoints.mllp import MllpLane
 from ifengine.routes.lanes import Entry, Schedule
-from ifengine.routes.parked_messages import ParkedMessages
 from ifengine.routes.pipeline import Pipeline
 from ifengine.routes.retry import Attempt, AttemptResult
 from ifengine.routes.steady import Steady
@@ -90,17 +89,21 @@ def guard_by_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Steady, "now_us", lambda self: self._clock.now_us())
 
 
+def windows_by_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Steady, "of", lambda self, inbox_id, received_us: received_us)
+
+
 def steady_over_a_stop_by_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Steady, "resume", lambda self, reader: None)
 
 
 def parked_by_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
-    park = ParkedMessages.park
+    tick = Pipeline.tick
 
-    def by_wall(self: ParkedMessages, *args: Any, received_us: int, **more: Any) -> None:
-        park(self, *args, received_us=self._parts.clock.now_us(), **more)
+    def by_wall(self: Pipeline, now: float) -> None:
+        tick(self, now - self._parts.steady.offset_us / 1e6)
 
-    patch.setattr(ParkedMessages, "park", by_wall)
+    patch.setattr(Pipeline, "tick", by_wall)
 
 
 def dying(number: int) -> Options:
@@ -128,16 +131,17 @@ def reset(number: int) -> Options:
 QUICK = [
     (order_by_timestamp, busy, 3, "order"),
     (purge_by_the_wall_clock, options, 3, "forgotten"),
-    (guard_by_the_wall_clock, options, 1, "unmarked"),
+    (windows_by_the_wall_clock, options, 1, "strayed"),
 ]
 SLOW = [
     (cursor_before_the_answer, dying, 1, "not even"),
-    (connection_kept_after_a_timeout, Options.of, 25, ""),
+    (connection_kept_after_a_timeout, Options.of, 42, ""),
     (connection_closed_and_not_cut_after_a_timeout, Options.of, 45, "order"),
     (lost_wake_up, Options.of, 1, "stuck"),
-    (marks_forgotten, ending, 12, "unmarked"),
-    (parked_by_the_wall_clock, options, 18, ""),
-    (steady_over_a_stop_by_the_wall_clock, reset, 1, ""),
+    (marks_forgotten, ending, 24, "unmarked"),
+    (guard_by_the_wall_clock, options, 1, "unmarked"),
+    (parked_by_the_wall_clock, options, 3, "stuck"),
+    (steady_over_a_stop_by_the_wall_clock, reset, 14, ""),
 ]
 
 

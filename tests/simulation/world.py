@@ -254,6 +254,8 @@ class Simulation:
         for _ in range(self.options.messages):
             sender.send(feed.next())
             await asyncio.sleep(self.choose.random() * 2 * self.options.gap_seconds)
+        while feed.pending:
+            sender.send(feed.next())
 
     def _heal(self) -> None:
         self.disk.fails = 0.0
