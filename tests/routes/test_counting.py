@@ -16,6 +16,7 @@ from ifengine.routes.destination import drained
 from ifengine.routes.pipeline import Pipeline
 from ifengine.routes.planning import PlanWriter, Target
 from ifengine.routes.received import Received
+from ifengine.store import pages
 from ifengine.store.base import Batch, CursorKind, ExceptionState, GuardVerdict, Reader
 from routes.works import Works
 from store.builders import delivery, ended, entry, trouble
@@ -30,6 +31,7 @@ class Meter:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self.rows: dict[str, int] = {}
+        self.looks: dict[str, int] = {}
         self.most = 0  # rows in one look
 
     def __getattr__(self, name: str) -> Any:
@@ -45,6 +47,7 @@ class Meter:
                 count = given[2] - given[1]
             if name == "inbox_after" and count < given[2]:
                 count = named["scan_to"] - given[1]  # all of them were looked at
+            self.looks[name] = self.looks.get(name, 0) + 1
             self.rows[name] = self.rows.get(name, 0) + count
             self.most = max(self.most, count)
             return found
@@ -243,3 +246,18 @@ async def test_a_channel_that_is_not_counted_yet_skips_nothing(
     pipeline.skip_to(WAITING)  # it has not met its own messages yet
     await works.parts.group.durable()
     assert works.sealed.store.reader().cursor(CursorKind.CHANNEL, CHANNEL) == 0
+
+
+async def test_large_messages_are_read_back_a_few_at_a_time_and_none_is_passed_over(
+    works: Works, start: Callable[..., Pipeline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "MOST_PAGE_BYTES", 1000)
+    for number in range(1, 61):
+        works.sealed.put(number, adt(f"M{number}"), channel=CHANNEL)
+    meter = metered(works)
+    pipeline = start()
+    await pipeline.recover(60)
+    await until(lambda: not pipeline.unplanned and not works.tasks)
+    rows = works.sealed.store.reader().outbox_after(1, 0, 100)
+    assert [row.inbox_id for row in rows] == list(range(1, 61))
+    assert meter.looks["inbox_after"] >= 10

@@ -8,6 +8,7 @@ from ifengine.routes.parked_messages import ParkedMessages
 from ifengine.routes.parts import Parts
 from ifengine.routes.received import Received, opened
 from ifengine.store.base import CursorKind, Reader
+from ifengine.store.pages import is_full
 
 PAGE = 250
 
@@ -98,14 +99,15 @@ class Catching(ABC):
             number, after, head, ring = self.number, self._through, self._head, self._parts.ring
             scan_to = min(head, after + MESSAGES)  # most may be other channels'
 
-            def look(reader: Reader) -> list[Received]:
+            def look(reader: Reader) -> tuple[list[Received], bool]:
                 rows = reader.inbox_after(number, after, PAGE, scan_to=scan_to)
-                return [opened(ring, row) for row in rows]
+                is_all = len(rows) < PAGE and not is_full(rows)
+                return [opened(ring, row) for row in rows], is_all
 
-            page = await self._parts.read(look)
+            page, is_all = await self._parts.read(look)
             for message in page:
                 self._take(message)
-            if len(page) < PAGE:
+            if is_all:
                 self._through = max(self._through, scan_to)
             if not page:
                 self._has_advanced()

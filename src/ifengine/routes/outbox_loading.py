@@ -7,6 +7,7 @@ from ifengine.errors import DamagedPageError, SealError
 from ifengine.routes.counting import Uncounted
 from ifengine.routes.lanes import Entry, EntryState
 from ifengine.store.base import ExceptionRow, ExceptionState, OutboxRow, Reader
+from ifengine.store.pages import MOST_PAGE_BYTES
 from ifengine.store.sealing import BlobKind, KeyRing
 
 KEY_BYTES = 8
@@ -84,10 +85,16 @@ def load_stuck(reader: Reader, outbox: int, cursor: int) -> list[Loaded]:
 def load_page(
     reader: Reader, ring: KeyRing, outbox: int, after: int, limit: int, files: set[int]
 ) -> tuple[int, list[Loaded]]:
-    """Return the last seq read and the unsettled deliveries after a seq, with their content."""
-    rows = reader.outbox_after(outbox, after, limit)
-    page = []
-    for delivery in rows:
+    """Return the last seq read and the unsettled deliveries after a seq, with their content.
+
+    Ends with the delivery that makes ``MOST_PAGE_BYTES``.
+    """
+    page: list[Loaded] = []
+    size = 0
+    for delivery in reader.outbox_after(outbox, after, limit):
+        if size >= MOST_PAGE_BYTES:
+            break
+        after = delivery.seq
         if reader.outcome(outbox, delivery.seq) is not None:
             continue
         exception = reader.exception(outbox, delivery.seq)
@@ -103,17 +110,19 @@ def load_page(
                 )
             except SealError:
                 content = None  # it is asked for again when it is its turn, and dead-letters then
+        size += len(content or b"")
         page.append(_loaded(reader, delivery, exception, content))
-    return (rows[-1].seq if rows else after), page
+    return after, page
 
 
 def _loaded(
     reader: Reader, delivery: OutboxRow, exception: ExceptionRow | None, content: bytes | None
 ) -> Loaded:
-    try:
-        received = reader.inbox(delivery.inbox_id)
+    try:  # its head only: a document stays where it is
+        heads = reader.tally().inbox(delivery.inbox_id - 1, 1)
     except DamagedPageError:
-        received = None  # whether its content can be sent is found in its turn
+        heads = ()  # whether its content can be sent is found in its turn
+    received = heads[0] if heads and heads[0].inbox_id == delivery.inbox_id else None
     entry = Entry(
         seq=delivery.seq,
         place=delivery.place,

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ifengine.clock import MICROSECONDS
-from ifengine.store.base import Fate, InboxFilter, InboxKind, InboxRow, Reader
+from ifengine.store.base import Fate, InboxFilter, InboxKind, Reader, TallyInbox
 from ifengine.transforms.memory import Space
 
 PAGE = 200
 MOST_A_PASS = 500
+MOST_PAGES_A_PASS = 10  # where nothing may go, deliveries are not kept from reading meanwhile
 SPARE_US = 24 * 3600 * MICROSECONDS  # what ran out stays this much longer
 MOST_STATES_A_PASS = 500
 
@@ -57,8 +58,10 @@ def find_expired(
     ``came`` says of a message's id and time of receipt are on one clock, that nobody sets.
     """
     expired: list[int] = []
-    while len(expired) < MOST_A_PASS:
-        rows = reader.inbox_range(after, PAGE)
+    pages, records = 0, reader.tally()  # heads: content is of no interest here
+    while len(expired) < MOST_A_PASS and pages < MOST_PAGES_A_PASS:
+        pages += 1
+        rows = records.inbox(after, PAGE)
         if not rows:
             return Found(tuple(expired), 0)
         for row in rows:
@@ -71,7 +74,7 @@ def find_expired(
     return Found(tuple(expired), after)
 
 
-def _is_expired(reader: Reader, row: InboxRow, *, late: bool) -> bool:
+def _is_expired(reader: Reader, row: TallyInbox, *, late: bool) -> bool:
     if row.kind is not InboxKind.MESSAGE:
         return True
     plans = reader.plans(row.inbox_id)

@@ -504,7 +504,10 @@ class Reader(Protocol):
     def inbox_after(
         self, channel: int, inbox_id: int, limit: int, *, scan_to: int
     ) -> Sequence[InboxRow]:
-        """Return entries of kind MESSAGE of a channel with ``inbox_id < id <= scan_to``, sealed."""
+        """Return entries of kind MESSAGE of a channel with ``inbox_id < id <= scan_to``, sealed.
+
+        Ends with the entry that makes ``pages.MOST_PAGE_BYTES``, as ``inbox_range`` does.
+        """
         ...
 
     def inbox_count(self, channel: int, after: int, through: int) -> int:
@@ -516,7 +519,11 @@ class Reader(Protocol):
         ...
 
     def inbox_range(self, after_id: int, limit: int) -> Sequence[InboxRow]:
-        """Return entries of every kind and channel after an id, content included."""
+        """Return entries of every kind and channel after an id, content included.
+
+        Ends with the entry that makes ``pages.MOST_PAGE_BYTES``: a page of documents must not take more
+        memory than all the rest.
+        """
         ...
 
     def plans(self, inbox_id: int) -> Sequence[PlanRow]:

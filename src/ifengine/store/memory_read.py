@@ -27,6 +27,7 @@ from ifengine.store.base import (
 )
 from ifengine.store.memory_contents import Contents
 from ifengine.store.memory_tally import MemoryTally
+from ifengine.store.pages import page_of
 
 _END = 2**63 - 1
 
@@ -53,11 +54,13 @@ class MemoryReader:
             fitting = (
                 row for row in rows if row.channel == channel and row.kind is InboxKind.MESSAGE
             )
-            return list(islice(fitting, limit))
+            return page_of(islice(fitting, limit))
 
     def inbox_count(self, channel: int, after: int, through: int) -> int:
         """Return how many messages of a channel have an id with ``after < id <= through``."""
-        return len(self.inbox_after(channel, after, _END, scan_to=through))
+        with self._kept.lock:
+            rows = takewhile(lambda row: row.inbox_id <= through, self._kept.inbox.after(after))
+            return sum(row.channel == channel and row.kind is InboxKind.MESSAGE for row in rows)
 
     def inbox_newest(self, where: InboxFilter, limit: int) -> Sequence[InboxRow]:
         """Return entries newest first, ``since_us <= received_us < until_us``, content included."""
@@ -75,7 +78,7 @@ class MemoryReader:
     def inbox_range(self, after_id: int, limit: int) -> Sequence[InboxRow]:
         """Return entries of every kind and channel after an id, content included."""
         with self._kept.lock:
-            return list(islice(self._kept.inbox.after(after_id), limit))
+            return page_of(islice(self._kept.inbox.after(after_id), limit))
 
     def plans(self, inbox_id: int) -> Sequence[PlanRow]:
         """Return every run over a message, oldest first."""

@@ -29,6 +29,7 @@ from ifengine.store.base import (
     PlanRow,
     StateRow,
 )
+from ifengine.store.pages import page_of
 from ifengine.store.sqlite_damage import READ_ERRORS, read_failure, reads
 from ifengine.store.sqlite_schema import open_reader
 from ifengine.store.sqlite_tally import SqliteTally
@@ -66,7 +67,7 @@ class SqliteReader:
         """Return entries of kind MESSAGE of a channel with ``inbox_id < id <= scan_to``, sealed."""
         where = (channel, inbox_id, scan_to, InboxKind.MESSAGE, limit)
         try:
-            return [rows.inbox_row(row) for row in self._run(_INBOX_AFTER.format("*"), where)]
+            return page_of(map(rows.inbox_row, self._run(_INBOX_AFTER.format("*"), where)))
         except READ_ERRORS:
             return self._each_after(where)
 
@@ -82,17 +83,19 @@ class SqliteReader:
 
     def _each_after(self, where: tuple[int, ...]) -> list[InboxRow]:
         """Read messages one by one: content that cannot be read is left out, not its message."""
-        found = []
-        for (number,) in self._run(_INBOX_AFTER.format("inbox_id"), where).fetchall():
-            try:
-                row: Any = self._run(_INBOX, (number,)).fetchone()
-            except READ_ERRORS as error:
-                if not isinstance(read_failure(error), DamagedPageError):
-                    raise
-                head: Any = self._run(_INBOX_HEAD, (number,)).fetchone()
-                row = (*head, b"")
-            found.append(rows.inbox_row(row))
-        return found
+        numbers: list[Any] = self._run(_INBOX_AFTER.format("inbox_id"), where).fetchall()
+        return page_of(self._readable(row[0]) for row in numbers)
+
+    def _readable(self, number: int) -> InboxRow:
+        """Return a message; without content where that cannot be read."""
+        try:
+            row: Any = self._run(_INBOX, (number,)).fetchone()
+        except READ_ERRORS as error:
+            if not isinstance(read_failure(error), DamagedPageError):
+                raise
+            head: Any = self._run(_INBOX_HEAD, (number,)).fetchone()
+            row = (*head, b"")
+        return rows.inbox_row(row)
 
     def inbox_newest(self, where: InboxFilter, limit: int) -> Sequence[InboxRow]:
         """Return entries newest first, ``since_us <= received_us < until_us``, content included."""
@@ -117,7 +120,7 @@ class SqliteReader:
         found = self._run(
             "SELECT * FROM inbox WHERE inbox_id > ? ORDER BY inbox_id LIMIT ?", (after_id, limit)
         )
-        return [rows.inbox_row(row) for row in found]
+        return page_of(map(rows.inbox_row, found))
 
     def plans(self, inbox_id: int) -> Sequence[PlanRow]:
         """Return every run over a message, oldest first."""
