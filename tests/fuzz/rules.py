@@ -4,6 +4,7 @@ from functools import cache
 
 from fuzz.draw import Draw
 from fuzz.messages import CANARY, NAMES, ROOT, content, marked, samples
+from ifengine.errors import EngineError
 from ifengine.hl7 import groups
 from ifengine.hl7.message import Message, MessageError
 from ifengine.hl7.structures import Part, parse_structure
@@ -12,10 +13,12 @@ from ifengine.routes.config.loading import load_site
 from ifengine.store.base import Fate
 from ifengine.transforms.base import CallNeededError, StepFailedError, Steps, StepScope
 from ifengine.transforms.memory import Blank, Change, Key, Remembered, Scratch, Space
+from ifengine.transforms.table_of_steps import STEPS
+from ifengine.transforms.trace import Trace
 from ifengine.transforms.validation import Validation
 from ifengine.transforms.validation_findings import MOST_FINDINGS
 from ifengine.transforms.validation_segments import Level
-from transforms.written import NOW_US, TABLES, steps
+from transforms.written import NOW_US, TABLES, compiled, steps
 
 _FATES = {Fate.QUEUED, Fate.FILTERED, Fate.DROPPED, Fate.DEAD_LETTER, Fate.HELD, Fate.REJECTED}
 
@@ -103,6 +106,87 @@ def _decide(
     assert CANARY not in repr(decision.changes)
     plan = tuple((d.destination, d.fate, d.content, d.part, d.keys) for d in decision.plan)
     return plan, decision.changes
+
+
+# --- steps --------------------------------------------------------------------------------------
+
+_STEP_PATHS = (
+    "PID-5.1", "PID-3[*].1", "OBX-5", "PID-3(where .5 = MR).1", "OBX(where OBX-8 = HH)-5", "PID-7", "ZPI-1",
+    "OBX[*]-5", "NTE[*]-3", "PID-5[last].2", "MSH-10", "PV1-3", "OBR[*]/OBX[*]-5", "PID-3[2].4.1", "OBX-6.1",
+)  # fmt: skip
+_MORE_STEPS = (
+    "date: {in: PATH, from: YYYYMMDD, to: MM/DD/YYYY}", "replace: {in: PATH, find: '/[A-Z]+/', with: '|^~'}",
+    "set: {PATH: '${PID-3 | upper}${OBX-5}'}", "pad: {in: PATH, to: 30, with: '0'}", "number: {in: PATH, times: 0.001, decimals: 2}",
+    "split: {from: PATH, on: '^', to: [PID-2, PID-4]}", "join: {from: OBX-5, per: OBR, with: '~'}",
+    "timezone: {in: PATH, from: Europe/Berlin, to: UTC}", "truncate: {PATH: 3}", "ascii: PATH",
+    "extract: {from: PATH, pattern: '([A-Z]+)(.*)', to: {1: PID-13.6, 2: PID-13.7}}", "mask: PATH", "null: PATH", "clear: PATH",
+    "for_each: OBX\n  do: [{upper: OBX-5}, {delete_segments: NTE}]", "version: '2.3'", "version: '2.8'",
+    "version: '2.5.1'", "unit: {table: units, value: OBX-5, unit: OBX-6, to: mg/L}", "for_each: OBR\n  do: [{delete_segments: OBX}, {set: {OBR-4: X}}]",
+    "keep_repetitions: {in: PID-3, where: .5 = MR}", "drop_repetitions: {in: PID-3, where: .5 = SS}",
+    "keep_segments: [MSH, PID, OBX]", "delete_segments: OBX(where OBX-8 = HH)", "renumber: OBX", "copy: PATH -> PID-2",
+    "move: PATH -> PID-4", "upper: PATH", "note: {under: PID, text: '${PID-5}'}", "require: {PATH: no value}",
+    "lookup: {table: ward, from: PATH, missing: dead_letter}", "fail: 'bad ${PATH}'", "reject: {code: AE, text: 'bad ${PATH}'}",
+    "drop: 'bad ${PATH}'", "validate: {level: strict}", "title: PATH", "trim: PATH", "let: {x: '${PATH}'}",
+)  # fmt: skip
+
+
+def _at(text: str, path: str) -> str:
+    """Return a step with a path in it, quoted where it stands alone."""
+    text = text.replace("${PATH}", f"${{{path}}}").replace("PATH -> ", f"{path} -> ")
+    return text.replace("PATH", f'"{path}"')
+
+
+@cache
+def _step(text: str) -> Steps | None:
+    made, problems = compiled(f"- {text}")
+    return made if problems.ok else None
+
+
+def steps_of_the_language(data: bytes) -> None:
+    """Any steps on any message: done, or ended by name without a value; what is left can be sent."""
+    draw = Draw(data)
+    written = [
+        draw.choice((*_MORE_STEPS, *(row.example for row in STEPS)))
+        for _ in range(draw.number(3) + 1)
+    ]
+    chosen = [_step(_at(text, draw.choice(_STEP_PATHS))) for text in written]
+    message = _message(draw)
+    if message is None:
+        return
+    whole = message.encode()
+    ends = [_after(chosen, Message.parse(whole)) for _ in "ab"]
+    assert ends[0] == ends[1] or any(word in text for text in written for word in _RANDOM)
+    assert message.encode() == whole
+
+
+_RANDOM = ("deidentify", "counter", "control_id")
+
+
+def _after(chosen: list[Steps | None], message: Message) -> bytes | str:
+    trace = Trace()
+    scope = StepScope(message, TABLES, NOW_US, "1", trace=trace)
+    scope.memory = Scratch(1, NOW_US, Blank())
+    for one in chosen:
+        if one is None:
+            continue
+        try:
+            one.run(scope)
+        except CallNeededError:
+            return "a call"
+        except EngineError as error:
+            assert CANARY not in str(error), str(error)
+            assert CANARY not in repr(error), repr(error)
+            return str(error)
+    assert not scope.loops
+    try:
+        left = scope.message.encode()
+    except MessageError as error:
+        assert CANARY not in str(error)
+        return str(error)
+    again = Message.parse(left)
+    assert again.encode() == left
+    assert again.names() == scope.message.names()
+    return left
 
 
 # --- validation ---------------------------------------------------------------------------------

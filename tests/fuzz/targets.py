@@ -46,6 +46,7 @@ TARGETS: dict[str, Target] = {
     "times": Target("G2", values.times, 400),
     "quantities": Target("G2", values.quantities, 400),
     "channels": Target("G13", rules.channels, 200, b"\0\0"),
+    "steps": Target("G13", rules.steps_of_the_language, 300, b"\0\0\0\0"),
     "validation": Target("G13", rules.validation, 100, b"\0"),
     "deidentify": Target("G13", rules.deidentify, 150, b"\0"),
     "segment_groups": Target("G2", rules.segment_groups, 150),

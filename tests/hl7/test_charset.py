@@ -89,3 +89,12 @@ def test_invented_names_do_not_fill_memory() -> None:
     for n in range(1000):
         policy.codec(b"X%d" % n, b"~")
     assert len(policy._named) <= 256
+
+
+@pytest.mark.parametrize("text", ["\x1b", "a\x1b", "\x1b$", "\x1b(", "\x1b$B"])
+def test_half_an_escape_is_no_value_of_a_set_with_escapes(text: str) -> None:
+    codec = find_codec("ISO IR87")
+    assert codec is not None
+    with pytest.raises(UnicodeError):
+        codec.encode_value(text)
+    assert codec.encode_value("\u65e5\u672c a") == "\u65e5\u672c a".encode()

@@ -85,7 +85,8 @@ class Codec:
         if not self.wide:
             return self.encode(text)
         internal = text.encode("utf-8")  # strict: no opaque bytes
-        if self.decode(self.encode(text)) != text:
+        # strictly: half an escape reads back alone, and takes in what will stand behind it
+        if self.encode(text).decode(self.name) != text:
             raise UnicodeError("the value does not read back")
         return internal
 
