@@ -16,6 +16,7 @@ import pytest
 
 from campaigns import Ledger, seed, trials
 from crash.serving import Site, free_ports
+from crash.watching import watch_balance
 
 START, END = b"\x0b", b"\x1c\r"
 STREAMS = 4
@@ -199,8 +200,10 @@ async def run(folder: Path, kills: int, lot: random.Random) -> tuple[Site, set[s
 
 async def account(folder: Path, kills: int, lot: random.Random) -> tuple[list[str], int]:
     """Run one campaign; return what is wrong, and of how many messages."""
-    site, taken = await run(folder, kills, lot)
+    with watch_balance(folder / "site" / "var" / "store" / "store.db") as watch:
+        site, taken = await run(folder, kills, lot)
     try:
+        watch.assert_even()
         found = await asyncio.to_thread(states, site)
         wrong = [f"{c}: lost" for c in taken - set(found)]
         for control in taken & set(found):

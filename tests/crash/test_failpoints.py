@@ -55,11 +55,14 @@ def run_group(
     """Fail as the acts say under one load; return what is wrong, the figures, how much acted."""
     with Peers(folder, seed=number, faults=0.5, rate=400.0, give_up=0.2) as peers:
         failing = Failing(peers, random.Random(number))
-        peers.start_sending()
-        for act in acts:
-            act(failing)
-        failing.disarm()
-        return *judge(failing, ordered_by), len(failing.fired)
+        with peers.watch_balance() as watch:
+            peers.start_sending()
+            for act in acts:
+                act(failing)
+            failing.disarm()
+            told = judge(failing, ordered_by)
+        watch.assert_even()
+        return *told, len(failing.fired)
 
 
 def judge(failing: Failing, ordered_by: Mapping[str, str]) -> tuple[str, str]:

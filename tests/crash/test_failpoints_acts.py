@@ -76,12 +76,15 @@ def run_acts(
     """Fail as the runs say under one load; return what is wrong, the figures, how much acted."""
     with Peers(folder, seed=number, faults=0.5, rate=300.0, give_up=0.2) as peers:
         failing = Failing(peers, random.Random(number))
-        peers.start_sending()
-        for run in runs:
-            failing.run(run)
-        failing.disarm()
-        after(failing)
-        return *judge(failing, BY_KEY), len(failing.fired)
+        with peers.watch_balance() as watch:
+            peers.start_sending()
+            for run in runs:
+                failing.run(run)
+            failing.disarm()
+            after(failing)
+            told = judge(failing, BY_KEY)
+        watch.assert_even()
+        return *told, len(failing.fired)
 
 
 def a_dead_letter(lot: random.Random) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from crash.serving import Site, free_ports
+from crash.watching import watch_balance
 
 KILLS = int(os.environ.get("IFENGINE_PASS_KILLS", "40"))
 SEED = int(os.environ.get("IFENGINE_SEED", "0")) or secrets.randbelow(1_000_000) + 1
@@ -205,8 +206,10 @@ def judge(ris: Ris, archive: Ris, senders: list[Cpoe], kills: int) -> list[str]:
 
 
 async def check(folder: Path, kills: int, seed: int) -> None:
-    site, ris, archive, senders = await run(folder, kills, seed)
+    with watch_balance(folder / "site" / "var" / "store" / "store.db") as watch:
+        site, ris, archive, senders = await run(folder, kills, seed)
     try:
+        watch.assert_even()
         wrong = judge(ris, archive, senders, kills)
         assert wrong == [], f"seed {seed}: {wrong[:5]}"
         codes = [code for one in senders for code in one.ended.values()]

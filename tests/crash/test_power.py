@@ -15,6 +15,7 @@ from campaigns import Ledger, seed, trials
 from crash.campaign import Peers, unsettled
 from crash.power import Power, build_shim, read_account
 from crash.serving import wait_until
+from crash.watching import described, whole_balance
 
 CUTS = trials(4, 200, "IFENGINE_POWER_CUTS")
 SEED = seed()
@@ -24,6 +25,12 @@ STORAGE_FAILED = 75
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_shim(tmp_path_factory.mktemp("shim"))
+
+
+def assert_even(peers: Peers) -> None:
+    """Strike the balance anew: what a cut takes away is not to be seen by one that looked before."""
+    balance = whole_balance(peers.site.folder / "var" / "store" / "store.db")
+    assert balance.is_even, described(balance)
 
 
 def accepted(peers: Peers) -> int:
@@ -50,6 +57,7 @@ def test_power_cuts_under_load_lose_nothing_that_was_acknowledged(
             site.kill()
             lost += power.lose(lot)
             site.start()
+            assert_even(peers)
         power.switch("delay", on=False)
         before = accepted(peers)
         wait_until("it goes on", lambda: accepted(peers) >= before + 50)
@@ -63,6 +71,7 @@ def test_power_cuts_under_load_lose_nothing_that_was_acknowledged(
             f"{lost['writes lost']:,} writes and {lost['entries lost']} entries lost, "
             f"{lost['writes kept']:,} unsynced ones kept; {verdict.summary()}; IFENGINE_SEED={SEED}",
         )  # fmt: skip
+        assert_even(peers)
         assert verdict.is_clean(), verdict.summary()
         assert not sendings.refused
         assert not unsettled(records), unsettled(records)
