@@ -38,7 +38,7 @@ async def test_a_person_accepts_a_clock_and_nothing_runs_out_by_it(world: World,
     assert (done["believed"], done["ahead_seconds"]) == (True, 0)
     assert world.steady.now_us() == before
     act = world.store.reader().audit_after(0, 100)[-1]
-    assert (act.action, act.object_name, act.actor) == ("clock.accepted", "it was set", "tester")
+    assert (act.action, act.object, act.actor) == ("clock.accepted", "it was set", "tester")
     assert b"battery" not in act.detail
 
 
@@ -47,4 +47,4 @@ async def test_a_person_may_say_that_the_engine_was_off_that_long(world: World) 
     before = world.steady.now_us()
     await ask(world, "clock.accept", reason="the move", time_passed=True)
     assert world.steady.now_us() - before == 40 * DAY * 1_000_000
-    assert world.store.reader().audit_after(0, 100)[-1].object_name == "the time passed"
+    assert world.store.reader().audit_after(0, 100)[-1].object == "the time passed"
