@@ -11,6 +11,7 @@ class IntakePause:
         self.built: Built | None = None  # None: nothing is made yet
         self.ended = False  # the listeners are being closed: nothing is started again
         self._reasons: set[str] = set()
+        self._turn = 0  # which listener reads first when the intake goes on
 
     def is_on(self) -> bool:
         """Whether anything holds the intake."""
@@ -23,11 +24,18 @@ class IntakePause:
         after = self.is_on()
         if before == after or self.ended or self.built is None:
             return
-        for listener in self.built.listeners:
-            if after:
+        listeners = self.built.listeners
+        if after:
+            for listener in listeners:
                 listener.pause_reading()
-            else:
-                listener.resume_reading()
+        else:
+            first = self._turn
+            for number in range(first, first + len(listeners)):
+                self._turn = number + 1  # whoever has no turn now has it the next time
+                listeners[number % len(listeners)].resume_reading()
+                if self.is_on():  # what it handed over filled the engine: all stand again
+                    return
+            self._turn = (first + 1) % max(1, len(listeners))
         for source in self.built.file_sources:
             source.paused = after
 

@@ -20,6 +20,9 @@ MAX_PENDING = 1000
 SILENCE_SECONDS = 0.25
 """After this, an end block without CR ends its frame; longer than a TCP retransmission takes."""
 
+FRAMES_A_TURN = 64
+"""Frames that a connection hands over before the others have their turn."""
+
 LINGER_SECONDS = 2.0
 """How long a closing connection waits for its peer, so that the last answers arrive."""
 
@@ -28,6 +31,7 @@ _BY_LISTENER = 1
 _BY_PENDING = 2
 _BY_WRITING = 4
 _ENDING = 8
+_BY_TURN = 16
 
 
 class Receiver(Protocol):
@@ -179,7 +183,12 @@ class Inbound(asyncio.Protocol):
         self._hold(_BY_LISTENER)
 
     def release(self) -> None:
-        """Go on after ``hold``."""
+        """Go on after ``hold``: with what is read already after the others were read from."""
+        if self.unfinished:
+            self._held |= _BY_TURN
+            # twice: what a turn of the loop reads is handed over behind what was due before
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._release, _BY_TURN)
         self._release(_BY_LISTENER)
 
     def end(self) -> None:
@@ -312,8 +321,13 @@ class Inbound(asyncio.Protocol):
             return
         self._pumping = True
         take = self._decoder.take_frame
+        turn_ends = self.frames + FRAMES_A_TURN
         try:
             while not self._held:
+                if self.frames >= turn_ends:
+                    self._held |= _BY_TURN
+                    asyncio.get_running_loop().call_soon(self._release, _BY_TURN)
+                    break
                 content = take()
                 if content is None:
                     if not self._take_event():

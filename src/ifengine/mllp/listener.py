@@ -113,7 +113,7 @@ class MllpListener:
         self.frame_total_seconds = options.frame_total_seconds
         self._clock = clock
         self._sockets: list[socket.socket] = []
-        self._connections: dict[Inbound, None] = {}  # the oldest first
+        self._connections: dict[Inbound, None] = {}  # who waits longest for a turn is the first
         self._by_address: dict[str, int] = {}
         self.unfinished = 0  # bytes, over all connections
         self._held_slots = 0  # connections, and those still shaking hands
@@ -182,12 +182,18 @@ class MllpListener:
             connection.hold()
 
     def resume_reading(self) -> None:
-        """Go on where ``pause_reading`` stopped; nothing was lost."""
+        """Go on where ``pause_reading`` stopped; nothing was lost.
+
+        Who is first now is the last the next time: where a few that send without end fill the
+        engine again and again, everybody has a turn all the same.
+        """
         self.is_paused = False
         for connection in list(self._connections):
-            if self.is_paused:  # what was just handed over filled the engine again
-                return
             connection.release()
+        if self._connections:
+            first = next(iter(self._connections))
+            del self._connections[first]
+            self._connections[first] = None
 
     def sweep(self) -> None:
         """Look at every connection's deadlines; runs once a second by itself."""
