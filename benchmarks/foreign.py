@@ -3,6 +3,7 @@
 None of them stores anything before it answers; what they show is what a rate is worth without that.
 """
 
+import json
 import os
 import shutil
 import socket
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.measuring import ROOT, WORK, Case, Programs, offer
 from benchmarks.serving import NotServingError, Site, free_ports, serving
@@ -93,22 +95,33 @@ def _drained(metric: object) -> None:
         time.sleep(0.05)
 
 
+def ask(programs: Programs, port: int, bounds: list[str]) -> dict[str, Any]:
+    """Send to a receiver; unlike the engine it may answer twice or not at all: that is counted."""
+    done = subprocess.run(
+        [*programs.load, "--port", str(port), "--template", str(programs.template(DIRECT.message)),
+         "--connections", str(DIRECT.connections), *bounds],
+        stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT,
+    )  # fmt: skip
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
 def page(programs: Programs, seconds: float) -> str:
     """Measure all; return the table."""
     servers, absent = installed()
     lines = [
         "| receiver | asked directly by 16 connections/s | ACK p50 ms | ACK p99 ms"
-        " | behind the engine, 16 lanes/s |",
-        "| --- | --- | --- | --- | --- |",
+        " | answers to nothing | open at the end | behind the engine, 16 lanes/s |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     rows = [("the sink of these measurements", None), *((one.name, one) for one in servers)]
     for name, server in rows:
         with begun(server or Server(name, (*programs.sink, "--port"))) as port:
-            result = offer(programs, port, DIRECT, ["--seconds", str(seconds)], "D")
+            result = ask(programs, port, ["--seconds", str(seconds)])
             behind = _behind(programs, port, seconds)
         lines.append(
             f"| {name} | {result['rate']:,.0f} | {result['p50_ms']:.2f} | {result['p99_ms']:.2f}"
-            f" | {behind:,.0f} |"
+            f" | {result['unmatched']:,} | {result['unanswered']:,} | {behind:,.0f} |"
         )
         print(lines[-1], flush=True)
     lines += ["", "None of them stores a message before it answers; the engine does."]
