@@ -24,7 +24,7 @@ from crash.watching import watch_balance
 from ifengine.failpoints import VARIABLE
 from ifengine.store.sqlite_schema import APPLICATION_ID, PAGE_BYTES, migrations, open_reader
 
-UPGRADES = trials(2, 30, "IFENGINE_UPGRADES")
+UPGRADES = trials(1, 20, "IFENGINE_UPGRADES")
 QUEUED = trials(60, 2_000, "IFENGINE_UPGRADE_QUEUE")
 DESTINATIONS = ("east", "west")
 LATER = 10_000  # what is made once the engine is back
