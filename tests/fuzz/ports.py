@@ -1,7 +1,9 @@
 """What stands open on the machine: the admin socket's requests and the metrics port."""
 
 import asyncio
+import atexit
 import json
+import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -32,7 +34,9 @@ _VERBS = sorted({*VERBS} - {"config.reload"})  # the world behind it has no file
 
 @cache
 def _engine() -> tuple[asyncio.AbstractEventLoop, AdminServer]:
-    world = World(Path(tempfile.mkdtemp(prefix="ifengine-fuzz-")))
+    folder = Path(tempfile.mkdtemp(prefix="ifengine-fuzz-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    world = World(folder)
     world.receive(1, adt("C1"))
     world.dead(2)
     world.receive(3, adt("C3"))

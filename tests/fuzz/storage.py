@@ -1,6 +1,8 @@
 """What lies on the disk: sealed content, the audit chain, key files, packed rows."""
 
+import atexit
 import contextlib
+import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -150,6 +152,7 @@ def _tampered(draw: Draw, rows: list[AuditRow]) -> list[AuditRow]:
 @cache
 def _key_file() -> tuple[Path, bytes, str]:
     folder = Path(tempfile.mkdtemp(prefix="ifengine-fuzz-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     made = FileKek.init_file(folder / "kek")
     return folder / "kek", (folder / "kek").read_bytes(), made.kek_id
 
