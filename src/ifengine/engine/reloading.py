@@ -84,6 +84,8 @@ class Reloader:
             return ReloadReport(
                 version=self.parts.config_version, plan=plan, tests=tests, in_flight=in_flight
             )
+        if self.parts.stopping:
+            return self._refuse(["the engine is stopping"])
         version = await self._commit(loaded, site, actor, reason)
         await self.switch.to(site, version)
         self.running = loaded

@@ -118,7 +118,12 @@ class ParkedMessages:
         self.fetch()
 
     def fetch(self) -> None:
-        """Read the next of those that start over, a page at a time: there may be very many."""
+        """Read the next of those that start over, a page at a time: there may be very many.
+
+        In a run that ends none is read any more; the next start finds them parked.
+        """
+        if self._parts.stopping:
+            return
         if self._returning and not self.again and not self._fetching:
             self._fetching = True
             page = [self._returning.popleft() for _ in range(min(PAGE, len(self._returning)))]
