@@ -1,6 +1,6 @@
 """One sync in a hundred fails, under load, for as long as it takes: each death is followed by a start.
 
-``IFENGINE_FAILING_SYNCS`` sets how many deaths (3, in a campaign 200), ``IFENGINE_SEED`` repeats a run.
+``IFENGINE_FAILING_SYNCS`` sets how many deaths (3, in a campaign 100), ``IFENGINE_SEED`` repeats a run.
 After half of them all that no sync made durable is taken away, as a kernel may do after a sync that
 failed; see tests/crash/power.py. Half of those left a store that must be believed, half one that must not.
 """
@@ -19,7 +19,7 @@ from crash.serving import wait_until
 from crash.test_full_disk import Answers, metric
 from crash.watching import whole_balance
 
-DEATHS = trials(3, 200, "IFENGINE_FAILING_SYNCS")
+DEATHS = trials(3, 100, "IFENGINE_FAILING_SYNCS")
 SEED = seed()
 ONE_SYNC_IN = 100
 STORAGE_FAILED, REFUSED = 75, 1  # the latter: the sync that failed was one of the start
