@@ -16,7 +16,9 @@ from ifengine.hl7.message import Message
 from ifengine.transforms.validation_types import PRIMITIVES, Leaf, leaves
 
 _NULL: Final = b'""'
-_TEXTS: Final = frozenset({"ST", "TX", "FT", "IS", "GTS", "TN"})  # primitives that are asked nothing
+_TEXTS: Final = frozenset(
+    {"ST", "TX", "FT", "IS", "GTS", "TN"}
+)  # primitives that are asked nothing
 _NO_TYPE: Final = "a type that the standard does not have"
 _VALUE_TYPE: Final = {("OBX", 5): 2, ("MFE", 4): 5}  # which field says the type of the other
 _CODED: Final = frozenset({"CE", "CNE", "CWE", "CF"})

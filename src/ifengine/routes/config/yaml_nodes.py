@@ -23,7 +23,8 @@ SHARED = "shared"
 MERGE = "<<"
 
 _REFUSED = re.compile(
-    "^%|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]", re.MULTILINE
+    "^%|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]",
+    re.MULTILINE,
 )
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
