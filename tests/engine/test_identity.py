@@ -172,16 +172,18 @@ async def test_a_dead_merge_holds_both_patients_and_nobody_else(site: Site, lab:
     assert lab.ids == ["M1", "OTHER", "M1", "KEEP", "PRIOR"]
 
 
+@pytest.mark.parametrize("after", ["A", "B"])
 @pytest.mark.parametrize("patient", ["A", "B"])
-async def test_what_is_stuck_under_either_number_holds_what_comes_under_the_old_one(
-    site: Site, ward: Receiver, patient: str
+async def test_what_is_stuck_under_either_number_holds_what_comes_under_either(
+    site: Site, ward: Receiver, patient: str, after: str
 ) -> None:
     ward.answer = lambda content: ack(content, "AE" if b"|R1|" in content else "AA")
     async with running(site) as engine, sender(site) as his:
         await his.send(oru("R1", patient))
         await at(engine, "R1", "ward", "dead_letter")
         await his.send(a40("M1", "A", "B"))
-        await his.send(oru("R2", "B"))  # goes out as A, and waits for what was there as B
+        # the merge goes elsewhere; who names the survivor waits for what was there as the other
+        await his.send(oru("R2", after))
         await his.send(oru("R3", "X"))
         await at(engine, "R3", "ward", "sent")
         await at(engine, "R2", "ward", "held")

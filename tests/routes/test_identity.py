@@ -69,6 +69,7 @@ def test_what_was_retired_is_known_after_a_restart(kept: Kept) -> None:
     again.load(kept.sealed.store.reader())
     assert again.onward(B) == (A,)
     assert again.onward(A) == ()
+    assert again.alike(A) == (B,)
 
 
 def test_a_merge_that_is_taken_back_concerns_its_patient_and_is_known_no_more(kept: Kept) -> None:
@@ -77,6 +78,7 @@ def test_a_merge_that_is_taken_back_concerns_its_patient_and_is_known_no_more(ke
     take_back(scratch, B)
     assert kept.write(scratch) == ["RIVER|B"]
     assert kept.retired.onward(B) == ()
+    assert kept.retired.alike(A) == ()
 
 
 def test_what_a_message_names_may_have_been_retired_since(kept: Kept) -> None:
@@ -105,24 +107,23 @@ def channel(folder: Path, head: str = "order_by: patient", **more: str) -> Chann
     return Channel(loaded.channels[0], loaded)
 
 
-def test_messages_share_the_key_of_every_identifier_that_took_the_place_of_theirs(
+def test_messages_share_the_keys_of_all_identifiers_that_merges_made_one_patient(
     kept: Kept, tmp_path: Path
 ) -> None:
     kept.merge(1, B, A)
     kept.merge(2, C, B)
     one = channel(tmp_path)
     keys = {
-        number: one.order_keys(Message.parse(adt("M", patient=number)), kept.retired.onward)
+        number: one.order_keys(Message.parse(adt("M", patient=number)), kept.retired.alike)
         for number in "ABCD"
     }
     assert keys == {
-        "A": ("RIVER|A",),
-        "B": ("RIVER|A", "RIVER|B"),
-        "C": ("RIVER|A", "RIVER|B", "RIVER|C"),
+        **dict.fromkeys("ABC", ("RIVER|A", "RIVER|B", "RIVER|C")),
         "D": ("RIVER|D",),
     }
     merge = Message.parse(adt("M", patient="A", event="A40", extra="MRG|D^^^RIVER^MR\r"))
-    assert one.order_keys(merge, kept.retired.onward) == ("RIVER|A", "RIVER|D")
+    every = ("RIVER|A", "RIVER|B", "RIVER|C", "RIVER|D")
+    assert one.order_keys(merge, kept.retired.alike) == every
 
 
 MERGES = "order_by: patient\nsteps:\n  - when: MSH-9.2 = A40\n    merge_patient: {keep: PID-3, retire: MRG-1}\n"

@@ -100,14 +100,14 @@ class Channel:
     def order_keys(
         self,
         message: Message,
-        onward: Callable[[Identifier], Iterable[Identifier]] | None = None,
+        alike: Callable[[Identifier], Iterable[Identifier]] | None = None,
     ) -> tuple[str, ...] | None:
         """Return what this message shares with others that it must not overtake.
 
         Args:
             message: as received.
-            onward: tells which identifiers took the place of a retired one. The retired one stays
-                a key beside them: what was queued under it before the merge goes first.
+            alike: tells the other identifiers of a patient, by merges. Each is a key: what was
+                queued under any of them before the merge goes first.
 
         Returns:
             None without ``order_by``; ``()`` for a message without a key, which waits for all and
@@ -126,8 +126,8 @@ class Channel:
                 identifier = identity.identifier(cx)
                 if identifier is not None:
                     found.add(order_key(identifier))
-                    if onward is not None:
-                        found.update(order_key(one) for one in onward(identifier))
+                    if alike is not None:
+                        found.update(order_key(one) for one in alike(identifier))
             return tuple(sorted(found))
         values = [path.read(message) or "" for path in order_by if not isinstance(path, str)]
         if not any(values):
@@ -200,7 +200,7 @@ class Channel:
         for number, message in enumerate(parts, 1):
             if only not in (0, number):
                 continue
-            keys = self.order_keys(message, context.onward)
+            keys = self.order_keys(message, context.alike)
             own = None if trace is None else trace.parts.setdefault(number, PlanTrace())
             branch = memory.branch()
             scope = self._scope(message, context, branch, own.channel if own else None)
@@ -242,12 +242,12 @@ class Channel:
                 ended = self._repeated(repeat, wanted, context, memory)
             combine = self.config.combine
             if ended is None and combine is not None:
-                keys = self.order_keys(message, context.onward)
+                keys = self.order_keys(message, context.alike)
                 gathered = collect(
                     combine, scope, context.collection, self._identity, context.onward
                 )
                 scope.message = gathered.message  # what was put together is what the steps get
-                members = [self.order_keys(one, context.onward) for one in gathered.members]
+                members = [self.order_keys(one, context.alike) for one in gathered.members]
                 if gathered.late is not None:
                     ended = Decision(_all(wanted, Fate.DEAD_LETTER, gathered.late, COMBINE))
             if ended is None and not self.config.steps.is_empty:

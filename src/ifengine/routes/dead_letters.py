@@ -203,7 +203,7 @@ class DeadLetters:
             return False
 
     def _keys(self, item: FoundLetter) -> tuple[bytes, ...] | None:
-        """Return a letter's order keys, with those of the patients who took its patient's place."""
+        """Return a letter's order keys, with all that its patient has by merges since."""
         keys = split_keys(item.delivery)
         pipeline = self._pipelines.get(item.delivery.channel)
         retired = self._parts.retired
@@ -215,7 +215,7 @@ class DeadLetters:
             message = channel.part_of(message, str(item.delivery.inbox_id), number)
         except EngineError:
             return keys
-        now = pipeline.writer.hashed(channel.order_keys(message, retired.onward))
+        now = pipeline.writer.hashed(channel.order_keys(message, retired.alike))
         return tuple(sorted({*keys, *(now or ())}))
 
     # --- deciding -----------------------------------------------------------------------------

@@ -52,7 +52,9 @@ class MessageContext(NamedTuple):
     waited_out: bool = False
     released: bool = False  # by a person: it waits for nothing more
     waits_behind: Callable[[Key], bool] = _nobody_waits
-    # which identifiers took a retired one's place: for the order keys of parts
+    # every other identifier of a patient: for the order keys of parts and of what is combined
+    alike: Callable[[Identifier], Iterable[Identifier]] | None = None
+    # which identifiers took a retired one's place: for who is one patient in what is combined
     onward: Callable[[Identifier], Iterable[Identifier]] | None = None
     collection: Collection = NOTHING  # what `combine` has so far
 

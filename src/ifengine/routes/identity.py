@@ -13,8 +13,10 @@ from ifengine.store.base import Reader
 from ifengine.transforms.identity import (
     Identifier,
     PatientIdentity,
+    all_merged_into,
     chain_of,
     identifier_of,
+    into_key,
     is_retirement,
     link_of,
     order_key,
@@ -51,23 +53,44 @@ class Retired:
         """Take in what a message or a person changed; return the order keys it concerns."""
         concerned: list[str] = []
         for change in changes:
-            if not is_retirement(change):
+            if change.space is not Space.CROSSWALK:
                 continue
             tag = self._memories.tag(change.space, change.key)
+            if not is_retirement(change):
+                self._note(tag, change)
+                continue
             identifier = identifier_of(change.key)
             concerned.append(order_key(identifier))
-            if change.remembered is None:
-                self._tags.discard(tag)
-                continue
-            self._tags.add(tag)
-            concerned.append(order_key(read_link(change.remembered).to))
+            self._note(tag, change)
+            if change.remembered is not None:
+                concerned.append(order_key(read_link(change.remembered).to))
         return concerned
+
+    def _note(self, tag: bytes, change: Change) -> None:
+        if change.remembered is None:
+            self._tags.discard(tag)
+        else:
+            self._tags.add(tag)
 
     def onward(self, identifier: Identifier) -> tuple[Identifier, ...]:
         """Return those that took an identifier's place, one after the other; mostly none."""
         if self._memories.tag(Space.CROSSWALK, retired_key(identifier)) not in self._tags:
             return ()
         return chain_of(self._memories.look_up, identifier).identifiers[1:]
+
+    def alike(self, identifier: Identifier) -> tuple[Identifier, ...]:
+        """Return every other identifier of the same patient, by all merges so far; mostly none.
+
+        What names the survivor must not overtake what was queued under a retired one, nor the
+        other way round: whoever names one of them has the order keys of all.
+        """
+        onward = self.onward(identifier)
+        survivor = onward[-1] if onward else identifier
+        if self._memories.tag(Space.CROSSWALK, into_key(survivor)) not in self._tags:
+            return onward
+        found = dict.fromkeys((*onward, *all_merged_into(self._memories.look_up, survivor)))
+        found.pop(identifier, None)
+        return tuple(found)
 
     def since(self, message: Message, inbox_id: int) -> bool:
         """Whether a message names an identifier that a later message, or a person, retired."""

@@ -113,6 +113,7 @@ def context_of(
         waited_out=waits is not None and waits.waited_out,
         released=waits is not None and waits.released,
         waits_behind=partial(parked.is_ahead, inbox_id) if len(parked.parking) else _never,
+        alike=retired.alike if retired else None,
         onward=retired.onward if retired else None,
         collection=collection,
     )

@@ -212,8 +212,8 @@ class Pipeline(Catching):
                     content, charset=self.charset_of(received.listener), header=received.header
                 )
                 # an empty crosswalk counts as none: nobody pays for it
-                onward = self._parts.retired.onward if self._parts.retired else None
-                keys = self.writer.hashed(self.channel.order_keys(message, onward))
+                alike = self._parts.retired.alike if self._parts.retired else None
+                keys = self.writer.hashed(self.channel.order_keys(message, alike))
                 mode = message.header.processing_mode
                 if mode in HISTORICAL_MODES and not self._takes(mode, received.listener):
                     held = "processing mode (MSH-11.2) A, R or I"

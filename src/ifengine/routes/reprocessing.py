@@ -37,6 +37,7 @@ async def process_again(
             memory = parts.memories.scratch(inbox_id, at_us, is_replay=True)
         context = MessageContext(
             str(inbox_id), item.received_us, memory, replies, released=released,
+            alike=parts.retired.alike if parts.retired else None,
             onward=parts.retired.onward if parts.retired else None,
             collection=ReadCollection(inbox_id, members, pipeline.charset_of),
         )  # fmt: skip

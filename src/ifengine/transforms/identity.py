@@ -112,7 +112,8 @@ def retired_key(identifier: Identifier) -> Key:
     return ("retired", *identifier)
 
 
-def _into_key(identifier: Identifier) -> Key:
+def into_key(identifier: Identifier) -> Key:
+    """Return where those that were retired into an identifier stand in Space.CROSSWALK."""
     return ("into", *identifier)
 
 
@@ -180,7 +181,7 @@ def chain_of(look: Look, identifier: Identifier) -> Chain:
 
 def merged_into(look: Look, identifier: Identifier) -> tuple[Identifier, ...]:
     """Return the identifiers in whose place this one came at once, in the order they came."""
-    found = look(Space.CROSSWALK, _into_key(identifier))
+    found = look(Space.CROSSWALK, into_key(identifier))
     return () if found is None else tuple(_identifier(one) for one in json.loads(found.value))
 
 
@@ -201,7 +202,7 @@ def retire(memory: Memory, prior: Identifier, survivor: Identifier, written: Par
     value = json.dumps({"to": survivor, "written": written}, ensure_ascii=False)
     memory.put(Space.CROSSWALK, retired_key(prior), value)
     into = dict.fromkeys((*merged_into(memory.get, survivor), prior))
-    memory.put(Space.CROSSWALK, _into_key(survivor), json.dumps([*into], ensure_ascii=False))
+    memory.put(Space.CROSSWALK, into_key(survivor), json.dumps([*into], ensure_ascii=False))
 
 
 def take_back(memory: Memory, prior: Identifier) -> Link | None:
@@ -212,9 +213,9 @@ def take_back(memory: Memory, prior: Identifier) -> Link | None:
     memory.forget(Space.CROSSWALK, retired_key(prior))
     left = [one for one in merged_into(memory.get, link.to) if one != prior]
     if left:
-        memory.put(Space.CROSSWALK, _into_key(link.to), json.dumps(left, ensure_ascii=False))
+        memory.put(Space.CROSSWALK, into_key(link.to), json.dumps(left, ensure_ascii=False))
     else:
-        memory.forget(Space.CROSSWALK, _into_key(link.to))
+        memory.forget(Space.CROSSWALK, into_key(link.to))
     return link
 
 

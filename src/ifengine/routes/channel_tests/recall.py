@@ -9,6 +9,7 @@ from ifengine.transforms.facts import fact_text, facts_of_delivered
 from ifengine.transforms.identity import (
     Identifier,
     PatientIdentity,
+    all_merged_into,
     chain_of,
     identifier_of,
     is_retirement,
@@ -47,6 +48,14 @@ class Recall:
     def onward(self, identifier: Identifier) -> tuple[Identifier, ...]:
         """Return those that took an identifier's place, one after the other."""
         return chain_of(self.look_up, identifier).identifiers[1:]
+
+    def alike(self, identifier: Identifier) -> tuple[Identifier, ...]:
+        """Return every other identifier of the same patient, by all merges so far."""
+        chain = chain_of(self.look_up, identifier)
+        merged = all_merged_into(self.look_up, chain.survivor)
+        found = dict.fromkeys((*chain.identifiers, *merged))
+        del found[identifier]
+        return tuple(found)
 
     def scratch(self, message: int, now_us: int) -> Scratch:
         """Return what one message sees and leaves; ``now_us`` is its time of receipt."""

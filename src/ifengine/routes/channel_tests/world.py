@@ -243,7 +243,7 @@ class World:
         parsed, keys, held = None, None, ""
         try:
             parsed = Message.parse(message.content, charset=self.charset)
-            keys = self._channel.order_keys(parsed, self.recall.onward)
+            keys = self._channel.order_keys(parsed, self.recall.alike)
             mode = parsed.header.processing_mode
             modes = self._config.accept_mode
             if self._listener is not None:
@@ -274,6 +274,7 @@ class World:
                 sender_waits=message.sender_waits and not message.run,
                 waited_out=parked is not None and parked.waited_out,
                 waits_behind=partial(self._waits_behind, message.number),
+                alike=self.recall.alike,
                 onward=self.recall.onward,
                 collection=WorldCollection(message.number, self._parking, self._received),
             )
