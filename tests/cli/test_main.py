@@ -70,7 +70,7 @@ ISSUE = {
     "patients show", "patients merge", "patients unmerge", "patients resolve", "test", "reload",
     "config history", "shadow", "secrets set", "secrets list", "secrets remove",
     "dlq discard", "audit verify", "keys init", "keys status", "doctor", "metrics", "version",
-    "chaos",
+    "chaos", "clock show", "clock accept", "tally",
 }  # fmt: skip
 
 

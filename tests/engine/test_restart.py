@@ -206,3 +206,23 @@ async def test_what_a_crash_left_in_doubt_stays_marked_over_an_ordered_stop(
         await until(lambda: all_settled(engine, 1))
         row = (await engine.ask("messages.list"))[0]
         assert row["destinations"][0]["possible_duplicate"] is True
+
+
+async def test_what_a_crash_left_in_doubt_stays_marked_in_a_queue_that_a_reload_makes_anew(
+    site: Site, lab: Receiver
+) -> None:
+    lab.answer = lambda content: None
+    site.options["lab"] = QUICK
+    async with running(site) as engine, sender(site) as his:
+        assert await his.send(adt("M1")) == "AA"
+        await until(lambda: lab.ids == ["M1"])
+        await crash(engine)
+    await lab.stop()
+    async with running(site) as engine:
+        site.options["lab"] = QUICK + "\nlanes: 2"
+        site.write()
+        assert (await engine.ask("config.reload", skip_tests=True))["done"]
+        lab.answer = ack
+        await lab.start()
+        await until(lambda: all_settled(engine, 1))
+        assert (await engine.row("M1"))["destinations"][0]["possible_duplicate"] is True

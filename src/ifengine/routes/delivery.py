@@ -91,6 +91,7 @@ class Outbox(AnsweringDeliveries):
         # what it finds in the store may have been sent already
         self._unclean = parts.unclean or number in parts.suspects
         self._suspect_through = 0  # seqs that may have been sent before a crash
+        self._suspects: set[int] = set()  # those of which only memory knows that they may
         self.senders = NO_SENDERS  # by channel
         self._cancelled: set[int] = set()  # of those that are still only in the store
         self._by_hand: set[int] = set()  # what people decided about, where senders wait
@@ -144,7 +145,7 @@ class Outbox(AnsweringDeliveries):
             frozen = schedule.frozen()
             for entry in schedule.entries():
                 if entry.seq not in frozen:
-                    entry.possible_duplicate = True
+                    self._suspect(entry)
         await self._refill()
         if not self._uncounted.is_done:
             self._parts.spawn(self._count_on(self._uncounted))
@@ -173,9 +174,9 @@ class Outbox(AnsweringDeliveries):
         if loaded.is_aside and entry.channel in self.senders:
             return
         behind = self.schedule.add(entry, state, gated=self._is_gated(entry))
-        if self._unclean and state not in (EntryState.DEAD, EntryState.HELD):
-            suspect = entry.seq <= self._suspect_through
-            entry.possible_duplicate = entry.possible_duplicate or suspect
+        alive = state not in (EntryState.DEAD, EntryState.HELD)
+        if self._unclean and alive and entry.seq <= self._suspect_through:
+            self._suspect(entry)
         if entry.state in (EntryState.RETRYING, EntryState.IN_DOUBT):
             wait = max(0.0, (loaded.due_us - self._parts.steady.now_us()) / 1e6)
             self._wake_at(entry, self._parts.clock.monotonic() + min(wait, LONGEST_WAIT_SECONDS))
@@ -542,8 +543,13 @@ class Outbox(AnsweringDeliveries):
     def has_suspects(self) -> bool:
         """Return whether an earlier run may have sent what waits here, and only memory knows it."""
         return self._suspect_through > self.schedule.through or any(
-            entry.possible_duplicate for entry in self.schedule.entries()
+            entry.seq in self._suspects for entry in self.schedule.entries()
         )
+
+    def _suspect(self, entry: Entry) -> None:
+        if not entry.possible_duplicate:
+            entry.possible_duplicate = True
+            self._suspects.add(entry.seq)
 
     def begin_clean(self) -> None:
         """What it finds in the store was not on its way in this run: nothing of it is in doubt."""
@@ -585,9 +591,11 @@ class Outbox(AnsweringDeliveries):
             await parts.clock.sleep(REBUILD_STEP_SECONDS)
         await parts.group.durable()
         await self.close()
+        self._unclean = self.has_suspects()  # what may have been sent stays so
         self._lanes, self._idle, self._carrying = [], [], {}
         self.schedule, self._retries, self._bytes = schedule, [], 0
-        self._ahead, self._settled_since, self._unclean = set(), 0, False
+        self._ahead, self._settled_since = set(), 0
+        self._suspects, self._suspect_through = set(), 0
         self._unreachable_tries, self._not_before, self.up, self.stopped = 0, 0.0, None, False
         self._uncounted = Uncounted(self.number, 0, 1, {})  # a count under way is of no use now
         self.destinations = {d.number: d for d in destinations}
