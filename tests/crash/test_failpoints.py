@@ -44,13 +44,10 @@ UNDER_LOAD = tuple(
     and name != "store.purge_mid"
     and not name.startswith("store.upgrade_")
 )
-BY_KEY = {"east": "key", "west": "key"}  # a dead letter holds its key, not its connection
+# a dead letter, and an attempt that an error ended, hold their key back, not their connection
+BY_KEY = {"east": "key", "west": "key"}
 
 Act = Callable[[Failing], None]
-
-
-# an attempt that an error ended holds its patient back alone, behind a single lane too
-BY_KEY = {"east": "key", "west": "key"}
 
 
 def run_group(
