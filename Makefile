@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # ONLY=part-of-a-name chooses tests of make crash, make chaos and make seeded
 CHOSEN = $(if $(ONLY),-k "$(ONLY)")
+# a campaign of ten minutes is no hang
+LONG := -o faulthandler_timeout=1800
 STAMP := $(VENV)/.installed
 FUZZ_STAMP := $(VENV)/.fuzz-installed
 
@@ -36,10 +38,10 @@ bench: $(STAMP)  ## measure, print ratios, write benchmarks/results.md; CASES="b
 	$(BIN)/python -m benchmarks $(CASES)
 
 crash: $(STAMP)  ## the long campaigns of kills, power cuts and failing disks, with a table
-	IFENGINE_CAMPAIGN=long $(BIN)/python -m pytest -m crash $(CHOSEN)
+	IFENGINE_CAMPAIGN=long $(BIN)/python -m pytest $(LONG) -m crash $(CHOSEN)
 
 chaos: $(STAMP)  ## the long campaigns of lying peers, hostile clients, clocks and schedules, with a table
-	IFENGINE_CAMPAIGN=long $(BIN)/python -m pytest -m chaos $(CHOSEN)
+	IFENGINE_CAMPAIGN=long $(BIN)/python -m pytest $(LONG) -m chaos $(CHOSEN)
 
 $(FUZZ_STAMP): requirements-fuzz.lock $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.lock
@@ -49,11 +51,11 @@ fuzz: $(FUZZ_STAMP)  ## every target of tests/fuzz with a coverage-guided fuzzer
 	PYTHONPATH=tests $(BIN)/python tests/fuzz/guided.py $(ONLY)
 
 seeded: $(STAMP)  ## each bug of tests/seeded in a copy of the source: the test beside it must find it
-	IFENGINE_CAMPAIGN=long $(BIN)/python -m pytest tests/seeded $(CHOSEN)
+	IFENGINE_CAMPAIGN=long $(BIN)/python -m pytest $(LONG) tests/seeded $(CHOSEN)
 
 guarantees: $(STAMP)  ## all long campaigns, then their figures in docs/guarantees.md
 	mkdir -p var
-	IFENGINE_CAMPAIGN=long IFENGINE_CAMPAIGN_FILE=var/campaigns.json $(BIN)/python -m pytest -m "crash or chaos"
+	IFENGINE_CAMPAIGN=long IFENGINE_CAMPAIGN_FILE=var/campaigns.json $(BIN)/python -m pytest $(LONG) -m "crash or chaos"
 	$(BIN)/python docs/guarantees.py --all var/campaigns.json
 
 test-deps:  ## system packages that some tests use
