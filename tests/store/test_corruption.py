@@ -219,6 +219,22 @@ def test_a_note_that_does_not_read_stops_nothing(
     SqliteStore(folder).close()
 
 
+@pytest.mark.parametrize("gone", [True, False])
+@pytest.mark.parametrize("made", ["stopped", "crashed"])
+def test_a_database_that_is_gone_or_empty_is_not_taken_for_a_new_one(
+    made: str, gone: bool, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    folder = in_log(request.getfixturevalue(made), tmp_path)
+    if gone:
+        (folder / "store.db").unlink()
+    else:
+        (folder / "store.db").write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(StoreRefusedError, match="gone or empty") as refused:
+            SqliteStore(folder)
+        assert MARK in refused.value.hint
+
+
 def test_an_orderly_stop_needs_no_log(stopped: Path, tmp_path: Path) -> None:
     folder = in_log(stopped, tmp_path)
     for _ in range(3):

@@ -50,6 +50,7 @@ class LogMark:
         Raises:
             OSError: it cannot be opened.
         """
+        self._database = database
         self._log = database.with_name(database.name + "-wal")
         path = database.with_name(MARK)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -62,7 +63,7 @@ class LogMark:
         self._salts = _NOTHING  # what names the present log; read when it is next written
 
     def check(self, connection: apsw.Connection) -> None:
-        """Compare the log that SQLite took up with the note; to be called before any write.
+        """Compare database and log, as SQLite took them up, with the note; before any write.
 
         A note that does not read tells nothing: it was being written when the power went.
 
@@ -70,7 +71,15 @@ class LogMark:
             StoreRefusedError: part of what was acknowledged is missing.
             apsw.Error: the log cannot be looked at.
         """
-        needed, salts = self._read()
+        note = self._read()
+        if note is None:
+            return
+        if not self._database.stat().st_size:  # the first commit comes after its first page
+            raise StoreRefusedError(
+                "the store is damaged: its database is gone or empty, and it had messages",
+                hint=f"keep the files; restore the newest backup, or remove {MARK} to begin anew",
+            )
+        needed, salts = note
         found = 0
         if needed and self._log_salts() == salts:
             found, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
@@ -110,13 +119,13 @@ class LogMark:
         note = _NOTE.pack(_MAGIC, self._salts, needed)
         write_at_start(self._file, note + _SUM.pack(zlib.crc32(note)))
 
-    def _read(self) -> tuple[int, bytes]:
+    def _read(self) -> tuple[int, bytes] | None:
         content = os.pread(self._file, _NOTE.size + _SUM.size, 0)
         note, check = content[: _NOTE.size], content[_NOTE.size :]
         if len(check) != _SUM.size or _SUM.unpack(check)[0] != zlib.crc32(note):
-            return 0, _NOTHING
+            return None
         magic, salts, needed = _NOTE.unpack(note)
-        return (needed, salts) if magic == _MAGIC else (0, _NOTHING)
+        return (needed, salts) if magic == _MAGIC else None
 
     def _log_salts(self) -> bytes:
         """Return what names the present log; zeros where there is none."""
