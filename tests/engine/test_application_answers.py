@@ -24,6 +24,7 @@ from engine.support import (
     until,
 )
 from engine.test_peers import crash
+from ifengine.routes.application_waiting import MOST_OPEN
 from ifengine.store.account import Account
 from ifengine.store.base import Reader
 
@@ -434,4 +435,21 @@ async def test_of_a_message_that_was_split_only_the_part_that_was_refused_is_a_d
         await until(lambda: len(lab.ids) == 4)
         assert lab.ids[3] == lab.ids[1]
         await until(lambda: is_sent(engine, "M1"))
+        assert await is_even(engine)
+
+
+async def test_a_sender_whose_ids_are_all_alike_makes_no_more_than_a_hundred_wait(
+    site: Site, lab: Receiver
+) -> None:
+    """The oldest counts as missing at once: what waits is written again with each that is added."""
+    more = 7
+    async with running(site) as engine, sender(site) as his:
+        for number in range(MOST_OPEN + more):
+            assert await his.send(adt("SAME", patient=f"{number}")) == "AA"
+        await until(lambda: has(engine, RESULTS, more, result="missing"))
+        await until(lambda: are_waiting(engine, MOST_OPEN))
+        await tell(his, verdict("SAME", "AE"))
+        await until(lambda: has(engine, RESULTS, MOST_OPEN, result="refused"))
+        await until(lambda: are_waiting(engine, 0))
+        assert await letters_are(engine, MOST_OPEN)
         assert await is_even(engine)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifengine.routes.application_waiting import MOST_SEEN, Early, Sent, Stage, Waiting
+from ifengine.routes.application_waiting import MOST_OPEN, MOST_SEEN, Early, Sent, Stage, Waiting
 
 SENT = st.builds(
     Sent,
@@ -54,5 +54,31 @@ def test_only_the_newest_answers_are_known_again() -> None:
     assert waiting.seen == [str(number) for number in range(3, MOST_SEEN + 3)]
 
 
-def made(stage: Stage) -> Sent:
-    return Sent(seq=1, inbox_id=1, destination=1, rows=1, due_us=0, stage=stage)
+@given(st.lists(st.sampled_from([Stage.WAITING, Stage.MISSING]), max_size=3 * MOST_OPEN))
+def test_however_many_wait_under_one_id_so_many_are_kept_and_none_vanishes(
+    stages: list[Stage],
+) -> None:
+    waiting = Waiting("")
+    given_up: list[Sent | None] = []
+    for seq, stage in enumerate(stages):
+        given_up.append(waiting.add(made(stage, seq)))
+        assert len(waiting.deliveries) <= MOST_OPEN
+    gone = [sent for sent in given_up if sent is not None]
+    assert len(gone) == max(0, len(stages) - MOST_OPEN)
+    seqs = sorted(sent.seq for sent in [*waiting.deliveries, *gone])
+    assert seqs == list(range(len(stages)))
+
+
+def test_what_is_given_up_first_is_what_nobody_waits_for_any_more() -> None:
+    waiting = Waiting("", [made(Stage.WAITING, seq) for seq in range(MOST_OPEN)])
+    waiting.deliveries[7].stage = Stage.MISSING
+    gone = [waiting.add(made(Stage.WAITING, MOST_OPEN + more)) for more in range(3)]
+    assert [sent.seq for sent in gone if sent is not None] == [7, 0, 1]
+    # what was refused and has no dead letter yet is never given up
+    waiting = Waiting("", [made(Stage.REFUSING, seq) for seq in range(5 * MOST_OPEN)])
+    assert waiting.add(made(Stage.WAITING)) is None
+    assert len(waiting.at(Stage.REFUSING)) == 5 * MOST_OPEN
+
+
+def made(stage: Stage, seq: int = 1) -> Sent:
+    return Sent(seq=seq, inbox_id=1, destination=1, rows=1, due_us=0, stage=stage)

@@ -177,14 +177,50 @@ BUGS = (
         name="yes_credited_to_two",
         promise="G6",
         breaks="one application acknowledgment settles every delivery of its id",
-        file="routes/application_answers.py",
-        old="        if not read.is_refusal and sum(len(w.open()) for w in concerned.values()) > 1:\n",
-        new="        if False:\n",
+        file="routes/application_matching.py",
+        old="    if not is_refusal and sum(len(waiting.open()) for waiting in concerned.values()) > 1:\n",
+        new="    if False:\n",
         caught_by=(
             "engine/test_application_answers.py::"
             "test_two_messages_of_one_id_share_a_no_and_neither_gets_the_yes",
         ),
         seconds=120,
+    ),
+    Bug(
+        name="only_ack_answers",
+        promise="G6",
+        breaks="a no that comes as ORR or RRI is not heard",
+        file="routes/intake.py",
+        old="        if answers is None or not gate.may_answer:\n",
+        new="        if answers is None or gate.kind is not InboxKind.ACKNOWLEDGMENT:\n",
+        caught_by=(
+            "engine/test_application_types.py::"
+            "test_one_ahead_of_its_accept_acknowledgment_is_not_lost",
+        ),
+    ),
+    Bug(
+        name="answer_kept_from_its_channel",
+        promise="G6",
+        breaks="an ORR that is matched never reaches the channel that takes its type",
+        file="routes/intake.py",
+        old="        elif matched.is_known and not goes_on:\n",
+        new="        elif matched.is_known:\n",
+        caught_by=(
+            "engine/test_application_types.py::test_a_repeated_one_counts_once_and_leaves_once",
+        ),
+    ),
+    Bug(
+        name="refused_answer_counts",
+        promise="G6",
+        breaks="what a listener refuses for its header makes a dead letter of a delivery",
+        file="routes/gates.py",
+        old="        if self.kind is not InboxKind.REJECTED:\n",
+        new="        if self.kind:\n",
+        caught_by=(
+            "engine/test_application_types.py::"
+            "test_what_is_refused_for_its_header_does_not_count_until_it_is_right",
+        ),
+        quick=True,
     ),
     Bug(
         name="early_answer_of_another",

@@ -13,10 +13,17 @@ from functools import partial
 
 from ifengine.errors import SealError
 from ifengine.hl7.ack import accepted
-from ifengine.hl7.ack_reading import Acknowledgment, read_ack
 from ifengine.hl7.header import read_header
-from ifengine.routes.application_contract import Failing, Settled
+from ifengine.routes.application_contract import Failing, Matched, Settled
 from ifengine.routes.application_failing import Refused, find_failed
+from ifengine.routes.application_matching import (
+    SAYS_ALL,
+    Came,
+    Fit,
+    decides,
+    match,
+    read_application,
+)
 from ifengine.routes.application_waiting import Early, Sent, Stage, Waiting
 from ifengine.routes.config.models import ApplicationAck
 from ifengine.routes.memory import Memories
@@ -39,7 +46,6 @@ MOST_A_TURN = 200  # deadlines that one turn looks at
 KEPT_US = 30 * 86_400 * 1_000_000  # a late answer is still matched so long after its deadline
 DAY_US = 86_400 * 1_000_000
 ACKNOWLEDGMENT = "acknowledgment"
-_COUNTED = frozenset({"AA", "AE", "AR", "CE", "CR"})  # CA says nothing about the application
 APPLICATION = "application_"  # how these stand among the attempts of a delivery
 
 
@@ -132,7 +138,7 @@ class ApplicationAnswers:
 
     def expect(self, batch: Batch, rule: ApplicationAck, settled: Settled) -> None:
         """A receiver stored a delivery: wait for what it makes of it, in the same transaction."""
-        if settled.code == "AA":
+        if settled.code == SAYS_ALL:
             self._count(settled.destination, "accepted")  # the one answer says all
             return
         name = settled.control_id.decode("latin-1")
@@ -147,7 +153,9 @@ class ApplicationAnswers:
         )
         waiting = self._read(place) or Waiting(rule.on)
         waiting.on = rule.on
-        waiting.add(sent)
+        given_up = waiting.add(sent)
+        if given_up is not None and given_up.stage is Stage.WAITING:
+            self._end(batch, place, given_up, Stage.MISSING, "missing")
         self._hear(rule.on, settled.outbox)
         self._wait(place, sent, self._parts.clock.monotonic() + rule.within_seconds)
         self._take_early(batch, place, waiting, settled)
@@ -191,10 +199,18 @@ class ApplicationAnswers:
 
     # --- answers --------------------------------------------------------------------------------
 
-    def came_in(self, batch: Batch, listener: str, content: bytes, inbox_id: int) -> str:
-        """Match an acknowledgment that a listener stores with ``batch``; return what it was, safe."""
-        numbers = self._listening.get(listener, set())
-        return self._came(batch, listener, sorted(numbers), read_ack(content), content, inbox_id)
+    def came_in(
+        self, batch: Batch, listener: str, content: bytes, inbox_id: int, *, goes_on: bool
+    ) -> Matched:
+        """Match a message of any type that a listener stores with ``batch``."""
+        numbers = sorted(self._listening.get(listener, ()))
+        came = self._read_came(content) if numbers else None
+        if came is None:
+            return Matched(ACKNOWLEDGMENT, is_known=False)
+        fit, reason = self._came(batch, listener, numbers, came, inbox_id)
+        if fit is not Fit.TAKEN and not (goes_on and fit is Fit.UNKNOWN):
+            self._count_ignored(listener, fit)
+        return Matched(reason, is_known=fit is not Fit.UNKNOWN)
 
     def answer_due(self, listener: str, content: bytes, entry: NewInboxEntry) -> bytes | None:
         """Return the accept acknowledgment that a stored one asks for; None: it asks for none."""
@@ -211,7 +227,11 @@ class ApplicationAnswers:
         parts = self._parts
         batch = parts.group.batch
         inbox_id = parts.numbers.next_inbox_id()
-        reason = self._came(batch, "", [outbox.number], read_ack(content), content, inbox_id)
+        came, reason = self._read_came(content), ACKNOWLEDGMENT
+        if came is not None:
+            fit, reason = self._came(batch, "", [outbox.number], came, inbox_id)
+            if fit is not Fit.TAKEN:
+                self._count_ignored(outbox.name, fit)
         batch.inbox.append(
             NewInboxEntry(
                 inbox_id,
@@ -232,57 +252,43 @@ class ApplicationAnswers:
         return True
 
     def _accept(self, content: bytes, inbox_id: int) -> bytes | None:
-        if read_ack(content).code not in _COUNTED:
+        if not decides(content):
             return None  # an accept acknowledgment is never answered
         now_us = self._parts.clock.now_us()
         made = accepted(read_header(content), at_us=now_us, control_id=b"IFE%d" % inbox_id)
         return None if made is None else made.content
 
+    def _read_came(self, content: bytes) -> Came | None:
+        if b"MSA" not in content:
+            return None  # no digest of what is none
+        return read_application(content, self._parts.ring.digest(content).hex()[:24])
+
     def _came(
-        self,
-        batch: Batch,
-        on: str,
-        numbers: list[int],
-        answer: Acknowledgment,
-        content: bytes,
-        inbox_id: int,
-    ) -> str:
-        """Credit an answer to what waits for it; what nothing waits for is kept for a while."""
-        if answer.code not in _COUNTED or not answer.control_id or not numbers:
-            return ACKNOWLEDGMENT
-        digest = self._parts.ring.digest(content).hex()[:24]
-        error = answer.error_codes[0] if answer.error_codes else 0
-        read = Early(answer.code, digest, error, answer.text)
-        name = answer.control_id.decode("latin-1")
-        found = {
-            place: waiting
-            for number in numbers
-            if (waiting := self._read(place := ("sent", str(number), name))) is not None
-        }
-        if any(digest in waiting.seen for waiting in found.values()):
-            return self._ignored(on, numbers, "repeated")
-        concerned = {p: w for p, w in found.items() if w.concerned(is_refusal=read.is_refusal)}
-        if not concerned:
-            self._keep_early(batch, on, numbers, name, read, inbox_id)
-            return self._ignored(on, numbers, "repeated" if found else "unknown")
-        if not read.is_refusal and sum(len(w.open()) for w in concerned.values()) > 1:
-            # a yes that may be another's is nobody's; a no is everybody's
-            return self._ignored(on, numbers, "ambiguous")
+        self, batch: Batch, on: str, numbers: list[int], came: Came, inbox_id: int
+    ) -> tuple[Fit, str]:
+        """Credit an answer to what waits for it; what nothing waits for is kept for a while.
+
+        Returns what it was, also as a reason, safe.
+        """
+        name, answer = came.control_id.decode("latin-1"), came.answer
+        places = [("sent", str(number), name) for number in numbers]
+        found = {place: w for place in places if (w := self._read(place)) is not None}
+        fit, concerned = match(found, answer)
+        if fit is not Fit.TAKEN:
+            if fit is not Fit.AMBIGUOUS and not any(
+                answer.digest in w.seen for w in found.values()
+            ):
+                self._keep_early(batch, on, numbers, name, answer, inbox_id)
+            return fit, f"application acknowledgment, {fit}"
         for place, waiting in concerned.items():
-            self._take(batch, place, waiting, read)
+            self._take(batch, place, waiting, answer)
             self._write(batch, place, waiting)
-        return f"application {'refused' if read.is_refusal else 'accepted'} {read.code}"
+        return fit, f"application {answer.result} {answer.code}"
 
     def _take(self, batch: Batch, place: Key, waiting: Waiting, answer: Early) -> None:
         """Credit an answer to what waits in one place."""
-        waiting.note(answer.digest)
-        for sent in waiting.concerned(is_refusal=answer.is_refusal):
-            sent.code = answer.code
-            if answer.is_refusal:
-                sent.reason, sent.detail = answer.reason, answer.detail
-                self._end(batch, place, sent, Stage.REFUSING, "refused")
-            else:
-                self._end(batch, place, sent, Stage.ACCEPTED, "accepted")
+        for sent in waiting.credit(answer):
+            self._end(batch, place, sent, answer.stage, answer.result)
         self._carry_out(batch, place, waiting)
 
     def _end(self, batch: Batch, place: Key, sent: Sent, stage: Stage, result: str) -> None:
@@ -343,10 +349,8 @@ class ApplicationAnswers:
             kept = Remembered(answer.text(), inbox_id, now_us, now_us + self._longest_us + DAY_US)
             self._memories.write(batch, [Change(Space.APPLICATION, place, kept)])
 
-    def _ignored(self, on: str, numbers: list[int], kind: str) -> str:
-        name = on or self._outboxes[numbers[0]].name
-        self._parts.metrics.answers_ignored_total.labels(name, f"application_{kind}").inc()
-        return f"application acknowledgment, {kind}"
+    def _count_ignored(self, name: str, fit: Fit) -> None:
+        self._parts.metrics.answers_ignored_total.labels(name, f"application_{fit}").inc()
 
     # --- memory -----------------------------------------------------------------------------------
 

@@ -36,6 +36,13 @@ class Settled(NamedTuple):
         return f"<Settled {self.outbox}/{self.seq}>"
 
 
+class Matched(NamedTuple):
+    """What a message was to the deliveries that wait at its listener."""
+
+    reason: str  # safe
+    is_known: bool  # something of its MSA-2 was sent, and answers to it come in there
+
+
 class Answers(Protocol):
     """Who waits for application acknowledgments: ``application_answers.ApplicationAnswers``."""
 
@@ -65,8 +72,13 @@ class Answers(Protocol):
         """Look at deadlines."""
         ...
 
-    def came_in(self, batch: Batch, listener: str, content: bytes, inbox_id: int) -> str:
-        """Match an acknowledgment that a listener stores; return what it was, safe."""
+    def came_in(
+        self, batch: Batch, listener: str, content: bytes, inbox_id: int, *, goes_on: bool
+    ) -> Matched:
+        """Match a message of any type that a listener stores with ``batch``.
+
+        ``goes_on``: a channel takes it, so that it is not ignored where nothing waits for it.
+        """
         ...
 
     def answer_due(self, listener: str, content: bytes, entry: NewInboxEntry) -> bytes | None:

@@ -5,6 +5,9 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 MOST_SEEN = 8  # answers that are known again when they are repeated
+MOST_OPEN = 100
+"""Deliveries under one control id that wait. A sender whose ids are all alike must not fill the disk:
+all of them are written again with each one that is added."""
 
 
 class Stage(StrEnum):
@@ -55,11 +58,31 @@ class Waiting:
         """Return the deliveries at one stage."""
         return [sent for sent in self.deliveries if sent.stage is stage]
 
-    def add(self, sent: Sent) -> None:
-        """Add a delivery; what has its answer under this id makes room."""
+    def add(self, sent: Sent) -> Sent | None:
+        """Add a delivery; what has its answer under this id makes room.
+
+        Returns the one that is not waited for any more, where more than ``MOST_OPEN`` would be: the
+        oldest whose time is over, else the oldest.
+        """
         kept = {*OPEN, Stage.REFUSING}
         self.deliveries = [d for d in self.deliveries if d.stage in kept]
         self.deliveries.append(sent)
+        waiting = self.open()
+        if len(waiting) <= MOST_OPEN:
+            return None
+        given_up = next(iter(self.at(Stage.MISSING)), waiting[0])
+        self.deliveries = [d for d in self.deliveries if d is not given_up]
+        return given_up
+
+    def credit(self, answer: "Early") -> list[Sent]:
+        """Write an answer to what it counts for, and return that, its stage still as it was."""
+        self.note(answer.digest)
+        concerned = self.concerned(is_refusal=answer.is_refusal)
+        for sent in concerned:
+            sent.code = answer.code
+            if answer.is_refusal:
+                sent.reason, sent.detail = answer.reason, answer.detail
+        return concerned
 
     def note(self, digest: str) -> None:
         """Know an answer again."""
@@ -92,6 +115,16 @@ class Early:
     def is_refusal(self) -> bool:
         """Whether it says no."""
         return self.code != "AA"
+
+    @property
+    def stage(self) -> Stage:
+        """What it makes of a delivery."""
+        return Stage.REFUSING if self.is_refusal else Stage.ACCEPTED
+
+    @property
+    def result(self) -> str:
+        """What it says, in a word."""
+        return "refused" if self.is_refusal else "accepted"
 
     @property
     def reason(self) -> str:

@@ -12,6 +12,7 @@ from ifengine.store.base import InboxKind
 NULL = '""'
 TAG_ONLY = frozenset({b"DFT", b"BAR"})  # safety-rules.md 6: charges are never dropped as repeats
 HISTORICAL_MODES = frozenset({b"A", b"R", b"I"})  # MSH-11.2: archive, restore, initial load
+_TYPES = (Hl7ErrorCode.UNSUPPORTED_MESSAGE_TYPE, Hl7ErrorCode.UNSUPPORTED_EVENT_CODE)
 
 
 class Gate(NamedTuple):
@@ -22,6 +23,17 @@ class Gate(NamedTuple):
     channel: ChannelConfig | None = None
     reason: str = ""
     error: AckError | None = None
+
+    @property
+    def may_answer(self) -> bool:
+        """Whether what comes in so may be the application acknowledgment of a delivery.
+
+        What is refused for another reason than its type is not: its sender is told, and sends it
+        again once it is right.
+        """
+        if self.kind is not InboxKind.REJECTED:
+            return True
+        return self.channel is None and self.error is not None and self.error.code in _TYPES
 
 
 def compared_bytes(header: Header, content: bytes, *, ignore_msh7: bool) -> bytes:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import NamedTuple
 
 from ifengine.failpoints import fp
-from ifengine.hl7.ack import APPLICATION_CODES, due_answers, waits_for_outcome
+from ifengine.hl7.ack import APPLICATION_CODES, Verdict, due_answers, waits_for_outcome
 from ifengine.hl7.ack_passing import Told, write_told
 from ifengine.hl7.header import Header, HeaderFault, read_header
 from ifengine.mllp.framing import FramingFault, encode_frame
@@ -199,16 +199,34 @@ class Intake:
         return judged
 
     def _take(self, connection: Inbound, judged: _Judged, reply: BatchReply | None) -> None:
-        header, content, entry, decision = judged
+        header, content, entry, _ = judged
+        decision = self._match(judged)
         channel = decision.channel
-        if entry.kind is InboxKind.ACKNOWLEDGMENT and self._parts.answers is not None:
-            # matched in the transaction that stores it, before any channel
-            batch, name = self._open_batch(), self.connection.name
-            entry.reason = self._parts.answers.came_in(batch, name, content, entry.inbox_id)
         self._queue(connection, header, content, entry, decision, reply)
         if channel is not None:
             now = self._parts.clock.monotonic()
             channel.count_received(header, len(content), entry.received_us, now)
+
+    def _match(self, judged: _Judged) -> Decision:
+        """Match what answers a delivery, in the transaction that stores it, before any channel.
+
+        A message with content (ORR, RRI) goes to its channel all the same. One that no channel takes
+        ends as an acknowledgment, and is answered as what is stored.
+        """
+        _, content, entry, decision = judged
+        answers, gate = self._parts.answers, decision.gate
+        if answers is None or not gate.may_answer:
+            return decision
+        goes_on = entry.kind is InboxKind.MESSAGE
+        matched = answers.came_in(
+            self._open_batch(), self.connection.name, content, entry.inbox_id, goes_on=goes_on
+        )
+        if gate.kind is InboxKind.ACKNOWLEDGMENT:
+            entry.reason = matched.reason
+        elif matched.is_known and not goes_on:
+            entry.kind, entry.reason = InboxKind.ACKNOWLEDGMENT, matched.reason
+            return Decision(Gate(entry.kind, Verdict.COMMITTED, None, matched.reason), None)
+        return decision
 
     def _configs(self) -> list[ChannelConfig]:
         return [intake.config for intake in self._channels]
@@ -406,9 +424,9 @@ class Intake:
 
     def _accepts(self, item: _Pending) -> list[bytes]:
         """Return the accept acknowledgment that an application acknowledgment asks for."""
-        answers = self._parts.answers
-        if item.entry.kind is not InboxKind.ACKNOWLEDGMENT or answers is None:
-            return []
+        answers, gate = self._parts.answers, item.decision.gate
+        if gate.kind is not InboxKind.ACKNOWLEDGMENT or gate.verdict is not None or answers is None:
+            return []  # a response that is no ACK was answered as any message
         due = answers.answer_due(self.connection.name, item.content, item.entry)
         return [] if due is None else [encode_frame(due)]
 
