@@ -3,7 +3,7 @@
 Source: channel-language.md "Conditions"; safety-rules.md 21 and 26.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ifengine.errors import NotationError
@@ -37,10 +37,11 @@ class Condition:
     text: str
     part: Part = field(repr=False)
     warnings: tuple[Warned, ...] = field(default=(), repr=False)
+    # Whether it is so for this message. Asked of every message: its part's own question.
+    holds: Callable[[Scope], bool] = field(init=False, repr=False, compare=False)
 
-    def holds(self, scope: Scope) -> bool:
-        """Whether it is so for this message."""
-        return self.part.holds(scope)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "holds", self.part.holds)
 
     def notes(self, scope: Scope) -> list[str]:
         """Return which comparisons had no answer and counted as false; safe text."""

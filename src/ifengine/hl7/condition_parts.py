@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ifengine.hl7.condition_checks import Check, Filled, plain_choices
 from ifengine.hl7.condition_functions import Measured, WeekdayIs
-from ifengine.hl7.condition_values import Operand, PathValue, Scope
+from ifengine.hl7.condition_values import Operand, PathValue, Readable, Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,24 @@ class Test:
                 wanted = (check.word == "exists") != check.negated
                 return lambda scope: path.found(scope) == wanted
             if choices is not None:
-                texts, negated = choices
-                leaf = path.leaf
-                return lambda scope: (leaf(scope) in texts) != negated
+                return self._choice(path, *choices)
         holds = check.holds
         return lambda scope: holds(left.read(scope, whole=whole), scope)
+
+    @staticmethod
+    def _choice(path: Readable, texts: frozenset[str], negated: bool) -> Callable[[Scope], bool]:
+        """Ask whether the first leaf of a path is one of these texts (or none of them)."""
+        leaf, at = path.leaf, path.leaf_at
+        if at is None:
+            return lambda scope: (leaf(scope) in texts) != negated
+        name, f, r, c, s = at
+
+        def holds(scope: Scope) -> bool:  # the most usual test there is: `PV1-2 in [I, E]`
+            if scope.segment is not None:
+                return (leaf(scope) in texts) != negated
+            return (scope.message.leaf(name, f, r, c, s) in texts) != negated
+
+        return holds
 
     def _quantified_choice(
         self, leaves: Callable[[Scope], list[str]], texts: frozenset[str], negated: bool

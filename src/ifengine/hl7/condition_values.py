@@ -68,6 +68,11 @@ class Readable(Protocol):
         """Component and subcomponent of the leaf for ``.5``; None for a path with a segment."""
         ...
 
+    @property
+    def leaf_at(self) -> tuple[str, int, int | None, int | None, int | None] | None:
+        """Where ``leaf`` is outside of loops, for ``Message.leaf``; None where that must be found."""
+        ...
+
     def leaf(self, scope: Scope) -> str:
         """Return the first leaf of the first node: what a composite is compared by."""
         ...

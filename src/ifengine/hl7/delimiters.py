@@ -58,6 +58,11 @@ class Delimiters:
     repetition_code: int = dataclasses.field(init=False, repr=False, compare=False)
     escape_code: int = dataclasses.field(init=False, repr=False, compare=False)
     subcomponent_code: int = dataclasses.field(init=False, repr=False, compare=False)
+    # Finds what makes encoded bytes differ from the text they are: a delimiter, an escape (however
+    # it is written), a byte beyond ASCII or one that breaks a frame. None: the bytes are the text.
+    marks: Callable[[bytes], re.Match[bytes] | None] = dataclasses.field(
+        init=False, repr=False, compare=False
+    )
     _special: re.Pattern[bytes] = dataclasses.field(init=False, repr=False, compare=False)
     _sequence: re.Pattern[bytes] = dataclasses.field(init=False, repr=False, compare=False)
     _escaped: dict[bytes, bytes] = dataclasses.field(init=False, repr=False, compare=False)
@@ -75,7 +80,8 @@ class Delimiters:
         letters = {character: letter for character, letter in named if character}
         undone = {letter: character for character, letter in letters.items()}
         letters |= {bytes([code]): _hexadecimal(code) for code in BREAKING_BYTES}
-        special = b"[" + re.escape(b"".join(letters)) + b"]"
+        reserved = re.escape(b"".join(letters))
+        special = b"[" + reserved + b"]"
         escape = re.escape(self.escape_character)
         # a sequence runs from one escape character to the next: they do not nest (2.7)
         sequence = escape + b"([^" + escape + b"]*)" + escape if escape else b"(?!)()"
@@ -84,6 +90,7 @@ class Delimiters:
         for name in ("component", "repetition", "subcomponent"):
             set_once(self, f"{name}_code", _code(getattr(self, name)))
         set_once(self, "escape_code", _code(self.escape_character))
+        set_once(self, "marks", re.compile(rb"[\\\x80-\xff" + reserved + b"]").search)
         set_once(self, "_special", re.compile(special))
         set_once(self, "_sequence", re.compile(sequence))
         hidden = {

@@ -1,7 +1,7 @@
 """From bytes to segments: CR, LF and CRLF, blank lines, and lines that are no segment."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple, cast
 
@@ -88,6 +88,21 @@ def positions_by_name(names: list[str]) -> Positions:
             _KNOWN_POSITIONS.clear()
         known = _KNOWN_POSITIONS[key] = _find_positions(names)
     return known
+
+
+class Kept(NamedTuple):
+    """Which segments of a message stay, and what their names are then."""
+
+    at: tuple[int, ...]  # positions from 0, rising; MSH among them
+    names: list[str]  # shared: never changed in place
+    positions: Positions
+
+
+def kept_without(names: Sequence[str], gone: Collection[int]) -> Kept:
+    """Return what stays of segments of these names when those at some positions go."""
+    at = tuple(i for i in range(len(names)) if i not in gone)
+    left = [names[i] for i in at]
+    return Kept(at, left, positions_by_name(left))
 
 
 def _find_positions(names: list[str]) -> Positions:

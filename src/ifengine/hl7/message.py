@@ -5,7 +5,14 @@ from collections.abc import Callable, Iterable, Sequence
 from ifengine.errors import FieldError
 from ifengine.hl7.charset import to_internal
 from ifengine.hl7.delimiters import NoEscapeCharacterError
-from ifengine.hl7.lines import NUMBERED_FROM_SEPARATOR, LineEnds, breaks, is_segment_name
+from ifengine.hl7.lines import (
+    NUMBERED_FROM_SEPARATOR,
+    Kept,
+    LineEnds,
+    breaks,
+    is_segment_name,
+    kept_without,
+)
 from ifengine.hl7.message_view import MessageError, MessageView
 from ifengine.hl7.parts import NoDelimiterError, with_node
 
@@ -34,10 +41,36 @@ class Message(MessageView):
             FieldError: MSH-1 or MSH-2; a character the message's set does not have; a delimiter in
                 a message without escape character; a part in a message without its delimiter.
         """
-        encoded = value.encode() if value.isascii() else b""
-        if not encoded.isalnum() and value:  # else: no delimiter, the same in every character set
-            encoded = self._encode_value(i, f, r, c, s, value)
-        self._put(i, f, r, c, s, encoded)
+        encoded = self._encoded_text(i, f, r, c, s, value)
+        if r is None and c is None and s is None:
+            self.put_field(i, f, encoded)
+        else:
+            self._put(i, f, r, c, s, encoded)
+
+    def set_texts(self, i: int, values: Sequence[tuple[int, str]]) -> None:
+        """Write several whole fields of a segment, as ``set_text`` does.
+
+        Raises:
+            FieldError: as ``set_text``; then none of them is written.
+        """
+        encoded = [(f, self._encoded_text(i, f, None, None, None, value)) for f, value in values]
+        if any(f <= 2 for f, _ in values) and self._names[i] in NUMBERED_FROM_SEPARATOR:
+            for f, value in encoded:
+                self.put_field(i, f, value)
+        else:
+            self.set_plain_fields(i, encoded)
+
+    def _encoded_text(
+        self, i: int, f: int, r: int | None, c: int | None, s: int | None, value: str
+    ) -> bytes:
+        if value.isascii():
+            encoded = value.encode()
+            # letters and digits are no delimiters and the same in every character set
+            if encoded.isalnum() or (
+                self.delimiters.marks(encoded) is None and not self._codec.wide
+            ):
+                return encoded
+        return self._encode_value(i, f, r, c, s, value) if value else b""
 
     def _encode_value(
         self, i: int, f: int, r: int | None, c: int | None, s: int | None, value: str
@@ -65,7 +98,10 @@ class Message(MessageView):
                 field separator, or a delimiter of the node's own level or a higher one.
         """
         if value.isalnum() or not value:  # no delimiter, and the same in every character set
-            self._put(i, f, r, c, s, value)
+            if r is None and c is None and s is None:
+                self.put_field(i, f, value)
+            else:
+                self._put(i, f, r, c, s, value)
             return
         if breaks(value):
             raise FieldError(self._place(i, f, r, c, s), "holds a line end or framing byte")
@@ -76,22 +112,21 @@ class Message(MessageView):
                     self._place(i, f, r, c, s), "is not of the message's character set"
                 )
             value = rewritten
-        delimiters = self.delimiters
-        foreign = [delimiters.field]
-        if r is not None or c is not None or s is not None:
-            foreign.append(delimiters.repetition)
-        if c is not None or s is not None:
-            foreign.append(delimiters.component)
-        if s is not None:
-            foreign.append(delimiters.subcomponent)
-        if any(delimiter and delimiter in value for delimiter in foreign):
+        delimiters = self.delimiters  # one that is not named has the code of a line end: refused
+        in_component = c is not None or s is not None
+        if (
+            delimiters.field in value
+            or ((in_component or r is not None) and delimiters.repetition_code in value)
+            or (in_component and delimiters.component_code in value)
+            or (s is not None and delimiters.subcomponent_code in value)
+        ):
             raise FieldError(self._place(i, f, r, c, s), "holds a delimiter of a higher level")
         self._put(i, f, r, c, s, value)
 
     def set_plain_fields(self, i: int, values: Sequence[tuple[int, bytes]]) -> None:
-        """Write several whole fields, each from 3 on, with letters and digits of ASCII.
+        """Write several whole fields as they are encoded: the caller knows that nothing breaks out.
 
-        No delimiter, no escape and no character set comes into it.
+        Not for MSH-1 and MSH-2.
         """
         old = self._fields(i)
         fields = old.copy()
@@ -108,13 +143,13 @@ class Message(MessageView):
     def change_plain_parts(
         self, name: str, f: int, numbers: Sequence[int], change: Callable[[bytes], bytes]
     ) -> bool:
-        """Change components of the one field of a message where they are letters and digits only.
+        """Change components of the one field of a message where their bytes are their text.
 
         Args:
             name: of the segment, which is there once.
             f: the field, from 3 on; it does not repeat.
             numbers: which components; empty and absent ones stay so.
-            change: gets letters and digits of ASCII and returns some.
+            change: gets ASCII without delimiters and returns some.
 
         Returns:
             False where it is not so: nothing was changed.
@@ -122,27 +157,30 @@ class Message(MessageView):
         i = self.sole(name, f)
         if i < 0:
             return False
-        component = self.delimiters.component
-        parts = self._fields(i)[f].split(component) if component else [b""]
+        component, marks = self.delimiters.component, self.delimiters.marks
+        if not component:
+            return False
+        old = self._fields(i)[f]
+        parts = old.split(component)
         for number in numbers:
             part = parts[number - 1] if number <= len(parts) else b""
-            if part.isalnum():
-                parts[number - 1] = change(part)
-            elif part:
+            if part.isalnum() or marks(part) is None:
+                if part:
+                    parts[number - 1] = change(part)
+            else:
                 return False
-        if component:
-            self._put(i, f, None, None, None, component.join(parts))
-        return bool(component)
+        changed = component.join(parts)
+        if changed != old:
+            self.put_field(i, f, changed)
+        return True
 
     def remove_repetitions(self, i: int, f: int, keep: Sequence[int]) -> None:
         """Keep only these repetitions of a field, counted from 1, in the order they stand."""
-        self._require_writable(i, f, None, None, None)
         value = self._field(i, f)
         repetition = self.delimiters.repetition
         found = value.split(repetition) if repetition else [value]
-        wanted = frozenset(keep)
-        kept = [part for number, part in enumerate(found, 1) if number in wanted]
-        self._put(i, f, None, None, None, repetition.join(kept))
+        kept = [found[number - 1] for number in sorted(frozenset(keep)) if number <= len(found)]
+        self.put_field(i, f, repetition.join(kept))
 
     def insert_segment(self, at: int, name: str) -> int:
         """Put a new, empty segment before position ``at`` (the count of segments: at the end).
@@ -172,19 +210,21 @@ class Message(MessageView):
         Raises:
             FieldError: MSH is among them.
         """
-        gone = sorted(frozenset(indexes), reverse=True)
+        gone = frozenset(indexes)
         if not gone:
             return
-        segments, names, tails = self._segments.copy(), self._names.copy(), self._tails
-        tails = None if tails is None else tails.copy()
-        for i in gone:
-            if names[i] == "MSH":
-                raise FieldError("MSH", "cannot be deleted")
-            del segments[i], names[i]
-            if tails is not None:
-                del tails[i]
-        self._segments, self._names, self._tails = segments, names, tails
-        self._positions = None
+        if any(self._names[i] == "MSH" for i in gone):
+            raise FieldError("MSH", "cannot be deleted")
+        self.keep_segments(kept_without(self._names, gone))
+
+    def keep_segments(self, kept: Kept) -> None:
+        """Keep what ``kept_without`` said for segments of these names."""
+        segments = self._segments
+        self._segments = [segments[i] for i in kept.at]
+        if self._tails is not None:
+            self._tails = [self._tails[i] for i in kept.at]
+        self._names = kept.names
+        self._positions = kept.positions
         self._encoded = None
 
     def discard_stray_lines(self) -> None:
@@ -216,37 +256,45 @@ class Message(MessageView):
     def _put(
         self, i: int, f: int, r: int | None, c: int | None, s: int | None, value: bytes
     ) -> None:
-        if f <= 2:
-            self._require_writable(i, f, r, c, s)
-        fields = self._segments[i]
-        if isinstance(fields, bytes):
-            fields = self._fields(i)
-        count = len(fields)
-        old = fields[f] if f < count else b""
         if r is not None or c is not None or s is not None:
+            fields = self._segments[i]
+            if type(fields) is not list:
+                fields = self._fields(i)
+            old = fields[f] if 0 < f < len(fields) else b""
             try:
                 value = with_node(old, self.delimiters, r, c, s, value)
             except NoDelimiterError:
                 place = self._place(i, f, r, c, s)
                 raise FieldError(place, "MSH-2 names no delimiter for this part") from None
-        if value == old:
+        self.put_field(i, f, value)
+
+    def put_field(self, i: int, f: int, value: bytes) -> None:
+        """Write a whole field as it is encoded: the caller knows that nothing in it breaks out.
+
+        Raises:
+            FieldError: MSH-1 or MSH-2.
+        """
+        if f <= 2 and (f < 1 or self._names[i] in NUMBERED_FROM_SEPARATOR):
+            if f < 1:
+                raise ValueError("fields count from 1")
+            raise FieldError(self._place(i, f, None, None, None), "cannot be set")
+        fields = self._segments[i]
+        if type(fields) is not list:
+            fields = self._fields(i)
+        count = len(fields)
+        if f < count:
+            if fields[f] == value:
+                return
+            fields = fields.copy()
+            fields[f] = value
+        elif value:
+            fields = [*fields, *[b""] * (f - count), value]
+        else:
             return
-        fields = fields.copy()
-        if f >= count:
-            fields += [b""] * (f + 1 - count)
-        fields[f] = value
         self._segments[i] = fields
         if i == 0:
             self._header = None
         self._encoded = None
-
-    def _require_writable(
-        self, i: int, f: int, r: int | None, c: int | None, s: int | None
-    ) -> None:
-        if f < 1:
-            raise ValueError("fields count from 1")
-        if f <= 2 and self._names[i] in NUMBERED_FROM_SEPARATOR:
-            raise FieldError(self._place(i, f, r, c, s), "cannot be set")
 
     def _place(self, i: int, f: int, r: int | None, c: int | None, s: int | None) -> str:
         name = self._names[i]

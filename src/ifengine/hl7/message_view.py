@@ -46,6 +46,7 @@ _UNREADABLE = frozenset(
 )
 
 
+_FIRST = (1, None)  # what may be asked of a value without parts
 _NOT_PLAIN = (-1, b"")
 _NOTHING_ASKED: tuple[bytes, int, int, list[str]] = (b"", 0, 0, [])
 
@@ -231,6 +232,13 @@ class MessageView:
         """Return the positions of the segments of this name."""
         return list(self._where().get(name, ()))
 
+    def each(self, name: str) -> Sequence[int]:
+        """Return ``indexes`` for looking at only, as they are now."""
+        positions = self._positions
+        if positions is None:
+            positions = self._where()
+        return positions.get(name, ())
+
     def first(self, name: str) -> int:
         """Return the position of the first segment of this name, -1 where there is none."""
         positions = self._positions
@@ -248,7 +256,10 @@ class MessageView:
 
     def field_count(self, i: int) -> int:
         """Return how many fields a segment has, trailing empty ones included."""
-        return len(self._fields(i)) - 1
+        segment = self._segments[i]
+        if isinstance(segment, bytes):
+            return segment.count(self._separator) + (self._names[i] in NUMBERED_FROM_SEPARATOR)
+        return len(segment) - 1
 
     def repetition_count(self, i: int, f: int) -> int:
         """Return how many repetitions a field has: 0 when it is empty or absent."""
@@ -279,7 +290,7 @@ class MessageView:
             return -1
         i = found[0]
         fields = self._segments[i]
-        if isinstance(fields, bytes):
+        if type(fields) is not list:
             fields = self._fields(i)
         value = fields[f] if f < len(fields) else b""
         return i if value and self.delimiters.repetition_code not in value else -1
@@ -303,7 +314,7 @@ class MessageView:
             return _NOT_PLAIN
         i = found[0]
         fields = self._segments[i]
-        if isinstance(fields, bytes):
+        if type(fields) is not list:
             fields = self._fields(i)
         if f >= len(fields):
             return _NOT_PLAIN
@@ -322,8 +333,12 @@ class MessageView:
         """Return the encoded fields of a segment at once: field n at n, the name at 0.
 
         For looking at many of them; the delimiters are ASCII in it whatever the character set is.
+        A segment that nobody touched stays in one piece.
         """
-        return self._fields(i)
+        segment = self._segments[i]
+        if isinstance(segment, bytes):
+            return split_fields(segment, self._names[i], self._separator)
+        return segment
 
     def raw(
         self, i: int, f: int, r: int | None = None, c: int | None = None, s: int | None = None
@@ -332,15 +347,17 @@ class MessageView:
 
         ``None`` means the whole node at that level; where a lower level is given, the first.
         """
-        if f <= 2:
+        if f <= 2 and (f < 1 or self._names[i] in NUMBERED_FROM_SEPARATOR):
             value = self._node(i, f, r, c, s)
         else:
             fields = self._segments[i]
-            if isinstance(fields, bytes):
+            if type(fields) is not list:
                 fields = self._fields(i)
             if f >= len(fields):
                 return b""
             value = fields[f]
+            if value.isalnum() and r in _FIRST and c in _FIRST and s in _FIRST:
+                return value  # no letter or digit is a delimiter, in no character set
             if r is not None or c is not None or s is not None:
                 value = node_of(value, self.delimiters, r, c, s)
         return from_internal(value, self._codec) if self._codec.wide else value
@@ -355,35 +372,11 @@ class MessageView:
         the character set does not have are lone surrogates: opaque, and the same when written.
         """
         fields = self._segments[i]
-        if isinstance(fields, bytes):
+        if type(fields) is not list:
             fields = self._fields(i)
-        if f <= 2 and (f < 1 or self._names[i] in NUMBERED_FROM_SEPARATOR):
-            value = self._node(i, f, r, c, s)
-        elif f >= len(fields):
+        if f >= len(fields):
             return ""
-        else:
-            value = fields[f]
-            delimiters = self.delimiters
-            # Asked for most often: the first leaf of a field without parts (no ASCII letter or
-            # digit is a delimiter), and a component where nothing repeats.
-            if c == 1 and r == 1 and value.isalnum() and (s is None or s == 1):
-                return value.decode()
-            if c is not None and r == 1 and delimiters.repetition_code not in value:
-                if c == 1:
-                    value = value.partition(delimiters.component)[0]
-                else:
-                    value = part_of(value, delimiters.component, c)
-                if s is not None:
-                    value = part_of(value, delimiters.subcomponent, s)
-            elif r is not None or c is not None or s is not None:
-                value = node_of(value, delimiters, r, c, s)
-        if value.isalnum():
-            return value.decode()
-        delimiters = self.delimiters
-        if delimiters.escape_code in value and not self._has_parts(i, f, r, c, s, value):
-            value = delimiters.unescape(value, self._hexadecimal())
-        # every set here has the ASCII characters at their bytes; its codec costs more to find
-        return value.decode() if value.isascii() else value.decode(*self._decoding)
+        return self._text(i, f, r, c, s, fields[f])
 
     def leaf(self, name: str, f: int, r: int | None, c: int | None, s: int | None) -> str:
         """Return ``text`` of a node in the first segment of a name; ``""`` where there is none."""
@@ -395,21 +388,41 @@ class MessageView:
             return ""
         i = found[0]
         fields = self._segments[i]
-        if isinstance(fields, bytes):
+        if type(fields) is not list:
             fields = self._fields(i)
-        if f >= len(fields):
-            return ""
-        value = fields[f]
-        # no letter or digit is a delimiter: such a field is its own first leaf
-        if c == 1 and r == 1 and s == 1 and value.isalnum():
+        return self._text(i, f, r, c, s, fields[f]) if f < len(fields) else ""
+
+    def _text(
+        self, i: int, f: int, r: int | None, c: int | None, s: int | None, value: bytes
+    ) -> str:
+        """Return the text of a node of a field with this value."""
+        if value.isalnum() and r == 1 and (c == 1 or c is None) and (s == 1 or s is None):
+            return value.decode()  # no delimiter in it: the field is its own first leaf
+        delimiters = self.delimiters
+        if f <= 2 and (f < 1 or self._names[i] in NUMBERED_FROM_SEPARATOR):
+            value = self._node(i, f, r, c, s)
+        elif c is not None and r == 1 and delimiters.repetition_code not in value:
+            # asked for most often: a component where nothing repeats
+            if c == 1:
+                value = value.partition(delimiters.component)[0]
+            else:
+                value = part_of(value, delimiters.component, c)
+            if s is not None and (s != 1 or delimiters.subcomponent_code in value):
+                value = part_of(value, delimiters.subcomponent, s)
+        elif r is not None or c is not None or s is not None:
+            value = node_of(value, delimiters, r, c, s)
+        if value.isalnum():
             return value.decode()
-        return self.text(i, f, r, c, s)
+        if delimiters.escape_code in value and not self._has_parts(i, f, r, c, s, value):
+            value = delimiters.unescape(value, self._hexadecimal())
+        # every set here has the ASCII characters at their bytes; its codec costs more to find
+        return value.decode() if value.isascii() else value.decode(*self._decoding)
 
     def leaves(self, i: int, f: int, c: int, s: int) -> Sequence[str]:
         """Return ``text`` of one subcomponent in every repetition; none where the field is empty."""
         if f > 2:
             fields, delimiters = self._segments[i], self.delimiters
-            if isinstance(fields, bytes):
+            if type(fields) is not list:
                 fields = self._fields(i)
             value = fields[f] if f < len(fields) else b""
             if not value:
@@ -435,7 +448,7 @@ class MessageView:
         if f < 1:
             raise ValueError("fields count from 1")
         fields = self._segments[i]
-        if isinstance(fields, bytes):
+        if type(fields) is not list:
             fields = self._fields(i)
         return fields[f] if f < len(fields) else b""
 

@@ -216,9 +216,7 @@ class Path:
         """
         at = self.read_at
         if at is not None and (scope is None or scope.segment is None):
-            name, f, r, c, s = at
-            i = message.first(name)
-            return None if i < 0 else message.text(i, f, r, c, s) or None
+            return message.leaf(*at) or None
         node = self.first(message, scope)
         return None if node is None else message.text(*node) or None
 
@@ -229,6 +227,16 @@ class Path:
             name, f, r, c, s = at
             i = message.first(name)
             return b"" if i < 0 else message.raw(i, f, r, c, s)
+        index, field = self.repetition, self.field
+        if (
+            isinstance(index, Where)
+            and field is not None
+            and self._first_only
+            and (scope is None or scope.segment is None)
+        ):
+            i = message.first(self.head.name)
+            r = 0 if i < 0 else index.first(message, scope, i, field)
+            return message.raw(i, field, r, self.component, self.subcomponent) if r else b""
         node = self.first(message, scope)
         return b"" if node is None else message.raw(*node)
 

@@ -306,11 +306,29 @@ class CompiledStep:
         return StepFailedError(Reason(str(error), str(error)), self.label, self.line)
 
 
+def _guarded(action: Action, when: Condition | None) -> Action:
+    if when is None:
+        return action
+    holds = when.holds
+
+    def act(scope: StepScope) -> None:
+        if holds(scope):
+            action(scope)
+
+    return act
+
+
 @dataclass(frozen=True, slots=True)
 class Steps:
     """The steps of a channel or a destination, compiled once."""
 
     steps: tuple[CompiledStep, ...] = ()
+    # each with what it does, its `when` included: a message asks for nothing else
+    _actions: tuple[tuple[Action, CompiledStep], ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        actions = tuple((_guarded(step.action, step.when), step) for step in self.steps)
+        object.__setattr__(self, "_actions", actions)
 
     @property
     def is_empty(self) -> bool:
@@ -329,11 +347,9 @@ class Steps:
             for step in self.steps:
                 trace.run(step, scope)
             return
-        for step in self.steps:  # as step.run does, without the call
+        for action, step in self._actions:  # as step.run does, without the call
             try:
-                when = step.when
-                if when is None or when.holds(scope):
-                    step.action(scope)
+                action(scope)
             except (ReasonError, FieldError, *ENDINGS) as error:
                 raise step.ended(error) from None
 

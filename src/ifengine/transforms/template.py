@@ -46,6 +46,8 @@ class Placeholder:
                 text = source.encoded(scope)
             else:
                 text = source.read(scope.message, scope) or ""
+            if not self.filters:
+                return text
         elif isinstance(source, FactValue):
             text = source.read(scope)
         else:

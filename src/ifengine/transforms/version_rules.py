@@ -4,7 +4,7 @@ Source: HL7 v2.3 3.3.3.2 to 3.3.3.4, v2.3.1 2.24.1.9 (MSH-9.3) and 3.3.2 (PID-2 
 list), v2.5 2.15.5 (ERR), v2.7 3.4.2 (PID-2 and PID-4 withdrawn). channel-language.md, decision 10.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from ifengine.hl7 import dictionary
@@ -43,9 +43,11 @@ def _add_structure(scope: StepScope, versions: Versions) -> None:
 
 def _drop_structure(scope: StepScope, versions: Versions) -> None:
     message = scope.message
-    code, event, structure = (*_components(message, 0, 9, 1), b"", b"")[:3]
     delimiter = message.delimiters.component
-    if structure and delimiter:
+    if not delimiter or message.raw(0, 9).count(delimiter) < 2:
+        return
+    code, event, structure = (*_components(message, 0, 9, 1), b"", b"")[:3]
+    if structure:
         message.set_raw(0, 9, None, None, None, code + (delimiter + event if event else b""))
 
 
@@ -89,7 +91,7 @@ def _out_of_list(scope: StepScope, versions: Versions) -> None:
         ReasonError: PID-3 holds more than the version has places for.
     """
     message = scope.message
-    for i in message.indexes("PID"):
+    for i in message.each("PID"):
         kinds = message.leaves(i, 3, 5, 1)
         count = len(kinds)
         outside = [r for r, kind in enumerate(kinds, 1) if kind == _EXTERNAL]
@@ -116,11 +118,12 @@ def _split(message: Message, i: int, own: list[int]) -> None:
 
 def _value_types(old: str, new: str) -> Rule:
     """Return a rule that calls a value's type (OBX-2) by its other name and changes the value."""
+    former = old.encode()
 
     def act(scope: StepScope, versions: Versions) -> None:
         message = scope.message
-        for i in message.indexes("OBX"):
-            if message.raw(i, 2) == old.encode():
+        for i in message.each("OBX"):
+            if message.raw(i, 2) == former:
                 message.set_text(i, 2, None, None, None, new)
                 _change(message, i, plan_between(5, old, new, versions))
 
@@ -130,22 +133,32 @@ def _value_types(old: str, new: str) -> Rule:
 def change_values(scope: StepScope, versions: Versions) -> None:
     """Change every field whose type differs, and the values whose type OBX-2 says."""
     message = scope.message
-    component = message.delimiters.component_code
     for i, name in enumerate(message.names()):
         plans = plans_for(versions, name)
-        fields = message.fields(i) if plans else ()  # as they were: each plan has its own field
-        for plan in plans:
-            if plan.field >= len(fields):
-                break
-            value = fields[plan.field]
-            if value and (component in value or plan.touches_plain(value)):
-                _change(message, i, plan)
+        if plans and message.field_count(i) >= plans[0].field:
+            _change_fields(message, i, plans)
         if name == "OBX" and (kind := message.text(i, 2)) in ("TS", "DTM"):
             _change(message, i, plan_between(5, kind, kind, versions))
 
 
+def _change_fields(message: Message, i: int, plans: Sequence[Plan]) -> None:
+    component = message.delimiters.component
+    fields = message.fields(i)  # as they were: each plan has its own field
+    count = len(fields)
+    for plan in plans:
+        field, _, lengths, delimiters = plan
+        if field >= count:
+            break
+        value = fields[field]
+        # the count is of all repetitions: where it is too small, that of each of them is
+        if value and (
+            value.count(component) >= delimiters or (lengths and plan.touches_plain(value))
+        ):
+            _change(message, i, plan)
+
+
 def _change(message: Message, i: int, plan: Plan) -> None:
-    field, changes, _ = plan
+    field, changes = plan.field, plan.changes
     if not changes or message.raw(i, field) == _NULL:
         return
     sign = message.delimiters.component

@@ -18,6 +18,7 @@ _DIGITS: Final = {b"Y": 4, b"L": 6, b"D": 8, b"H": 10, b"M": 12, b"S": 14}
 _TIME: Final = re.compile(rb"(\d{4,14})(\.\d+)?([+-]\d{4})?")
 _ORIGINAL_TEXT = 9  # CWE-9
 _CE = 6  # components of a CE
+_NEVER = 1 << 30  # more components than any value has
 
 _DAY: Final = 8  # digits
 # the components of one repetition, encoded: there is always one
@@ -57,6 +58,7 @@ class TypeDifference(NamedTuple):
     change: Change
     applies: Callable[[Versions], bool] = _always
     lengths: frozenset[int] = frozenset()  # of times without parts that change too
+    parts: int = 2  # a value with fewer components, and more than one, does not change
 
 
 def _to_ce(parts: Parts) -> Parts:
@@ -118,7 +120,9 @@ _NO_DAYS: Final = frozenset({4, 6, 10, 12, 14})
 _CODED: Final = frozenset({"CWE", "CNE", "CE"})
 
 TYPES: Final[tuple[TypeDifference, ...]] = (
-    TypeDifference("CWE to CE", frozenset({"CWE", "CNE"}), frozenset({"CE"}), _to_ce),
+    TypeDifference(
+        "CWE to CE", frozenset({"CWE", "CNE"}), frozenset({"CE"}), _to_ce, parts=_CE + 1
+    ),
     TypeDifference("CWE to IS", _CODED, frozenset({"IS", "ID"}), _to_code),
     TypeDifference("TS to DTM", frozenset({"TS"}), frozenset({"DTM"}), _to_precision),
     TypeDifference(
@@ -135,6 +139,7 @@ TYPES: Final[tuple[TypeDifference, ...]] = (
         _with_minutes,
         lambda versions: versions.goes_below("2.5"),
         frozenset({10}),
+        _NEVER,
     ),
     TypeDifference(
         "TS with a year or a month only",
@@ -143,6 +148,7 @@ TYPES: Final[tuple[TypeDifference, ...]] = (
         _with_day,
         lambda versions: versions.goes_below("2.3"),
         frozenset({4, 6}),
+        _NEVER,
     ),
     TypeDifference("TS to DT", _TIMES, frozenset({"DT"}), _to_day, lengths=_NO_DAYS),
 )
@@ -154,6 +160,7 @@ class Plan(NamedTuple):
     field: int
     changes: tuple[Change, ...]
     lengths: frozenset[int]
+    delimiters: int  # that a value with components has at least where it may change
 
     def touches_plain(self, value: bytes) -> bool:
         """Whether a value without components may change: only times do, by how long they are."""
@@ -165,7 +172,8 @@ def plan_between(field: int, old: str, new: str, versions: Versions) -> Plan:
     """Return what to do to a value whose type is ``old`` there and ``new`` here."""
     rows = [row for row in TYPES if old in row.old and new in row.new and row.applies(versions)]
     lengths = frozenset(length for row in rows for length in row.lengths)
-    return Plan(field, tuple(row.change for row in rows), lengths)
+    fewest = min((row.parts for row in rows), default=_NEVER)
+    return Plan(field, tuple(row.change for row in rows), lengths, fewest - 1)
 
 
 @lru_cache(maxsize=8192)

@@ -105,7 +105,7 @@ def change_in_place(
     Args:
         paths: fields or parts of them.
         change: what becomes of a text.
-        plain: the same for letters and digits of ASCII, where it is known; most values are that.
+        plain: the same for ASCII without delimiters, where it is known; most values are that.
     """
     fields = fields_of(paths)
 

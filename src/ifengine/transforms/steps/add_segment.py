@@ -27,15 +27,19 @@ def build(value: Node, context: Context) -> Built | None:
     fields = _fields(path.segment, given.get("fields"), context)
     after = _after(given.get("after"), context)
     segment = path.segment
+    whole = [(place[0], template) for place, template in fields if place[1:] == _WHOLE]
 
     def act(scope: StepScope) -> None:
         message = scope.message
         # placeholders see the message as it was: one may read the segment before the new one
+        if len(whole) == len(fields):
+            values = [(number, template.render(scope)) for number, template in whole]
+            message.set_texts(scope.insert_segment(_position(scope, after), segment), values)
+            return
         texts = [(place, template.render(scope)) for place, template in fields]
         at = scope.insert_segment(_position(scope, after), segment)
         for place, text in texts:
-            field, repetition, component, subcomponent = place
-            message.set_text(at, field, repetition, component, subcomponent, text)
+            message.set_text(at, *place, text)
 
     templates = [template for _, template in fields]
     return Built(
@@ -50,6 +54,7 @@ def build(value: Node, context: Context) -> Built | None:
 
 
 Place = tuple[int, int | None, int | None, int | None]
+_WHOLE = (None, None, None)
 
 
 def _fields(segment: str, node: Node | None, context: Context) -> list[tuple[Place, Template]]:
@@ -94,7 +99,10 @@ def _after(node: Node | None, context: Context) -> Path | None:
 def _position(scope: StepScope, after: Path | None) -> int:
     if after is None:
         return len(scope.message.names())
-    positions = after.positions(scope.message, scope)
-    if not positions:
+    if after.is_bare and after.segment != "Z*" and scope.segment is None:
+        first = scope.message.first(after.segment)
+    else:
+        first = next(iter(after.positions(scope.message, scope)), -1)
+    if first < 0:
         raise ReasonError(f"there is no segment {after.text} to add one after")
-    return positions[0] + 1
+    return first + 1

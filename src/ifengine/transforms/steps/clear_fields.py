@@ -14,6 +14,11 @@ def build(value: Node, context: Context) -> Built | None:
     def act(scope: StepScope) -> None:
         message = scope.message
         for path in paths:
+            at = path.every_at
+            if at is not None and at[3] is None and scope.segment is None:
+                for i in message.each(at[0]):
+                    message.put_field(i, at[1], b"")
+                continue
             for node in emptied(scope, path):
                 message.set_raw(*node, b"")
 

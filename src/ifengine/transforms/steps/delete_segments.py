@@ -7,6 +7,7 @@ slide to another result, a result to another order.
 from collections.abc import Callable, Collection, Sequence
 
 from ifengine.hl7 import groups
+from ifengine.hl7.lines import Kept, kept_without
 from ifengine.hl7.path import Path
 from ifengine.transforms.base import ReasonError, StepScope, Uses
 from ifengine.transforms.reading import Built, Context
@@ -58,7 +59,7 @@ class Shapes:
 
     def __init__(self, goes: Callable[[str], bool]) -> None:
         self._goes = goes
-        self._known: dict[tuple[str, ...], frozenset[int]] = {}
+        self._known: dict[tuple[str, ...], tuple[frozenset[int], Kept]] = {}
 
     def delete(self, scope: StepScope) -> None:
         """Delete the segments whose name goes; MSH stays.
@@ -67,16 +68,21 @@ class Shapes:
             ReasonError: one that stays would lose its place.
         """
         names = scope.message.shape()
-        gone = self._known.get(names)
-        if gone is None:
+        known = self._known.get(names)
+        if known is None:
             gone = frozenset(at for at, name in enumerate(names) if at and self._goes(name))
             _check_left(names, gone)
+            known = gone, kept_without(names, gone)
             if len(names) <= _LONGEST_SHAPE:
                 if len(self._known) >= _MOST_SHAPES:
                     self._known.clear()
-                self._known[names] = gone
-        if gone:
-            scope.delete_segments(gone)
+                self._known[names] = known
+        if not known[0]:
+            return
+        if scope.segment is None and not scope.loops:
+            scope.message.keep_segments(known[1])
+        else:
+            scope.delete_segments(known[0])
 
 
 def delete(scope: StepScope, gone: Collection[int]) -> None:

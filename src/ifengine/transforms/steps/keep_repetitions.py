@@ -38,10 +38,12 @@ def build_filter(value: Node, context: Context, *, keep: bool) -> Built | None:
     field = path.field or 1
     needed = (path.segment, field) in _NEEDED
     wanted = Where(where.part)
+    bare = path.every_at is not None
 
     def act(scope: StepScope) -> None:
         message = scope.message
-        for i in path.positions(message, scope):
+        alone = bare and scope.segment is None
+        for i in message.each(path.segment) if alone else path.positions(message, scope):
             count = message.repetition_count(i, field)
             if count == 0 or (count == 1 and message.raw(i, field) == _NULL):
                 continue

@@ -5,9 +5,15 @@ from ifengine.transforms.reading import Built, Context
 from ifengine.transforms.source import Node
 from ifengine.transforms.writing import change_in_place
 
+_BLANKS = bytes(code for code in range(128) if chr(code).isspace())  # what str.strip drops
+
 
 def build(value: Node, context: Context) -> Built | None:
     """Read one or a list of paths."""
     found = [context.in_place(text) for text in context.texts(value, "path")]
     paths = [path for path in found if path is not None]
-    return Built(change_in_place(paths, str.strip, bytes.strip), Uses(writes=tuple(paths)))
+    return Built(change_in_place(paths, str.strip, _stripped), Uses(writes=tuple(paths)))
+
+
+def _stripped(value: bytes) -> bytes:
+    return value.strip(_BLANKS)

@@ -25,7 +25,7 @@ def build_case(
 ) -> Built | None:
     """Read the paths of a verb that changes letters, not formatting sequences.
 
-    ``plain`` does the same to letters and digits of ASCII.
+    ``plain`` does the same to ASCII without delimiters.
     """
     found = [context.in_place(text) for text in context.texts(value, "path")]
     paths = [path for path in found if path is not None]
