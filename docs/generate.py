@@ -60,6 +60,11 @@ CHANNEL_TABLES: tuple[Table, ...] = (
     ),
     ("given", "A sample with changes, in `given:` of a test.", keys_tests.CHANGED),
     (
+        "answer",
+        "What one destination replies, in `answer: {DESTINATION: …}`, or its first answer alone.",
+        keys_tests.ANSWER,
+    ),
+    (
         "What is expected of a destination",
         "In `expect: {DESTINATION: …}`, or a state alone. `ack`, `ack_text` and `unmatched` stand "
         "beside the destinations.",

@@ -122,6 +122,27 @@ def test_junit_is_xml_whatever_stands_in_names_and_values(site: Path) -> None:
     assert ET.parse(report).getroot().get("failures") == "0"
 
 
+LATER = """\
+to:
+  lab: {connection: out, acks: accept+application, application_ack: {on: same, within: 10m}}
+tests:
+  - {name: a, given: {sample: adt}, answer: {lab: CA}, expect: {lab: {application: refused}}}
+"""
+
+
+def test_a_second_answer_that_did_not_come_is_a_failure_on_the_screen_and_in_junit(
+    site: Path,
+) -> None:
+    write(site, HEAD + LATER)
+    ended = ran(site)
+    assert ended.code == 1
+    assert ended.out.splitlines()[2].split() == (
+        ["lab", "application", "expected", "refused", "got", "waiting"]
+    )
+    (failure,) = ET.fromstring(ran(site, "-o", "junit").out).findall(".//failure")
+    assert (failure.get("message") or "").split()[:2] == ["lab", "application"]
+
+
 def test_update_writes_golden_files_shows_the_difference_and_then_passes(site: Path) -> None:
     write(site, HEAD + STEPS + TO_LAB + GOLDEN)
     golden = site / "channels/golden/adt.hl7"

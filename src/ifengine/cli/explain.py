@@ -175,7 +175,7 @@ def _tables() -> Iterator[tuple[str, "Sequence[Key]"]]:
     from ifengine.routes.config.keys_connection import LISTEN_CONNECTION, SEND_CONNECTION
     from ifengine.routes.config.keys_destination import DESTINATION
     from ifengine.routes.config.keys_site import SITE
-    from ifengine.routes.config.keys_tests import CHANGED, DETAILS, TEST
+    from ifengine.routes.config.keys_tests import ANSWER, CHANGED, DETAILS, TEST
     from ifengine.routes.config.sections import NamedSections, SectionKind
     from ifengine.routes.config.sources import FROM
 
@@ -188,6 +188,7 @@ def _tables() -> Iterator[tuple[str, "Sequence[Key]"]]:
         ("a connection that sends", SEND_CONNECTION),
         ("a test, below tests:", TEST),
         ("given: of a test", CHANGED),
+        ("answer: of a test, below a destination", ANSWER),
         ("expect: of a test, below a destination", DETAILS),
     ]
     while waiting:

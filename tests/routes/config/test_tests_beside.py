@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ifengine.errors import EngineError
-from ifengine.routes.config.cases import StartFact
+from ifengine.routes.config.cases import Answer, StartFact
 from ifengine.routes.config.loading import Loaded, load_site
 from ifengine.routes.config.tests_beside import read_test_files
 from ifengine.transforms.keyed import SEPARATOR
@@ -106,7 +106,7 @@ tests:
     ]
     assert [path.text for path in first.given.remove] == ["ZPI"]
     assert first.given.append == ("NTE|1",)
-    assert (first.ack, first.ack_text, dict(first.answers)) == ("AE", "why", {"lab": "AE"})
+    assert (first.ack, first.ack_text, dict(first.answers)) == ("AE", "why", {"lab": Answer("AE")})
     assert [one.destination for one in first.expected] == ["unmatched"]
     assert second.after_us == 120_000_000
     assert second.given is None

@@ -4,11 +4,18 @@ Pure. Time is handed in; what may go now goes at once.
 """
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from ifengine.hl7.ack import read_ack
 from ifengine.hl7.header import read_header
+from ifengine.routes.channel_tests.later_answers import (
+    MISSING,
+    LaterAnswers,
+    Said,
+    acknowledgment,
+)
+from ifengine.routes.config.cases import Answer, as_it_travels
 from ifengine.routes.config.models import DestinationConfig, Order
 from ifengine.routes.lanes import Entry, EntryState, Schedule
 from ifengine.routes.retry import Action, Attempt, AttemptResult, Decision, Policy, decide
@@ -17,6 +24,7 @@ from ifengine.routes.retry import delay_seconds as delay_of
 DEFAULT_ANSWER = "AA"
 _ACCEPTED = ("AA", "CA")
 _REFUSED = ("AE", "AR", "CE", "CR")
+_NOT_SAID = Answer()
 
 
 @dataclass(slots=True)
@@ -36,6 +44,7 @@ class Delivery:
     answer_text: str = field(default="", repr=False)
     answered: bytes = field(default=b"", repr=False)  # the last answer as it came
     sender_waits: bool = False  # one attempt decides, and nothing is tried again
+    application: str = ""  # where its application acknowledgment stands; "": none is waited for
 
 
 def _middle() -> float:
@@ -55,6 +64,9 @@ class Receivers:
         self._policies: dict[str, Policy] = {}
         self._failures: dict[str, int] = {}  # in a row
         self._deliveries: dict[int, Delivery] = {}  # by the seq of its entry
+        self._entries: dict[int, Entry] = {}  # those whose receiver may say no later
+        self._later = LaterAnswers()
+        self._stored_now: set[int] = set()  # seqs, since the step began
         self._retries: list[tuple[int, int, Entry]] = []
         self._seq = 0
         self._stopped = False
@@ -71,6 +83,10 @@ class Receivers:
 
     def put(self, delivery: Delivery, keys: tuple[str, ...] | None, state: EntryState) -> None:
         """Queue a delivery; HELD and DEAD ones only hold what comes after them."""
+        entry = self._entry(delivery, keys)
+        self._schedule.add(entry, state)
+
+    def _entry(self, delivery: Delivery, keys: tuple[str, ...] | None) -> Entry:
         self._seq += 1
         entry = Entry(
             seq=self._seq,
@@ -86,19 +102,22 @@ class Receivers:
             config_version=0,
         )
         self._deliveries[entry.seq] = delivery
-        self._schedule.add(entry, state)
+        return entry
 
     def next_us(self) -> int:
         """Return when something is to be tried again; 0: nothing is."""
         due = [due for due, _, _ in self._retries[:1]]
         if self._not_before_us:
             due.append(self._not_before_us)
-        return min(due, default=0)
+        return min(filter(None, [*due, self._later.next_us()]), default=0)
 
     def run(
-        self, now_us: int, answers: Mapping[str, str], ended: Callable[[Delivery], None]
+        self, now_us: int, answers: Mapping[str, Answer], ended: Callable[[Delivery], None]
     ) -> None:
-        """Try what may go now; ``ended`` is told of each attempt, after its outcome is known."""
+        """Try what may go now; ``ended`` is told of each delivery about which more is known."""
+        for seq in self._later.missing(now_us):
+            self._deliveries[seq].application = MISSING
+            ended(self._deliveries[seq])
         while self._retries and self._retries[0][0] <= now_us:
             self._schedule.wake(heapq.heappop(self._retries)[2])
         if now_us < self._not_before_us or self._stopped:
@@ -109,10 +128,57 @@ class Receivers:
             if entry is None:
                 return
             delivery = self._deliveries[entry.seq]
-            self._try(entry, delivery, now_us, answers.get(delivery.destination, DEFAULT_ANSWER))
+            answer = answers.get(delivery.destination, _NOT_SAID).first or DEFAULT_ANSWER
+            self._try(entry, delivery, now_us, answer)
             self._schedule.undurable = 0
             self._schedule.durable_low = self._schedule.low()
             ended(delivery)
+
+    # --- application acknowledgments ------------------------------------------------------------
+
+    def begin_step(self) -> None:
+        """A step of a test begins: what is stored from now on is stored in it."""
+        self._stored_now.clear()
+
+    def answer_later(
+        self,
+        answers: Mapping[str, Answer],
+        *,
+        all_that_wait: bool,
+        ended: Callable[[Delivery], None],
+    ) -> None:
+        """Let the receivers say what became of what they stored, in this step or ever."""
+        only: Collection[int] | None = None if all_that_wait else self._stored_now
+        for name, answer in answers.items():
+            if name not in self._destinations or not answer.application:
+                continue
+            for seq, said in self._later.came(Said(name, answer.application), only):
+                delivery = self._deliveries[seq]
+                delivery.application = said.result
+                if said.is_refusal:
+                    delivery.state = "dead_letter"
+                    delivery.reason = _with_words(said.reason, said.detail)
+                    self._fail_again(self._entries[seq], delivery)
+                ended(delivery)
+
+    def _fail_again(self, sent: Entry, delivery: Delivery) -> None:
+        """Put the dead letter in the place of what was sent, as the outbox does."""
+        keys = None if sent.keys is None else tuple(key.decode() for key in sent.keys)
+        again = self._entry(delivery, keys)
+        again.place = sent.place
+        self._schedule.fail_again(again)
+
+    def _expect(self, entry: Entry, delivery: Delivery, attempt: Attempt, now_us: int) -> None:
+        rule = self._destinations[delivery.destination].application
+        if rule is None or not attempt.control_id:
+            return
+        self._entries[entry.seq] = entry
+        self._stored_now.add(entry.seq)
+        delivery.application, given_up = self._later.expect(
+            rule, entry.seq, delivery.destination, attempt.control_id, attempt.code, now_us
+        )
+        if given_up:
+            self._deliveries[given_up].application = MISSING
 
     def _try(self, entry: Entry, delivery: Delivery, now_us: int, answer: str) -> None:
         config = self._destinations[delivery.destination]
@@ -164,6 +230,7 @@ class Receivers:
             case Action.SETTLE:
                 delivery.state, delivery.reason = "sent", ""
                 schedule.settle(entry)
+                self._expect(entry, delivery, attempt, now_us)
             case Action.WAIT:
                 limit = config.retry.unreachable_seconds
                 if limit is not None and now_us - entry.at_us >= limit * 1e6:
@@ -211,17 +278,10 @@ def _attempt(config: DestinationConfig, delivery: Delivery, answer: str) -> Atte
     if answer in ("timeout", "garbage"):
         return Attempt(AttemptResult.IN_DOUBT, answer)
     if answer in (*_ACCEPTED, *_REFUSED):
-        written = b"MSH|^~\\&|||||||ACK|1|P|%b\rMSA|%b|%b\r" % (
-            header.version or b"2.5.1", answer.encode(), header.control_id,
-        )  # fmt: skip
+        written = acknowledgment(answer, header.control_id, header.version or b"2.5.1")
     else:
-        written = _with_line_ends(answer)
+        written = as_it_travels(answer)
     return _read(delivery, written, header.control_id)
-
-
-def _with_line_ends(text: str) -> bytes:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return "".join(f"{line}\r" for line in lines).encode("utf-8")
 
 
 def _read(delivery: Delivery, content: bytes, control_id: bytes) -> Attempt:
@@ -234,6 +294,6 @@ def _read(delivery: Delivery, content: bytes, control_id: bytes) -> Attempt:
     delivery.answer, delivery.answer_text = found.code, found.text
     label = found.code.lower()
     if found.code in _ACCEPTED:
-        return Attempt(AttemptResult.ACCEPTED, label, found.code)
+        return Attempt(AttemptResult.ACCEPTED, label, found.code, control_id=control_id)
     detail = found.text.encode("utf-8", "surrogateescape")
     return Attempt(AttemptResult.REFUSED, label, found.code, found.error_codes, detail)

@@ -20,6 +20,7 @@ from ifengine.transforms.writing import emptied
 
 NOWHERE = "nothing came here"
 EMPTY = "(empty)"
+NOT_WAITED_FOR = "not waited for"
 # not for this channel: whether another one of its connection takes the type is no matter of its own
 _ALIKE = {"filtered": frozenset({"filtered", "unrouted"})}
 
@@ -70,10 +71,12 @@ def _answered(code: str, seen: Seen) -> bool:
 def chosen(expected: Expected, here: Sequence[Delivery]) -> list[Delivery]:
     """Return the deliveries that an expectation speaks of: those in its state, else the sent ones.
 
-    ``filtered`` speaks of all: it holds only where nothing else happened.
+    Without a state, ``application`` speaks of what was stored, a no to it included. ``filtered`` speaks of all: it holds only where nothing else happened.
     """
     state = expected.state
     if not state:
+        if expected.application:
+            return [d for d in here if d.application]
         state = "sent"
         if expected.destination == UNMATCHED:
             return list(here)
@@ -97,7 +100,17 @@ def _destination(
     if expected.reason and not any(expected.reason in d.reason for d in found):
         reasons = ", ".join(filter(None, dict.fromkeys(d.reason for d in found))) or EMPTY
         yield _at(expected, "reason", expected.reason, reasons, found[0] if found else None)
+    yield from _application(expected, found)
     yield from _contents(expected, found, charset, golden)
+
+
+def _application(expected: Expected, found: Sequence[Delivery]) -> Iterator[Difference]:
+    """Compare what the receivers made of what they stored, of every message that is spoken of."""
+    wanted = expected.application
+    if not wanted or (found and all(d.application == wanted for d in found)):
+        return
+    got = ", ".join(dict.fromkeys(d.application or NOT_WAITED_FOR for d in found)) or NOWHERE
+    yield _at(expected, "application", wanted, got, found[0] if found else None)
 
 
 def _state(expected: Expected, others: Sequence[Delivery]) -> Difference:

@@ -29,7 +29,7 @@ from ifengine.routes.channel_tests.recall import Recall, order_keys_of_merges, t
 from ifengine.routes.channel_tests.receivers import Delivery, Receivers
 from ifengine.routes.channel_tests.sender import Answered, CameIn, Sender
 from ifengine.routes.collecting import Collected, remembered_by
-from ifengine.routes.config.cases import Case
+from ifengine.routes.config.cases import Answer, Case
 from ifengine.routes.config.models import ChannelConfig, SiteConfig
 from ifengine.routes.gates import HISTORICAL_MODES, Gate, Gates
 from ifengine.routes.lanes import EntryState
@@ -109,7 +109,7 @@ class World:
         self._again: deque[int] = deque()
         self._deliveries: dict[tuple[int, str, int], Delivery] = {}
         self._touched: dict[tuple[int, str, int], None] = {}
-        self._answers: Mapping[str, str] = {}
+        self._answers: Mapping[str, Answer] = {}
         self._seen = Seen(came_in=False)
 
     def start(self, case: Case) -> None:
@@ -123,9 +123,10 @@ class World:
     @property
     def reached(self) -> frozenset[str]:
         """The destinations that got a message."""
-        return frozenset(d.destination for d in self._deliveries.values() if d.state == "sent")
+        every = self._deliveries.values()
+        return frozenset(d.destination for d in every if d.state == "sent" or d.application)
 
-    def play(self, after_us: int, content: bytes | None, answers: Mapping[str, str]) -> Seen:
+    def play(self, after_us: int, content: bytes | None, answers: Mapping[str, Answer]) -> Seen:
         """Let time pass, then a message or a batch come in.
 
         Args:
@@ -135,11 +136,15 @@ class World:
         """
         self._answers = answers
         self._touched = {}
+        for queue in self._queues.values():
+            queue.begin_step()
         self._seen = seen = Seen(came_in=content is not None)
         self._pass_time(self.now_us + after_us)
         if content is not None:
             for one, reason in self._split(content):
                 self._receive(one, reason)
+        for queue in self._queues.values():
+            queue.answer_later(answers, all_that_wait=content is None, ended=self._attempt_ended)
         seen.deliveries = [self._deliveries[place] for place in sorted(self._touched)]
         return seen
 

@@ -19,6 +19,14 @@ class Given:
     append: tuple[str, ...] = field(default=(), repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a fake receiver says: MSA-1, a kind of silence, or a whole message; "": not said."""
+
+    first: str = field(default="", repr=False)
+    application: str = field(default="", repr=False)  # later, once it stored the message
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
     """What must be true of one destination, or of ``unmatched``, after a turn."""
@@ -36,6 +44,7 @@ class Expected:
     same_as: str = ""  # below channels/
     ignore: tuple[Path, ...] = ()
     file_names: tuple[str, ...] = field(default=(), repr=False)
+    application: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +54,7 @@ class Turn:
     position: Position
     after_us: int = 0
     given: Given | None = None
-    answers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    answers: Mapping[str, Answer] = field(default_factory=dict, repr=False)
     ack: str = ""
     ack_text: str = field(default="", repr=False)
     expected: tuple[Expected, ...] = ()
@@ -69,3 +78,9 @@ class Case:
     turns: tuple[Turn, ...]
     facts: tuple[StartFact, ...] = ()
     patients: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+def as_it_travels(text: str) -> bytes:
+    """Return a message that stands in a test with a line for each segment."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return "".join(f"{line}\r" for line in lines).encode("utf-8")

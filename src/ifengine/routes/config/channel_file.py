@@ -175,17 +175,19 @@ def read_channel(
     # a key that stands twice hides what is under its second one: tests may well speak of that
     doubled = any(p.code == "E002" and p.position.file == file for p in problems.found)
     if "tests" in section.nodes and not doubled:
-        draft.cases = read_tests(
-            section.nodes["tests"], destination_names(draft), around.samples, problems
-        )
+        draft.cases = read_tests(section.nodes["tests"], answering(draft), around.samples, problems)
     return draft
 
 
-def destination_names(draft: ChannelDraft) -> frozenset[str]:
-    """Return the names of the destinations, those included that could not be read."""
+def answering(draft: ChannelDraft) -> dict[str, bool]:
+    """Return the destinations: whether an application acknowledgment is waited for there.
+
+    Those that could not be read are among them, and may wait.
+    """
     node = draft.section.nodes.get("to")
     written = [key.value for key, _ in node] if isinstance(node, Entries) else []
-    return frozenset([d.name for d in draft.destinations] + written)
+    read = {d.name: d.section.says("application_ack") for d in draft.destinations}
+    return {**dict.fromkeys(written, True), **read}
 
 
 def _condition(

@@ -23,6 +23,7 @@ STATES: Final = (
     "sent",
 )
 ANSWERS: Final = ("AA", "AE", "AR", "CA", "CE", "CR", "timeout", "refused", "garbage")
+APPLICATION: Final = ("waiting", "accepted", "refused", "missing")
 ACKS: Final = ("AA", "AE", "AR", "CA", "CE", "CR", "none")
 
 _ANY_NAME: Final = PathKind()
@@ -52,13 +53,30 @@ CHANGED: Final = (
     ),
 )
 
+ANSWER: Final = (
+    Key(
+        name="first",
+        kind=Raw("an answer"),
+        meaning="At once: MSA-1, timeout, refused, garbage or a whole message; CA unless it is said.",
+        example="CA",
+    ),
+    Key(
+        name="application",
+        kind=Raw("an answer"),
+        meaning="Later: AA, AE, AR or a whole message, whose empty MSA-2 is filled in. In a step "
+        "with `given` for what is stored in it, else for all that waits there.",
+        example="AE",
+    ),
+)
+LATER: Final = ("AA", "AE", "AR")
+
 _STEP: Final = (
     Key(name="given", kind=Raw("a message"), meaning="What comes in.", example="{sample: adt_a01}"),
     Key(name="after", kind=DURATION, meaning="Moves the clock first.", example="31m"),
     Key(
         name="answer",
         kind=Raw("answers"),
-        meaning="What a destination replies.",
+        meaning="What a destination replies: at once, or a map of `first` and `application`.",
         example="{lab: AE}",
     ),
     Key(
@@ -128,6 +146,13 @@ DETAILS: Final = (
         example="2",
     ),
     Key(name="reason", kind=TEXT, meaning="Part of the reason.", example="no record number"),
+    Key(
+        name="application",
+        kind=OneOf(APPLICATION),
+        meaning="Where its application acknowledgment stands: waiting, accepted, refused, or "
+        "missing once the time of application_ack is over.",
+        example="missing",
+    ),
     Key(name="same_as", kind=WORD, meaning="A golden file.", example="golden/a01.hl7"),
     Key(
         name="ignore",

@@ -15,7 +15,17 @@ from ifengine.routes.config.keys_common import NAME, YES_NO
 from ifengine.routes.config.keys_connection import LISTEN_CONNECTION, SEND_CONNECTION
 from ifengine.routes.config.keys_destination import DESTINATION
 from ifengine.routes.config.keys_site import SITE
-from ifengine.routes.config.keys_tests import ACKS, ANSWERS, CHANGED, DETAILS, STATES, STEP, TEST
+from ifengine.routes.config.keys_tests import (
+    ACKS,
+    ANSWER,
+    ANSWERS,
+    CHANGED,
+    DETAILS,
+    LATER,
+    STATES,
+    STEP,
+    TEST,
+)
 from ifengine.routes.config.kinds import (
     ConditionKind,
     FreeText,
@@ -229,7 +239,9 @@ class _Writer:
             "tests": lambda: {"type": "array", "items": self.section(TEST)},
             "sequence": lambda: {"type": "array", "items": self.section(STEP)},
             "given": lambda: {"anyOf": [{"type": "string"}, self.section(CHANGED)]},
-            "answer": _answer,
+            "answer": self._answer,
+            "first": lambda: _answer(ANSWERS),
+            "application": lambda: _answer(LATER),
             "expect": self._expected,
             "state": lambda: {"enum": list(STATES)},
             "count": lambda: {"type": ["integer", "string"], "minimum": 0},
@@ -241,6 +253,9 @@ class _Writer:
     def _from(self) -> Schema:
         name = self._pattern(_PATTERNS["a name"], ["string"])
         return {"anyOf": [*one_or_more(name)["anyOf"], self.section(FROM)]}
+
+    def _answer(self) -> Schema:
+        return _open_map({"anyOf": [*_answer(ANSWERS)["anyOf"], self.section(ANSWER)]})
 
     def _expected(self) -> Schema:
         fate = {"anyOf": [{"enum": list(STATES)}, self.section(DETAILS)]}
@@ -281,8 +296,8 @@ def _order_by() -> Schema:
     return {"anyOf": [{"enum": ["patient"]}, *paths]}
 
 
-def _answer() -> Schema:
-    return _open_map({"anyOf": [{"enum": list(ANSWERS)}, {"type": "string", "pattern": "^MSH"}]})
+def _answer(words: Sequence[str]) -> Schema:
+    return {"anyOf": [{"enum": list(words)}, {"type": "string", "pattern": "^MSH"}]}
 
 
 def _open_map(each: Schema) -> Schema:

@@ -7,7 +7,7 @@ from typing import Final
 
 from ifengine.errors import EngineError
 from ifengine.routes.config.cases import Case
-from ifengine.routes.config.channel_file import ChannelDraft, destination_names
+from ifengine.routes.config.channel_file import ChannelDraft, answering
 from ifengine.routes.config.keys_tests import BESIDE
 from ifengine.routes.config.kinds import nearest
 from ifengine.routes.config.sections import read_section
@@ -38,7 +38,7 @@ def read_beside(
         return
     if "tests" not in section.nodes:
         return
-    cases = read_tests(section.nodes["tests"], destination_names(draft), samples, problems)
+    cases = read_tests(section.nodes["tests"], answering(draft), samples, problems)
     known = {case.name: case for case in draft.cases}
     for case in cases:
         first = known.get(case.name)

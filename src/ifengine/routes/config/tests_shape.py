@@ -1,18 +1,29 @@
 """``tests:`` of a channel file, or of a NAME_test.yaml beside it, to ``Case`` s."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ifengine.hl7.path import Path, parse_path
-from ifengine.routes.config.cases import Case, Expected, Given, StartFact, Turn
+from ifengine.routes.application_matching import decides
+from ifengine.routes.config.cases import (
+    Answer,
+    Case,
+    Expected,
+    Given,
+    StartFact,
+    Turn,
+    as_it_travels,
+)
 from ifengine.routes.config.filled import shorten
 from ifengine.routes.config.keys_tests import (
     ACKS,
+    ANSWER,
     ANSWERS,
     CHANGED,
     DETAILS,
     FILE_DETAILS,
+    LATER,
     STATES,
     STEP,
     TEST,
@@ -21,7 +32,7 @@ from ifengine.routes.config.kinds import BAD, OneOf, Scalar, nearest
 from ifengine.routes.config.scalars import parse_whole
 from ifengine.routes.config.sections import Section, read_section
 from ifengine.transforms.facts import SEPARATOR
-from ifengine.transforms.source import Entries, Items, Node, Problems, Text
+from ifengine.transforms.source import Entries, Items, Node, Position, Problems, Text
 
 _STATE = OneOf(STATES)
 _ACK = OneOf(ACKS)
@@ -40,19 +51,20 @@ _COUNT = Scalar("a number", _parse_count, 0)
 class _Reader:
     """What every part of a test is read with."""
 
-    destinations: Collection[str]
+    destinations: Mapping[str, bool]
     samples: Collection[str]
     problems: Problems
 
 
 def read_tests(
-    node: Node, destinations: Collection[str], samples: Collection[str], problems: Problems
+    node: Node, destinations: Mapping[str, bool], samples: Collection[str], problems: Problems
 ) -> tuple[Case, ...]:
     """Read ``tests:``; everything that could not be run as it is written becomes a problem.
 
     Args:
         node: the list.
-        destinations: names of the channel's destinations.
+        destinations: by name, those of the channel: whether an application acknowledgment is
+            waited for there.
         samples: names of the files below channels/samples, without ``.hl7``.
         problems: gets every mistake.
     """
@@ -182,21 +194,66 @@ def _values(section: Section, key: str) -> tuple[Any, ...]:
     return tuple(value for value, _ in section.get(key, ()))
 
 
-def _answers(node: Node, reader: _Reader) -> dict[str, str]:
-    problems = reader.problems
+def _answers(node: Node, reader: _Reader) -> dict[str, Answer]:
     if not isinstance(node, Entries):
-        problems.error("E104", node.position, '"answer" takes a map', "as in {lab: AE}")
+        reader.problems.error("E104", node.position, '"answer" takes a map', "as in {lab: AE}")
         return {}
     answers = {}
     for key, value in node:
-        _known_destination(key, reader, ())
-        if isinstance(value, Text) and value.value.lstrip().startswith("MSH"):
-            answers[key.value] = value.value
-            continue
-        code = OneOf(ANSWERS).read(key.value, value, problems)
-        if code is not BAD:
-            answers[key.value] = code
+        known = _known_destination(key, reader, ())
+        if isinstance(value, Entries):
+            answers[key.value] = _twice(key, value, reader, known=known)
+        else:
+            answers[key.value] = Answer(_said(key.value, value, ANSWERS, reader.problems))
     return answers
+
+
+def _said(name: str, node: Node, words: tuple[str, ...], problems: Problems) -> str:
+    """Read a word, or a whole message; "" where it is neither."""
+    if isinstance(node, Text) and node.value.lstrip().startswith("MSH"):
+        return node.value
+    word = OneOf(words).read(name, node, problems)
+    return "" if word is BAD else str(word)
+
+
+def _twice(key: Text, node: Entries, reader: _Reader, *, known: bool) -> Answer:
+    """Read ``{first: CA, application: AE}``."""
+    problems = reader.problems
+    section = read_section(ANSWER, node, problems)
+    first, later = section.nodes.get("first"), section.nodes.get("application")
+    if first is None and later is None:
+        problems.error("E102", node.position, f'"{key.value}" answers nothing', "as in lab: AE")
+    at_once = "CA" if first is None else _said("first", first, ANSWERS, problems)
+    if later is None:
+        return Answer(at_once)
+    if known:
+        _waited_for(key.value, section.keys["application"].position, reader)
+    if at_once != "CA" and at_once in ANSWERS:
+        problems.error(
+            "E103",
+            section.keys["application"].position,
+            f'"application" after {at_once}: no second answer is waited for',
+            "first: CA, or leave first out",
+        )
+    said = _said("application", later, LATER, problems)
+    if said and said not in LATER and not decides(as_it_travels(said)):
+        problems.error(
+            "E103",
+            later.position,
+            '"application" is no acknowledgment that decides',
+            "MSA-1 is AA, AE or AR",
+        )
+    return Answer(at_once, said)
+
+
+def _waited_for(name: str, position: Position, reader: _Reader) -> None:
+    if not reader.destinations[name]:
+        reader.problems.error(
+            "E271",
+            position,
+            f'no application acknowledgment is waited for at "{shorten(name)}"',
+            "acks: accept+application and application_ack: at the destination",
+        )
 
 
 # --- what is known before ------------------------------------------------------------------------
@@ -295,7 +352,14 @@ def _expected(key: Text, value: Node, reader: _Reader) -> Expected | None:
     if isinstance(value, Items):
         problems.error("E104", value.position, f'"{key.value}" takes a state, or a map')
         return None
-    return _details(key.value, value, problems)
+    expected = _details(key.value, value, problems)
+    if expected.application and key.value in reader.destinations:
+        _waited_for(key.value, _place_of("application", value), reader)
+    return expected
+
+
+def _place_of(name: str, node: Entries) -> Position:
+    return next(key.position for key, _ in node if key.value == name)
 
 
 def _details(destination: str, node: Entries, problems: Problems) -> Expected:
@@ -306,7 +370,11 @@ def _details(destination: str, node: Entries, problems: Problems) -> Expected:
             read = kind.read(name, section.nodes[name], problems)
             if read is not BAD:
                 said[name] = read
-    said.update((name, section.get(name)) for name in ("reason", "same_as") if section.get(name))
+    said.update(
+        (name, section.get(name))
+        for name in ("reason", "same_as", "application")
+        if section.get(name)
+    )
     if section.says("segments"):
         said["segments"] = _values(section, "segments")
     if section.says("ignore") and not section.says("same_as"):
