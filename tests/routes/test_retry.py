@@ -272,7 +272,7 @@ def test_a_stop_waits_for_a_person_and_not_for_a_time() -> None:
 
 def test_the_partners_words_for_a_duplicate_count_as_accepted_on_a_marked_attempt() -> None:
     rules = replace(policy(), duplicate_answer=Pattern("already (exists|filed)", fold=True))
-    answer = replace(refused("AE", 207), detail=b"Order ALREADY filed")
+    answer = refused("AE", 207)._replace(detail=b"Order ALREADY filed")
     assert decided(answer, rules, marked=True) == Decision(
         Action.SETTLE, 0, 0, accepted_as_duplicate=True
     )
@@ -280,10 +280,10 @@ def test_the_partners_words_for_a_duplicate_count_as_accepted_on_a_marked_attemp
 
 def test_the_same_words_on_a_first_attempt_are_a_refusal() -> None:
     rules = replace(policy(), duplicate_answer=Pattern("already filed"))
-    answer = replace(refused("AE"), detail=b"already filed")
+    answer = refused("AE")._replace(detail=b"already filed")
     assert decided(answer, rules).action is Action.DEAD_LETTER
 
 
 def test_other_words_on_a_marked_attempt_are_a_refusal() -> None:
     rules = replace(policy(), duplicate_answer=Pattern("already filed"))
-    assert decided(replace(refused("AE"), detail=b"no ward"), rules, marked=True).refusals == 1
+    assert decided(refused("AE")._replace(detail=b"no ward"), rules, marked=True).refusals == 1

@@ -195,7 +195,7 @@ BUGS = (
         promise="G6",
         breaks="two messages of one id share a connection: an answer to the first settles the second",
         file="routes/endpoints/mllp.py",
-        old="        if header.control_id in self._used and self._client.is_connected:\n",
+        old="        if header.control_id in self._used and is_connected:\n",
         new="        if False:\n",
         caught_by=(
             "engine/test_delivery.py::test_two_messages_of_one_control_id_never_share_a_connection",

@@ -1,7 +1,7 @@
 """What a peer's acknowledgment says, read from any bytes."""
 
 import re
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ifengine.hl7.charset import DEFAULT_POLICY, OPAQUE, CharsetPolicy
 from ifengine.hl7.delimiters import Delimiters
@@ -18,8 +18,7 @@ _TOLERATED = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledgment:
+class Acknowledgment(NamedTuple):
     """A peer's answer.
 
     Attributes:
@@ -33,9 +32,12 @@ class Acknowledgment:
 
     is_ack: bool
     code: str
-    control_id: bytes = field(repr=False)
-    text: str = field(repr=False)
+    control_id: bytes
+    text: str
     error_codes: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        return f"<Acknowledgment {self.code} {self.error_codes}>"
 
 
 NOT_AN_ACK = Acknowledgment(is_ack=False, code="", control_id=b"", text="", error_codes=())
@@ -48,15 +50,20 @@ def read_ack(content: bytes, *, charset: CharsetPolicy = DEFAULT_POLICY) -> Ackn
         return NOT_AN_ACK
     separator = header.delimiters.field
     lines = _LINE_END.split(content) if b"\n" in content else content.split(b"\r")
-    found = [line.split(separator) for line in lines if line.startswith(b"MSA" + separator)]
+    begin = b"MSA" + separator
+    found = [line.split(separator) for line in lines if line.startswith(begin)]
     if not found:
         return NOT_AN_ACK
     msa = found[0]
     code = msa[1].strip().decode("ascii", "replace")
+    if code not in _CODES or len(found) > 1:
+        code = ""
+    if len(msa) == 3 and b"ERR" not in content:
+        return Acknowledgment(True, code, msa[2], "", ())  # as nearly every one is
     errors = [line.split(separator) for line in lines if line.startswith(b"ERR" + separator)]
     return Acknowledgment(
         is_ack=True,
-        code=code if code in _CODES and len(found) == 1 else "",
+        code=code,
         control_id=_nth(msa, 2),
         text=_text(header, msa, errors, charset),
         error_codes=_error_codes(header.delimiters, msa, errors) if errors or len(msa) > 6 else (),

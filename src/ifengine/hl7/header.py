@@ -14,6 +14,7 @@ NULL_BYTES = b'""'
 
 _LAST_FIELD = 18  # MSH-18; what follows is not read here
 _EMPTY_FIELDS = [b""] * (_LAST_FIELD + 1)
+_NOTHING = (b"", NULL_BYTES)  # a field that is not valued
 _NEVER_ON_SUCCESS = frozenset({b"NE", b"ER", b""})
 
 
@@ -129,7 +130,10 @@ class Header:
     @property
     def enhanced_mode(self) -> bool:
         """Whether MSH-15 or MSH-16 is valued (2.8.1)."""
-        return _valued(self.accept_ack) or _valued(self.application_ack)
+        accept, application = self.accept_ack, self.application_ack
+        if not accept and not application:
+            return False
+        return accept not in _NOTHING or application not in _NOTHING
 
     @property
     def silent(self) -> bool:
@@ -141,11 +145,7 @@ class Header:
         if not self.enhanced_mode:
             return False
         conditions = (self.accept_ack, self.application_ack)
-        return all(not _valued(value) or value in _NEVER_ON_SUCCESS for value in conditions)
-
-
-def _valued(condition: bytes) -> bool:
-    return bool(condition) and condition != NULL_BYTES
+        return all(value in _NOTHING or value in _NEVER_ON_SUCCESS for value in conditions)
 
 
 def read_header(content: bytes) -> Header:

@@ -321,7 +321,8 @@ class Outbound(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Decode, and report frames while this is the present connection."""
         fp("deliver.ack_read")
-        self._quiet()
+        if self._silence is not None:
+            self._quiet()
         self._decoder.receive_data(data)
         self.pump()
 
@@ -346,6 +347,8 @@ class Outbound(asyncio.Protocol):
             if content is not None:
                 client._events.frame_received(client, content)
                 continue
+            if self._decoder.is_drained:
+                return
             event = self._decoder.next_event()
             if type(event) is Frame:
                 client._events.frame_received(client, event.content)

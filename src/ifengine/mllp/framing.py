@@ -206,6 +206,11 @@ class FrameDecoder:
         return self._position < len(self._buffer)
 
     @property
+    def is_drained(self) -> bool:
+        """Whether all bytes were taken and more may come: ``next_event`` would say ``NEED_DATA``."""
+        return self._position == len(self._buffer) and not self._eof
+
+    @property
     def waits_for_cr(self) -> bool:
         """Whether only silence can tell that the frame in hand has ended."""
         return (

@@ -329,11 +329,10 @@ class Inbound(asyncio.Protocol):
                     asyncio.get_running_loop().call_soon(self._release, _BY_TURN)
                     break
                 content = take()
-                if content is None:
-                    if not self._take_event():
-                        break
-                    continue
-                self._hand_over(content)
+                if content is not None:
+                    self._hand_over(content)
+                elif self._decoder.is_drained or not self._take_event():
+                    break
         except BaseException:
             self._held |= _ENDING  # a frame was not taken: nothing behind it may be
             raise

@@ -198,12 +198,15 @@ class Outbox(AnsweringDeliveries):
             destination = self.destinations.get(entry.destination)
             if destination is not None:
                 destination.count(state, 1)
-            self._stored_head = max(self._stored_head, entry.seq)
+            if entry.seq > self._stored_head:
+                self._stored_head = entry.seq
             if entry.seq != schedule.through + 1 or self._is_full():
                 continue  # the store has it; it is read again when there is room
             if entry.content is not None:
                 self._bytes += len(entry.content)
-            self._write_behind(schedule.add(entry, state, gated=self._is_gated(entry)))
+            behind = schedule.add(entry, state, gated=self._is_gated(entry))
+            if behind:
+                self._write_behind(behind)
         self.pump()
 
     def _is_gated(self, entry: Entry) -> bool:
@@ -275,6 +278,8 @@ class Outbox(AnsweringDeliveries):
 
     def _pick_lane(self) -> Lane:
         idle = self._idle
+        if idle[-1].is_connected:
+            return idle.pop()
         for at in range(len(idle) - 1, -1, -1):
             if idle[at].is_connected:
                 return idle.pop(at)
@@ -331,11 +336,12 @@ class Outbox(AnsweringDeliveries):
             possible_duplicate=entry.possible_duplicate,
             dice=self._parts.dice,
         )
-        decision = self._unreachable_too_long(entry, destination, decision)
         if attempt.result is AttemptResult.UNREACHABLE:
+            decision = self._unreachable_too_long(entry, destination, decision)
             self._note_unreachable(destination)
         elif attempt.result is not AttemptResult.UNSENDABLE:
-            self._note_reachable()
+            self._unreachable_tries = 0
+            self.up = True
         if decision.action is Action.SETTLE:
             destination.failures = 0
         elif attempt.result in _FAILED and destination.note_failure():
@@ -345,22 +351,21 @@ class Outbox(AnsweringDeliveries):
             senders.attempt_ended(self, entry, attempt, decision, took)
             self.pump()
             return
-        match decision.action:
-            case Action.SETTLE:
-                self._settle(entry, destination, attempt, decision, took)
-            case Action.WAIT:
-                if entry.content is not None:
-                    self._bytes += len(entry.content)
-                self.schedule.give_back(entry)
-            case _:
-                self._not_settled(entry, destination, attempt, decision, took)
+        if decision.action is Action.SETTLE:
+            self._settle(entry, destination, attempt, decision, took)
+        elif decision.action is Action.WAIT:
+            if entry.content is not None:
+                self._bytes += len(entry.content)
+            self.schedule.give_back(entry)
+        else:
+            self._not_settled(entry, destination, attempt, decision, took)
         self.pump()
 
     def _unreachable_too_long(
         self, entry: Entry, destination: Destination, decision: Decision
     ) -> Decision:
         limit = destination.policy.retry.unreachable_seconds
-        if decision.action is not Action.WAIT or limit is None:
+        if limit is None:
             return decision
         if self._parts.steady.now_us() - entry.at_us < limit * 1e6:
             return decision
@@ -373,10 +378,6 @@ class Outbox(AnsweringDeliveries):
         if destination.channel_number in self.senders:
             wait = min(wait, LONGEST_WAIT_WITH_SENDER_SECONDS)
         self._not_before = self._parts.clock.monotonic() + wait
-
-    def _note_reachable(self) -> None:
-        self._unreachable_tries = 0
-        self.up = True
 
     def _settle(
         self,
@@ -453,6 +454,8 @@ class Outbox(AnsweringDeliveries):
 
     def _write_behind(self, behind: Sequence[Entry]) -> None:
         """Give durable rows to deliveries that wait for a stuck one, so that the cursor can pass."""
+        if not behind:
+            return
         now_us = self._parts.clock.now_us()
         for entry in behind:
             if entry.content is not None:
@@ -460,8 +463,7 @@ class Outbox(AnsweringDeliveries):
                 entry.content = None
             row = behind_row(self.number, entry, now_us, "behind an earlier message of its key")
             self._parts.group.batch.exceptions.append(row)
-        if behind:
-            self._parts.group.lazily()
+        self._parts.group.lazily()
 
     # --- time and commits --------------------------------------------------------------------------
 

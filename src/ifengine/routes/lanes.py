@@ -46,7 +46,7 @@ class Schedule:
         self._barrier: Entry | None = None
         self._since_barrier: list[Entry] = []
         self._stopped: dict[int, Entry] = {}  # DEAD and HELD, holding their keys
-        self._ready: list[Entry] = []
+        self._ready: list[tuple[int, Entry]] = []  # by seq: numbers are compared much faster
         self._plain: deque[Entry] = deque()  # ascending; settled ones leave lazily
         self._by_seq: dict[int, Entry] = {}
         self.through = 0  # every seq up to here was added or is settled
@@ -187,7 +187,7 @@ class Schedule:
 
     def _make_ready(self, entry: Entry) -> None:
         entry.state = EntryState.READY
-        heapq.heappush(self._ready, entry)
+        heapq.heappush(self._ready, (entry.seq, entry))
 
     # --- going ------------------------------------------------------------------------------
 
@@ -201,7 +201,7 @@ class Schedule:
             return None
         ready = self._ready
         while ready:
-            entry = ready[0]
+            _, entry = ready[0]
             if entry.state is not EntryState.READY:
                 heapq.heappop(ready)
                 continue
@@ -414,7 +414,8 @@ class Schedule:
     def _leave(self, entry: Entry) -> None:
         """Take a delivery out: what waited for it goes on."""
         self._by_seq.pop(entry.seq, None)
-        self._stopped.pop(entry.seq, None)
+        if self._stopped:
+            self._stopped.pop(entry.seq, None)
         entry.content = None
         entry.state = EntryState.GONE
         for key in CHAIN if self._chained else entry.keys or ():
@@ -422,9 +423,10 @@ class Schedule:
                 del self._tails[key]
         if self._barrier is entry:
             self._barrier = None
-        dependents, entry.dependents = entry.dependents, []
-        for dependent in dependents:
-            self._wake_dependent(dependent)
+        if entry.dependents:
+            dependents, entry.dependents = entry.dependents, []
+            for dependent in dependents:
+                self._wake_dependent(dependent)
 
     def _wake_dependent(self, entry: Entry) -> None:
         entry.waiting -= 1

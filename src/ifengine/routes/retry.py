@@ -1,8 +1,9 @@
 """What an attempt's result means: settled, again later, dead letter, held, stopped. Pure."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 from ifengine.hl7.patterns import Pattern
 from ifengine.routes.config.models import NakReaction, RetryConfig
@@ -22,17 +23,19 @@ class AttemptResult(Enum):
     UNSENDABLE = auto()  # the content cannot travel this way, ever
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One attempt, as an endpoint reports it."""
 
     result: AttemptResult
     label: str  # closed vocabulary: aa ae ar ca ce cr timeout reset refused none file ...
     code: str = ""  # MSA-1
     error_codes: tuple[int, ...] = ()  # ERR-3
-    detail: bytes = field(default=b"", repr=False)  # the peer's text, to be sealed
-    answer: bytes = field(default=b"", repr=False)  # the peer's answer as it came
-    control_id: bytes = field(default=b"", repr=False)  # MSH-10 as it was sent
+    detail: bytes = b""  # the peer's text, to be sealed
+    answer: bytes = b""  # the peer's answer as it came
+    control_id: bytes = b""  # MSH-10 as it was sent
+
+    def __repr__(self) -> str:
+        return f"<Attempt {self.result.name} {self.label}>"
 
 
 class Action(Enum):
@@ -46,8 +49,7 @@ class Action(Enum):
     WAIT = auto()  # no connection: nothing counts, the outbox waits
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """The action, with the counts after it and the safe reason."""
 
     action: Action

@@ -1,21 +1,22 @@
 """The contract of an endpoint: one lane carries one delivery at a time and reports how it ended."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ifengine.routes.retry import Attempt
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
+class Parcel(NamedTuple):
     """What a lane is to carry."""
 
-    content: bytes = field(repr=False)
-    file_name: str = field(default="", repr=False)
+    content: bytes
+    file_name: str = ""
     timeout_seconds: float = 30.0
     seq: int = 0  # of the outbox: the same delivery has the same, however often it is tried
     inbox_id: int = 0  # the message it is of
+
+    def __repr__(self) -> str:
+        return f"<Parcel {self.seq} of {self.inbox_id}>"
 
 
 class LaneOwner(Protocol):

@@ -53,11 +53,13 @@ class MllpLane:
     def begin(self, parcel: Parcel) -> None:
         """Send a message, over a new connection where needed."""
         header = read_header(parcel.content)
-        if header.control_id in self._used and self._client.is_connected:
+        is_connected = self._client.is_connected
+        if header.control_id in self._used and is_connected:
             # An answer to the earlier message of this id could still come on this connection
             # and be taken for the answer to this one: only a new connection tells them apart.
             self._client.close("control id again")
             self._used.clear()
+            is_connected = False
         self._parcel = parcel
         self._control_id = header.control_id
         self._silent = header.silent
@@ -67,16 +69,13 @@ class MllpLane:
         if not header.control_id:
             self._end_soon(Attempt(AttemptResult.UNSENDABLE, "no control id (MSH-10)"))
             return
-        if self._client.is_connected:
-            self._send()
+        if is_connected:
+            self._send(parcel)
         else:
             self._deadline = self._clock.monotonic() + self._options.connect_timeout_seconds + 1.0
             self._client.connect()
 
-    def _send(self) -> None:
-        parcel = self._parcel
-        if parcel is None:
-            return
+    def _send(self, parcel: Parcel) -> None:
         try:
             self._client.send(parcel.content)
         except ValueError:
@@ -102,7 +101,8 @@ class MllpLane:
     def connected(self, client: MllpClient) -> None:
         """Send what waited for the connection."""
         self._used.clear()
-        self._send()
+        if self._parcel is not None:
+            self._send(self._parcel)
 
     def frame_received(self, client: MllpClient, content: bytes) -> None:
         """Match an answer to the message under way, or ignore it."""
