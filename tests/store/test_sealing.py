@@ -1,3 +1,4 @@
+import hmac
 import itertools
 import time
 from pathlib import Path
@@ -118,6 +119,15 @@ def test_a_cut_value_is_found(length: int) -> None:
     sealed = keys.seal(BlobKind.INBOX, 1, 0, b"content")
     with pytest.raises(SealError):
         keys.open(BlobKind.INBOX, 1, 0, sealed[:length])
+
+
+@given(st.binary(min_size=32, max_size=32), st.binary(max_size=300))
+def test_a_keyed_hash_is_the_hmac_of_the_standard_however_long_the_value(
+    key: bytes, value: bytes
+) -> None:
+    keyed = sealing._Keyed(key)
+    for content in (value, value * 70, value):
+        assert keyed.tag(content) == hmac.digest(key, content, "sha256")[:16]
 
 
 def test_no_nonce_comes_twice_under_one_key() -> None:

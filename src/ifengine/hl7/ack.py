@@ -209,6 +209,8 @@ def due_answers(
         return []
     if verdict is not Verdict.COMMITTED and error is None:
         error = AckError(Hl7ErrorCode.INTERNAL_ERROR)
+    if error is None and len(codes) == 1 and not header.enhanced_mode:
+        return [Answer(codes[0], compose(header, codes[0], at_us, control_id, sender=sender))]
     answers = []
     for code in codes:
         if code in APPLICATION_CODES and header.enhanced_mode:
@@ -354,13 +356,14 @@ def compose(
         copied[10],
         copied[11],
     ]
-    if copied[17] or header.enhanced_mode:
+    enhanced = header.enhanced_mode
+    if copied[17] or enhanced:
         # an answer in enhanced mode says itself that nothing is to be sent back
-        never = AckCondition.NEVER.value.encode() if header.enhanced_mode else b""
+        never = AckCondition.NEVER.value.encode() if enhanced else b""
         msh += (b"", b"", never, never)
         if copied[17]:
             msh += (b"", copied[17])
-    msa = [b"MSA", code.value.encode(), control_id_of_sender]
+    msa = [b"MSA", code.encode(), control_id_of_sender]
     if rules.text and text:
         msa.append(text)
     if not errors:

@@ -12,6 +12,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 START_BLOCK, END_BLOCK = 0x0B, 0x1C
 NULL_BYTES = b'""'
 
+_USUAL_FIELD, _USUAL_MSH2 = DEFAULT_DELIMITERS.field, DEFAULT_DELIMITERS.msh2
 _LAST_FIELD = 18  # MSH-18; what follows is not read here
 _EMPTY_FIELDS = [b""] * (_LAST_FIELD + 1)
 _NOTHING = (b"", NULL_BYTES)  # a field that is not valued
@@ -168,10 +169,14 @@ def read_header(content: bytes) -> Header:
     separator = content[start + 3 : start + 4]
     line = content[start:end]
     fields = line.split(separator, _LAST_FIELD) if separator and end > start + 3 else [line]
-    try:
-        delimiters = Delimiters.read(separator, fields[1] if len(fields) > 1 else b"")
-    except DelimiterFaultError:
-        return _with_bad_delimiters(separator, fields, bom)
+    msh2 = fields[1] if len(fields) > 1 else b""
+    if separator == _USUAL_FIELD and msh2 == _USUAL_MSH2:
+        delimiters = DEFAULT_DELIMITERS
+    else:
+        try:
+            delimiters = Delimiters.read(separator, msh2)
+        except DelimiterFaultError:
+            return _with_bad_delimiters(separator, fields, bom)
     fault = None
     if START_BLOCK in line or END_BLOCK in line:
         fault = HeaderFault.FRAMING_BYTES

@@ -42,7 +42,7 @@ def patient_identifiers(message: Message) -> list[CX]:
     for name, f in PATIENT_FIELDS:
         for i in message.indexes(name):
             found += identifiers(message, i, f)
-    return list(dict.fromkeys(found))
+    return found if len(found) < 2 else list(dict.fromkeys(found))
 
 
 def _read_plain(field: bytes, delimiters: Delimiters) -> list[CX]:

@@ -139,10 +139,10 @@ def encode_frame(content: bytes) -> bytes:
     """
     if not content:
         raise ValueError("content is empty")
-    for byte in (START_BLOCK, END_BLOCK):
-        offset = content.find(byte)
-        if offset != -1:
-            raise ValueError(f"content holds the framing byte 0x{byte:02X} at offset {offset}")
+    if START_BLOCK in content or END_BLOCK in content:
+        offset = min(o for o in (content.find(START_BLOCK), content.find(END_BLOCK)) if o != -1)
+        byte = content[offset]
+        raise ValueError(f"content holds the framing byte 0x{byte:02X} at offset {offset}")
     return b"\x0b%b\x1c\r" % content
 
 

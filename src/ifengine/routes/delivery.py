@@ -308,12 +308,8 @@ class Outbox(AnsweringDeliveries):
             name, _, content = content.partition(b"\0")
             parcel = Parcel(content, name.decode("utf-8", "replace"))
         else:
-            parcel = Parcel(
-                content,
-                timeout_seconds=destination.ack_timeout_seconds,
-                seq=entry.seq,
-                inbox_id=entry.inbox_id,
-            )
+            timeout = destination.ack_timeout_seconds
+            parcel = Parcel(content, "", timeout, entry.seq, entry.inbox_id)
         lane.begin(parcel)
 
     # --- results ---------------------------------------------------------------------------------
@@ -323,9 +319,8 @@ class Outbox(AnsweringDeliveries):
         entry = self._carrying.pop(id(lane))
         self._idle.append(lane)
         destination = self.destination_of(entry)
-        metrics = self._metrics[entry.destination]
         took = self._parts.clock.monotonic() - entry.started
-        metrics.attempt(attempt.label, took)
+        self._metrics[entry.destination].attempt(attempt.label, took)
         if entry.content is not None:
             self._bytes -= len(entry.content)
         decision = decide(

@@ -26,6 +26,8 @@ class LastHour:
         return sum(self._counts)
 
     def _move(self, minute: int) -> None:
+        if minute == self._minute:
+            return
         for passed in range(self._minute + 1, min(minute, self._minute + 60) + 1):
             self._counts[passed % 60] = 0
         self._minute = max(minute, self._minute)

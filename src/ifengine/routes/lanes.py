@@ -29,6 +29,8 @@ _STUCK = frozenset(
         EntryState.DEAD,
     }
 )
+_STOPPED = frozenset({EntryState.DEAD, EntryState.HELD})
+_RETRIED = frozenset({EntryState.RETRYING, EntryState.IN_DOUBT})
 
 
 class Schedule:
@@ -104,7 +106,7 @@ class Schedule:
         """
         if entry.seq == self.through + 1:
             self.through = entry.seq
-        stopped = state in (EntryState.DEAD, EntryState.HELD)
+        stopped = state in _STOPPED
         if stopped and not self._holds(entry):
             # it goes nowhere and holds nothing: nobody waits for it, and it waits for nobody
             entry.exceptional = True
@@ -119,7 +121,7 @@ class Schedule:
         if stopped:
             self._stop(entry, state)
             return []
-        if state in (EntryState.RETRYING, EntryState.IN_DOUBT):
+        if state in _RETRIED:
             entry.state = state
             return []
         entry.waiting += gated
@@ -268,7 +270,7 @@ class Schedule:
 
     def wake(self, entry: Entry) -> None:
         """A retry is due."""
-        if entry.state not in (EntryState.RETRYING, EntryState.IN_DOUBT):
+        if entry.state not in _RETRIED:
             return
         if entry.waiting:
             entry.state = EntryState.BEHIND

@@ -99,7 +99,8 @@ def context_of(
     collection: Collection,
 ) -> MessageContext:
     """Return what the steps may know of a message beside its content."""
-    inbox_id, memories, retired = received.inbox_id, parts.memories, parts.retired
+    inbox_id, memories = received.inbox_id, parts.memories
+    retired = parts.retired or None  # an empty crosswalk counts as none: nobody pays for it
     waits = parked.parking.get(inbox_id) if received.run else None
     at_us = received.received_us
     now_us = parts.steady.of(inbox_id, at_us)
@@ -109,12 +110,12 @@ def context_of(
         None if memories is None else memories.scratch(inbox_id, now_us, at_us=at_us),
         replies,
         sender_waits=sender_waits,
-        nobody_retired=retired is not None and not len(retired),
+        nobody_retired=retired is None and parts.retired is not None,
         waited_out=waits is not None and waits.waited_out,
         released=waits is not None and waits.released,
         waits_behind=partial(parked.is_ahead, inbox_id) if len(parked.parking) else _never,
-        alike=retired.alike if retired else None,
-        onward=retired.onward if retired else None,
+        alike=None if retired is None else retired.alike,
+        onward=None if retired is None else retired.onward,
         collection=collection,
     )
 

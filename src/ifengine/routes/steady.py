@@ -79,11 +79,15 @@ class Steady:
 
     def stamp(self, inbox_id: int) -> int:
         """Return the wall clock for a message that comes in now; note where that was set."""
-        wall_us = self._clock.now_us()
-        offset_us = self.now_us() - wall_us
-        if abs(offset_us - self._offsets[-1][1]) > NOTICED_US:
+        return self.stamped(inbox_id)[0]
+
+    def stamped(self, inbox_id: int) -> tuple[int, int]:
+        """Return the wall clock and the steady time of a message that comes in now, as ``stamp``."""
+        wall_us, steady_us = self._clock.now_us(), self.now_us()
+        offset_us = steady_us - wall_us
+        if not -NOTICED_US <= offset_us - self._offsets[-1][1] <= NOTICED_US:
             self._note(inbox_id, offset_us)
-        return wall_us
+        return wall_us, steady_us
 
     def of(self, inbox_id: int, received_us: int) -> int:
         """Return when a message came, from its id and what the wall clock showed. Any thread may ask."""

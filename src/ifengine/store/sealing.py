@@ -10,7 +10,6 @@ because a data key seals in the process that made it and in no other.
 """
 
 import hashlib
-import hmac
 import itertools
 import secrets
 import struct
@@ -32,6 +31,7 @@ ALGORITHM_DATA_KEY = 1  # sealed by the data key itself; 2 is kept free for a ke
 HEADER_BYTES = 18
 OVERHEAD_BYTES = HEADER_BYTES + 16
 KEY_BYTES = 32
+_BLOCK_BYTES = 64  # of SHA-256: a key is as long as half a block
 TAG_BYTES = 16
 MOST_SEALS_PER_KEY = 2**28
 KEY_AGE_US = 24 * 3600 * 1_000_000
@@ -128,6 +128,24 @@ class RingStatus(NamedTuple):
     keys: tuple[KeyStatus, ...]
 
 
+class _Keyed:
+    """HMAC-SHA-256 (RFC 2104) under one key, which is taken in once and not for every value."""
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, key: bytes) -> None:
+        block = key.ljust(_BLOCK_BYTES, b"\0")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+
+    def tag(self, value: bytes) -> bytes:
+        """Return the first 16 bytes. Threads may share it: copies alone are changed."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(value)
+        outer.update(inner.digest())
+        return outer.digest()[:TAG_BYTES]
+
+
 class KeyRing:
     """The data keys of one store, unwrapped, and what is derived from them."""
 
@@ -141,7 +159,7 @@ class KeyRing:
         self._kek = kek
         self._content: dict[int, _ContentKey] = {}
         self._index: tuple[DataKeyRow, bytes] | None = None
-        self._derived: dict[str, bytes] = {}
+        self._derived: dict[str, _Keyed] = {}
         self._current: _ContentKey | None = None
         for row in rows:
             self._admit(row, self._unwrap(row))
@@ -293,14 +311,15 @@ class KeyRing:
 
         Every purpose has a key of its own; parts carry their length, so that none can shift.
         """
-        key = self._derived.get(purpose) or self._derive(purpose)
-        text = b"".join([_LENGTH(len(part)) + part for part in parts])
-        return hmac.digest(key, text, "sha256")[:TAG_BYTES]
+        keyed = self._derived.get(purpose) or self._derive(purpose)
+        text = b""
+        for part in parts:
+            text += _LENGTH(len(part)) + part
+        return keyed.tag(text)
 
     def digest(self, content: bytes) -> bytes:
         """Return the keyed digest of a message for the retransmission guard, 16 bytes."""
-        key = self._derived.get("digest") or self._derive("digest")
-        return hmac.digest(key, content, "sha256")[:TAG_BYTES]
+        return (self._derived.get("digest") or self._derive("digest")).tag(content)
 
     def audit_mac(self, seq: int, digest: bytes) -> bytes:
         """Return the proof that the audit log ended with this record, 16 bytes."""
@@ -308,19 +327,19 @@ class KeyRing:
 
     def tagger(self, purpose: str) -> Callable[[bytes], bytes]:
         """Return ``tag`` of one value for one purpose, with the key looked up once."""
-        key = self._derived.get(purpose) or self._derive(purpose)
+        keyed = self._derived.get(purpose) or self._derive(purpose)
 
         def one(value: bytes) -> bytes:
-            return hmac.digest(key, _LENGTH(len(value)) + value, "sha256")[:TAG_BYTES]
+            return keyed.tag(_LENGTH(len(value)) + value)
 
         return one
 
-    def _derive(self, purpose: str) -> bytes:
+    def _derive(self, purpose: str) -> _Keyed:
         if self._index is None:
             raise SealError("the store has no index key")
-        key = derive(self._index[1], f"ifengine tag 1|{purpose}")
-        self._derived[purpose] = key
-        return key
+        keyed = _Keyed(derive(self._index[1], f"ifengine tag 1|{purpose}"))
+        self._derived[purpose] = keyed
+        return keyed
 
 
 def fingerprint(key: bytes) -> str:

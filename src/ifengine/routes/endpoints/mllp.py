@@ -107,7 +107,7 @@ class MllpLane:
     def frame_received(self, client: MllpClient, content: bytes) -> None:
         """Match an answer to the message under way, or ignore it."""
         answer = read_ack(content)
-        under_way = self._parcel is not None and self._sent
+        under_way = self._sent and self._parcel is not None
         if not answer.is_ack:
             self._stray("malformed")
         elif under_way and answer.control_id == self._control_id:
@@ -139,15 +139,8 @@ class MllpLane:
         fp("deliver.ack_checked")
         code = answer.code
         if code in _ACCEPTED:
-            self._end(
-                Attempt(
-                    AttemptResult.ACCEPTED,
-                    code.lower(),
-                    code,
-                    answer=content,
-                    control_id=self._control_id,
-                )
-            )
+            accepted = AttemptResult.ACCEPTED
+            self._end(Attempt(accepted, code.lower(), code, (), b"", content, self._control_id))
         elif code in _REFUSED:
             detail = answer.text.encode("utf-8", "surrogateescape")
             self._end(
