@@ -31,6 +31,7 @@ class Point(NamedTuple):
 _INTAKE, _PIPELINE = "routes/intake.py", "routes/pipeline.py"
 _INBOUND, _CLIENT = "mllp/inbound.py", "mllp/client.py"
 _COMMIT, _WRITE, _SQLITE = "store/commit_points.py", "store/sqlite_write.py", "store/sqlite.py"
+_LOG, _MOVER = "store/sqlite_log.py", "store/sqlite_mover.py"
 _SCHEMA, _CHECKSUMS = "store/sqlite_schema.py", "store/sqlite_checksums.py"
 _LETTERS, _RUNNING = "routes/dead_letters.py", "engine/running.py"
 _RELOADING, _SWITCHING = "engine/reloading.py", "engine/switching.py"
@@ -67,8 +68,10 @@ POINTS: Mapping[str, Point] = {
     "memory.pre_commit": Point(_COMMIT, "what a step remembers was written, before the commit"),
     "merge.pre_commit": Point(_COMMIT, "a merge was written, before the commit"),
     "store.post_commit": Point(_SQLITE, "a commit returned in the writing thread"),
-    "store.ckpt_before": Point(_SQLITE, "the log is about to be moved into the database"),
-    "store.ckpt_after": Point(_SQLITE, "the log was moved"),
+    "store.move_before": Point(_MOVER, "the log is about to be copied beside the commits"),
+    "store.move_after": Point(_MOVER, "the log was copied, the pages not synced"),
+    "store.ckpt_before": Point(_LOG, "the rest of the log is about to be moved"),
+    "store.ckpt_after": Point(_LOG, "all of the log was moved, and not noted"),
     "store.upgrade_pre_commit": Point(_SCHEMA, "a step of the schema was made, before its commit"),
     "store.upgrade_post_commit": Point(_SCHEMA, "a step of the schema was committed"),
     "store.upgrade_vacuumed": Point(_CHECKSUMS, "an older store was written anew, with checksums"),

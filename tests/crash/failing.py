@@ -15,6 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+from campaigns import is_campaign
 from crash.campaign import Peers
 from crash.serving import Site, wait_until
 from ifengine.failpoints import VARIABLE
@@ -58,6 +59,8 @@ ENDS: dict[str, int | None] = {
     "memory.pre_commit": STORAGE_FAILED,
     "merge.pre_commit": STORAGE_FAILED,
     "store.post_commit": STORAGE_FAILED,
+    "store.move_before": STORAGE_FAILED,
+    "store.move_after": STORAGE_FAILED,
     "store.ckpt_before": STORAGE_FAILED,
     "store.ckpt_after": STORAGE_FAILED,
     "store.purge_mid": STORAGE_FAILED,
@@ -70,7 +73,7 @@ ENDS: dict[str, int | None] = {
 # how often a point may be passed before it acts; where it is not named here: 30
 PASSED_AT_MOST = {"intake.accept": 3, "intake.mid_frame": 3, "deliver.connected": 3}
 ONCE_A_START = ("keys.dek_minted", "keys.dek_committed")
-AT_THE_STOP = ("store.ckpt_before", "store.ckpt_after")
+AT_THE_STOP = ("store.move_before", "store.move_after", "store.ckpt_before", "store.ckpt_after")
 
 
 class Run(NamedTuple):
@@ -114,6 +117,11 @@ def error(name: str, lot: Random) -> Run:
     armed = (f"{name}=error:{kind}{at(name, lot)}",)
     # the last checkpoint stands behind the last commit: nothing is promised any more
     return Run(armed, ENDS[name], ask_to_stop(name), 0 if name in AT_THE_STOP else None)
+
+
+def some_of(runs: list[Run], lot: Random, few: int) -> list[Run]:
+    """Return the runs in an order of the lot: in a campaign all, else a few."""
+    return lot.sample(runs, len(runs) if is_campaign("IFENGINE_FAILPOINT_REPEATS") else few)
 
 
 def ask_to_stop(name: str) -> "Callable[[Failing], None] | None":

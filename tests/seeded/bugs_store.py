@@ -145,6 +145,48 @@ BUGS = (
         quick=True,
     ),
     Bug(
+        name="log_begun_anew_unnoted",
+        promise="G2",
+        breaks="what is moved beside the commits lets the log begin anew before the note says so",
+        file="store/sqlite_mover.py",
+        old='        self._pin.execute("BEGIN")\n',
+        new="",
+        caught_by=(
+            "store/test_checkpoints.py::"
+            "test_the_log_does_not_start_again_before_the_writer_took_note",
+            "store/test_power_beside.py::"
+            "test_a_power_cut_while_the_log_is_moved_beside_the_commits_loses_nothing",
+        ),
+        seconds=90,
+    ),
+    Bug(
+        name="pages_moved_without_a_sync",
+        promise="G1",
+        breaks="the log begins anew while pages that were moved are in the memory of the kernel alone",
+        file="store/sqlite_schema.py",
+        old="        _sync_all(connection)\n        _refuse_foreign(connection)",
+        new='        connection.pragma("synchronous", "off")\n        _refuse_foreign(connection)',
+        caught_by=(
+            "store/test_power_loss.py::"
+            "test_after_a_power_cut_all_that_was_acknowledged_is_there_and_nothing_is_half",
+        ),
+        seconds=90,
+    ),
+    Bug(
+        name="failed_move_passed_over",
+        promise="G8",
+        breaks="a page that could not be moved into the database is told to nobody",
+        file="store/sqlite_mover.py",
+        old="                self._error = cause\n",
+        new="                del cause\n",
+        caught_by=(
+            "store/test_checkpoints.py::test_a_failed_sync_of_what_was_moved_ends_the_store",
+            "store/test_checkpoints.py::"
+            "test_a_page_that_cannot_be_moved_ends_the_store_before_the_next_commit",
+        ),
+        seconds=180,
+    ),
+    Bug(
         name="repeat_by_id_alone",
         promise="G5",
         breaks="a message under a known id is a repetition whatever it says",

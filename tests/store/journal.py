@@ -3,7 +3,8 @@
 Writes and truncations of a file are pending until a sync of that file makes them durable; its name
 is in the folder when the folder was synced. A disk after a cut holds everything durable and any
 subset of what is pending, each write whole, torn at sector borders, or garbled where a sector was
-just being written.
+just being written. A sync makes durable what was written before it began: while it runs, another
+thread may write.
 
 The store's own VFS, ``cksmvfs``, lays checksums over pages, and takes the VFS that was the default
 when it was loaded for the one below. So a second copy of it is loaded here over the journal.
@@ -12,6 +13,7 @@ when it was loaded for the one below. So a second copy of it is loaded here over
 import os
 import random
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -28,8 +30,9 @@ from ifengine.store.sqlite_checksums import VFS, checked_vfs
 JOURNALED = "cksmjnl"  # the same length as the name it stands for
 _UNDER = "journal"
 
-# ("w", name, bytes, offset) ("t", name, size) ("s", name, flags) ("c", name) created
-# ("d", name) deleted ("f",) the folder was synced ("ack", n)
+# ("w", name, bytes, offset) ("t", name, size) ("c", name) created ("d", name) deleted
+# ("b", name, token) a sync began ("s", name, flags, token) it ended; without a token: both at once
+# ("f",) the folder was synced ("ack", n)
 Event = tuple[Any, ...]
 
 
@@ -39,6 +42,7 @@ class Journal:
     def __init__(self, folder: Path, before: Callable[[str, str], None] | None = None) -> None:
         self.folder = str(folder.absolute())
         self.log: list[Event] = []
+        self.order = threading.Lock()  # of the events as of the calls: two threads write
         self.before = before or (lambda kind, file: None)
         _hub().journals[self.folder] = self
 
@@ -65,18 +69,23 @@ class JournalFile(apsw.VFSFile):
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - the name is of apsw
         self.journal.before("w", self.name)
-        super().xWrite(data, offset)
-        self.journal.log.append(("w", self.name, bytes(data), offset))
+        with self.journal.order:
+            super().xWrite(data, offset)
+            self.journal.log.append(("w", self.name, bytes(data), offset))
 
     def xTruncate(self, size: int) -> None:  # noqa: N802 - the name is of apsw
         self.journal.before("t", self.name)
-        super().xTruncate(size)
-        self.journal.log.append(("t", self.name, size))
+        with self.journal.order:
+            super().xTruncate(size)
+            self.journal.log.append(("t", self.name, size))
 
     def xSync(self, flags: int) -> None:  # noqa: N802 - the name is of apsw
+        token = object()
+        with self.journal.order:
+            self.journal.log.append(("b", self.name, token))
         self.journal.before("s", self.name)
         super().xSync(flags)
-        self.journal.log.append(("s", self.name, flags))
+        self.journal.log.append(("s", self.name, flags, token))
         if not self.is_listed:  # os_unix.c: the first sync of a new log syncs its folder too
             self.is_listed = True
             self.journal.log.append(("f",))
@@ -200,16 +209,17 @@ class Image:
 class _Disk:
     durable: dict[str, bytearray]
     pending: dict[str, list[Event]] = field(default_factory=dict)
+    syncing: dict[Any, list[Event]] = field(default_factory=dict)  # what was pending when one began
     unlisted: set[str] = field(default_factory=set)  # created, and the folder not synced since
     removed: dict[str, bytearray] = field(default_factory=dict)  # may still be listed
 
     def take(self, event: Event) -> None:
         """Let one event of the log happen."""
         kind, *rest = event
-        if kind == "s":
-            target = self.durable.setdefault(rest[0], bytearray())
-            for write in self.pending.pop(rest[0], ()):
-                apply(target, write)
+        if kind == "b":
+            self.syncing[rest[1]] = list(self.pending.get(rest[0], ()))
+        elif kind == "s":
+            self._synced(rest[0], rest[2] if len(rest) > 2 else None)
         elif kind == "c":
             self.unlisted.add(rest[0])
             self.durable[rest[0]] = bytearray()
@@ -224,6 +234,19 @@ class _Disk:
             self.removed.clear()
         elif kind in "wt":
             self.pending.setdefault(rest[0], []).append(event)
+
+    def _synced(self, name: str, token: Any) -> None:
+        pending = self.pending.pop(name, [])
+        began = self.syncing.pop(token, pending)
+        target = self.durable.setdefault(name, bytearray())
+        # in order: what an overlapping sync made durable already is no longer pending
+        covered = {id(event) for event in began}
+        for event in pending:
+            if id(event) in covered:
+                apply(target, event)
+        left = [event for event in pending if id(event) not in covered]
+        if left:
+            self.pending[name] = left
 
     def cut(self, rnd: random.Random, garbling: bool) -> tuple[dict[str, bytearray], list[str]]:
         """Return one of the disks that a power cut could leave now."""

@@ -262,7 +262,7 @@ def test_a_log_that_cannot_be_moved_for_want_of_room_is_moved_later(tmp_path: Pa
     for number in range(1, 6):
         commit(store, batch(number))
         store.checkpoint()
-    assert store._wal_pages
+    assert store._log.pages
     state["full"] = False
     commit(store, batch(6))
     store.close()

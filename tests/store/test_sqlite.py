@@ -10,7 +10,6 @@ import apsw
 import pytest
 
 from ifengine.errors import StorageFailedError, StoreRefusedError
-from ifengine.store import sqlite
 from ifengine.store.base import Batch, Store
 from ifengine.store.sqlite import SqliteStore
 from ifengine.store.sqlite_damage import failure_text
@@ -151,20 +150,6 @@ def test_the_log_is_moved_and_cut_on_request_and_on_close(
     store.checkpoint()
     store.close()
     assert not log.exists() or log.stat().st_size == 0
-
-
-def test_a_long_log_is_moved_even_when_the_writer_never_rests(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(sqlite, "WAL_PAGES", 50)
-    store._checkpoint_at = 50
-    last = threading.Event()
-    for i in range(1, 401):
-        told = (lambda error: last.set()) if i == 400 else (lambda error: None)
-        store.submit(Batch(inbox=[entry(i, sealed=bytes(20_000))]), told)
-    assert last.wait(30)
-    # 8 MB were written; the log started again from its beginning many times
-    assert (tmp_path / "store" / "store.db-wal").stat().st_size < 2_000_000
 
 
 def test_a_reader_that_looks_on_does_not_stop_the_writer(store: SqliteStore) -> None:

@@ -1,10 +1,15 @@
-"""The embedded store: SQLite in WAL mode, one thread that writes, every commit on stable storage."""
+"""The embedded store: SQLite in WAL mode, one thread that writes, every commit on stable storage.
+
+A second thread copies what was committed from the log into the database, see ``sqlite_mover``.
+"""
 
 import contextlib
+import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,10 +23,11 @@ from ifengine.store.commit_points import after_commit, before_commit
 from ifengine.store.space import Space, is_no_room, is_no_room_to_open
 from ifengine.store.sqlite_damage import failure_text
 from ifengine.store.sqlite_files import WriterLock, prepare_database, prepare_folder
+from ifengine.store.sqlite_log import Log
 from ifengine.store.sqlite_mark import LogMark
+from ifengine.store.sqlite_mover import Mover
 from ifengine.store.sqlite_read import SqliteReader
 from ifengine.store.sqlite_schema import (
-    BUSY_MS,
     check_library,
     check_start,
     look_through,
@@ -33,8 +39,6 @@ from ifengine.store.sqlite_schema import (
 from ifengine.store.sqlite_write import PURGE_CHUNK, SqliteWriter
 from ifengine.store.suspect import forget_cached
 
-WAL_PAGES = 4000  # a log longer than this is moved at once, behind the answers of its last commit
-_RETRY_PAGES = 1000  # how much it grows before a checkpoint that a reader held up is tried again
 _IDLE_SECONDS = 0.25
 _NEWEST_SHARE = 0.125  # of the last commit in what commits took lately
 
@@ -49,6 +53,11 @@ class _Job(NamedTuple):
     ended_us: int | None = None  # of a purge
     finished: Finished | None = None
     stop: bool = False
+
+
+def _noted(mark: LogMark, connection: apsw.Connection, database: str, pages: int) -> int:
+    mark.committed(pages)
+    return apsw.SQLITE_OK
 
 
 class SqliteStore:
@@ -77,12 +86,12 @@ class SqliteStore:
         self.space = Space(folder)
         self.failing: Callable[[BaseException], None] = lambda error: None
         self.commit_seconds = 0.0
+        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._lock = WriterLock(folder)
         self._is_suspect = suspect
         try:
             if suspect:
                 forget_cached(folder)
-            self._wal_pages = 0
             try:
                 self._path = prepare_database(folder)
                 self._connection = self._open(vfs)
@@ -94,42 +103,45 @@ class SqliteStore:
         except BaseException:
             self._lock.release()
             raise
-        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._gate = threading.Lock()  # orders submit against close
         self._closed = False
         self._failure: StorageFailedError | None = None
-        self._checkpoint_at = WAL_PAGES
         self._truncate_wanted = False
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
         self._thread.start()
 
     def _open(self, vfs: str | None) -> apsw.Connection:
         try:
-            self._mark = LogMark(self._path)
-            try:
-                connection = open_writer(self._path, vfs, self._mark)
-            except BaseException:
-                self._mark.close()
-                raise
-            try:
-                connection.set_wal_hook(self._note_wal)
-                steps = migrations()
-                migrate(connection, steps)
-                self.store_id = check_start(connection, steps)
-                if self._is_suspect:
-                    look_through(connection)
-                mark_clean(connection, False)
-                self._writer = SqliteWriter(connection)
-            except BaseException:
-                connection.close()
-                self._mark.close()
-                raise
+            with contextlib.ExitStack() as undo:
+                connection = self._opened(vfs, undo)
+                undo.pop_all()
         except apsw.Error as error:
             kind = StoreFullError if is_no_room_to_open(error) else StoreRefusedError
             raise kind(f"{self._path}: {failure_text(error)}") from None
         except OSError as error:
             kind = StoreFullError if is_no_room(error) else StoreRefusedError
             raise kind(f"{self._path}: {error.strerror}") from None
+        return connection
+
+    def _opened(self, vfs: str | None, undo: contextlib.ExitStack) -> apsw.Connection:
+        self._mark = mark = LogMark(self._path)
+        undo.callback(mark.close)
+        # of the pages, to sync them; closing it drops SQLite's locks, so it outlives the connection
+        self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        undo.callback(os.close, self._file)
+        connection = open_writer(self._path, vfs, mark)
+        undo.callback(connection.close)
+        connection.set_wal_hook(partial(_noted, mark))  # until the log is followed
+        steps = migrations()
+        migrate(connection, steps)
+        self.store_id = check_start(connection, steps)
+        if self._is_suspect:
+            look_through(connection)
+        mover = Mover(self._path, vfs, self._file, ended=lambda: self._jobs.put(_Job()))
+        undo.callback(mover.stop)
+        self._log = Log(connection, mark, mover, self.space)
+        mark_clean(connection, False)
+        self._writer = SqliteWriter(connection)
         return connection
 
     # --- any thread ---------------------------------------------------------------------------
@@ -190,8 +202,7 @@ class SqliteStore:
                     break
                 if job.batch is not None or job.purge or job.finished is not None:
                     self._write(job)
-                if self._wal_pages >= self._checkpoint_at:
-                    self._move_log()
+                self._tend_log()
         finally:
             self._end()
 
@@ -199,16 +210,15 @@ class SqliteStore:
         """Return the next job; while none waits, do what should not stand between two commits."""
         with contextlib.suppress(queue.Empty):
             return self._jobs.get_nowait()
-        if self._failure is None and (self._wal_pages or self._truncate_wanted):
+        if self._failure is None and not self._log.is_at_rest(self._truncate_wanted):
             if not self._truncate_wanted:
                 with contextlib.suppress(queue.Empty):
                     return self._jobs.get(timeout=_IDLE_SECONDS)
-            self._move_log()
-            if self._truncate_wanted or self._log_is_large():
-                self._cut_log()
+            self._rest_log()
         return self._jobs.get()
 
     def _write(self, job: _Job) -> None:
+        self._check_log()
         error: BaseException | None = self._failure
         if error is None:
             try:
@@ -258,6 +268,7 @@ class SqliteStore:
 
     def _fail(self, what: str, cause: BaseException) -> StorageFailedError:
         """Abandon the transaction and refuse every later one."""
+        self._log.give_up()
         self._roll_back()
         kind = DiskFullError if is_no_room(cause) else StorageFailedError
         failure = kind(f"{what} failed: {failure_text(cause)}")
@@ -274,73 +285,39 @@ class SqliteStore:
 
     # --- the log --------------------------------------------------------------------------------
 
-    def _note_wal(self, connection: apsw.Connection, database: str, pages: int) -> int:
-        # called when the commit is on stable storage
-        self._mark.committed(pages)
-        self._wal_pages = pages
-        return apsw.SQLITE_OK
+    def _check_log(self) -> None:
+        with self._failing_log():
+            self._log.check()
 
-    def _log_is_large(self) -> bool:
-        with contextlib.suppress(OSError):
-            log = self._path.with_name(self._path.name + "-wal")
-            return log.stat().st_size > WAL_PAGES * 8192
-        return False
+    def _tend_log(self) -> None:
+        with self._failing_log():
+            if self._failure is None:
+                self._log.tend()
 
-    def _move_log(self) -> None:
-        if self._failure is not None:
-            return
+    def _rest_log(self) -> None:
+        with self._failing_log():
+            if self._log.rest():
+                self._truncate_wanted = False
+
+    @contextlib.contextmanager
+    def _failing_log(self) -> Iterator[None]:
         try:
-            fp("store.ckpt_before")
-            pages, moved = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-            fp("store.ckpt_after")
-        except (apsw.BusyError, apsw.FullError) as cause:
-            # no room: all of it stays readable in the log, and what was moved is moved again
-            pages, moved = self._wal_pages, 0
-            if isinstance(cause, apsw.FullError) and self.space.release():
-                self._move_log()
-                return
+            yield
         except (apsw.Error, OSError) as cause:
             self._fail("checkpoint", cause)
-            return
-        # all moved: the next commit starts the log from its beginning, and the hook tells its size
-        held_up = moved < pages
-        self._checkpoint_at = pages + _RETRY_PAGES if held_up else WAL_PAGES
-        if not held_up:
-            self._note_moved()
-
-    def _note_moved(self) -> None:
-        try:
-            self._mark.moved()
-        except OSError as cause:
-            self._fail("checkpoint", cause)
-        else:
-            self._wal_pages = 0
-
-    def _cut_log(self) -> None:
-        self._truncate_wanted = False
-        if self._failure is not None or self._wal_pages:
-            return  # a reader held up the move: the log is still needed
-        self._connection.set_busy_timeout(0)  # a reader's look must not hold up the intake
-        try:
-            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        except (apsw.BusyError, apsw.FullError):
-            pass
-        except apsw.Error as cause:
-            self._fail("checkpoint", cause)
-        finally:
-            self._connection.set_busy_timeout(BUSY_MS)
 
     def _end(self) -> None:
         """Close; after a failure nothing is written any more, and the next start looks closer."""
         try:
             if self._failure is None:
                 mark_clean(self._connection, True)
-                self._move_log()
-                self._cut_log()
+                self._log.end()
         except (apsw.Error, OSError) as cause:
             self._fail("close", cause)
         finally:
+            self._log.stop()
             with contextlib.suppress(apsw.Error):
                 self._connection.close()
+            os.close(self._file)
             self._mark.close()
             self._lock.release()

@@ -91,19 +91,47 @@ def open_writer(
             connection.close()
             return open_writer(path, vfs, mark, again=True)
         _pragma(connection, "journal_mode", "wal", "wal")
-        _pragma(connection, "synchronous", "full", FULL)
+        _sync_all(connection)
         _pragma(connection, "secure_delete", "on", 1)
         _pragma(connection, "cell_size_check", "on", 1)
-        # with a VFS without memory mapping there is no answer at all
-        if connection.pragma("mmap_size", 0):
-            raise StoreRefusedError("the database does not accept mmap_size = 0")
-        # automatic checkpoints run inside COMMIT, and their errors are silent
-        _pragma(connection, "wal_autocheckpoint", "0", 0)
         _pragma(connection, "cache_size", str(-CACHE_KIB), -CACHE_KIB)
         _pragma(connection, "temp_store", "memory", FULL)
         connection.pragma("trusted_schema", "off")
         if connection.pragma("page_size") != PAGE_BYTES:
             raise StoreRefusedError(f"the database has no pages of {PAGE_BYTES} bytes")
+        require_checksums(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _sync_all(connection: apsw.Connection) -> None:
+    """Set what a connection that writes the files needs, whichever of the two it is."""
+    _pragma(connection, "synchronous", "full", FULL)
+    # with a VFS without memory mapping there is no answer at all
+    if connection.pragma("mmap_size", 0):
+        raise StoreRefusedError("the database does not accept mmap_size = 0")
+    # automatic checkpoints run inside COMMIT, and their errors are silent
+    _pragma(connection, "wal_autocheckpoint", "0", 0)
+
+
+def open_mover(path: Path, vfs: str | None) -> apsw.Connection:
+    """Open the connection that moves the log into the database, and does nothing else.
+
+    Raises:
+        StoreRefusedError: a pragma did not take effect.
+        apsw.Error: the file cannot be read.
+    """
+    connection = apsw.Connection(
+        _uri(path, "psow=0"),
+        flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI,
+        vfs=vfs or checked_vfs(),
+    )
+    try:
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        _sync_all(connection)
+        _refuse_foreign(connection)  # a first read: the log is open from now on
         require_checksums(connection)
     except BaseException:
         connection.close()
