@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import pytest
+
 
 @dataclass(frozen=True)
 class Tried:
@@ -28,6 +30,17 @@ def trials(short: int, long: int, variable: str) -> int:
     if said:
         return int(said)
     return long if os.environ.get("IFENGINE_CAMPAIGN") == "long" else short
+
+
+def repeated(times: int) -> pytest.MarkDecorator:
+    """Mark a test that takes ``repeat``: it runs so often. With 0 it is left out, and not skipped."""
+    left_out = pytest.param(0, marks=pytest.mark.campaign_only)
+    return pytest.mark.parametrize("repeat", range(times) if times else [left_out])
+
+
+def is_campaign(variable: str) -> bool:
+    """Return whether a campaign runs, or the person set this number by hand."""
+    return bool(os.environ.get(variable)) or os.environ.get("IFENGINE_CAMPAIGN") == "long"
 
 
 def seed(variable: str = "IFENGINE_SEED") -> int:

@@ -4,15 +4,32 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from campaigns import Ledger, save, table
 
 LEDGER = pytest.StashKey[Ledger]()
 
 
+# a busy machine decides no test: Hypothesis measures no example, and not how fast it finds them
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Open an empty ledger."""
     config.stash[LEDGER] = Ledger()
+    config.addinivalue_line("markers", "campaign_only: left out, as nothing asks for it")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only a campaign does."""
+    left_out = [item for item in items if item.get_closest_marker("campaign_only")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture

@@ -16,13 +16,11 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +28,7 @@ import pytest
 
 from ifengine.routes.config.loading import load_site
 from ifengine.transforms.source import Problem, Severity
+from ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
@@ -123,15 +122,6 @@ def pattern_of(expected: str) -> re.Pattern[str]:
         pieces = [r"\s+".join(map(re.escape, piece.split())) for piece in line.split("…")]
         parts.append(r"\s*" + r"[^\n]*".join(pieces) + r"[^\S\n]*\n")
     return re.compile("".join(parts))
-
-
-@contextmanager
-def free_ports(count: int) -> Iterator[list[int]]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    yield ports
 
 
 class Session:
@@ -232,9 +222,9 @@ class Session:
 @pytest.fixture
 def session() -> Iterator[Session]:
     # not tmp_path: the path of a Unix socket has room for 107 characters
-    with tempfile.TemporaryDirectory(prefix="ife-") as name, free_ports(len(PORTS)) as ports:
+    with tempfile.TemporaryDirectory(prefix="ife-") as name:
         folder = Path(name).resolve()
-        one = Session(folder, dict(zip(PORTS, ports, strict=True)))
+        one = Session(folder, dict(zip(PORTS, free_ports(len(PORTS)), strict=True)))
         shutil.copytree(ROOT / "channels", folder / "channels")
         site = (ROOT / "ifengine.yaml").read_text(encoding="utf-8")
         (folder / "ifengine.yaml").write_text(one.real(site), encoding="utf-8")

@@ -21,6 +21,7 @@ from ifengine.clock import MICROSECONDS, SystemClock
 from ifengine.routes.config.explain_codes import CODES
 from ifengine.routes.config.loading import load_site
 from ifengine.transforms.table_of_steps import NOT_YET, STEPS
+from ports import free_port
 
 MERGED = SITE + "facts: {order: {for: 90d}}\nsecrets: [dir:secrets]\n"
 
@@ -440,12 +441,6 @@ def receiver(context: Any = None) -> Iterator[Receiver]:
         yield running
     finally:
         running.close()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port
 
 
 def online(site: Path, text: str) -> tuple[int, dict[str, tuple[str, str]]]:

@@ -15,6 +15,7 @@ import pytest
 from cli.support import ADT, CHANNEL, here, ifengine, write_site
 from ifengine.cli.serve import _most_telling
 from ifengine.errors import EngineError, StorageFailedError
+from ports import free_ports
 
 SITE = """\
 ifengine: 1
@@ -30,16 +31,6 @@ FAILING = CHANNEL.replace(
     "  - upper: PID-5.1\n", "  - upper: PID-5.1\n  - require: {PV1-3: no ward}\n"
 )
 NAMES = ("Quill", "QUILL", "7001^^^ELM")
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def until(ask: Callable[[], Any], seconds: float = 10) -> Any:

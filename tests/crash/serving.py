@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,16 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ports import free_ports as free_ports
+
 RESTART_LIMIT_SECONDS = 15.0  # command-line.md: starts again within 15 s after a SIGKILL
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def wait_until(what: str, condition: Any, seconds: float = 20.0) -> None:

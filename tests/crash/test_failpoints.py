@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from campaigns import Ledger, seed, trials
+from campaigns import Ledger, repeated, seed, trials
 from crash.campaign import ORDERED_BY, Peers, unsettled
 from crash.failing import (
     AT_THE_STOP,
@@ -179,7 +179,7 @@ def test_after_a_fault_of_ours_the_engine_ends_soon_and_the_next_start_trusts_no
 
 @pytest.mark.crash
 @pytest.mark.slow
-@pytest.mark.parametrize("repeat", range(REPEATS))
+@repeated(REPEATS)
 def test_nothing_is_lost_whatever_happens_at_any_point_under_load(
     tmp_path: Path, ledger: Ledger, repeat: int
 ) -> None:

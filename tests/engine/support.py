@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,15 +14,10 @@ from ifengine.engine.running import Engine
 from ifengine.routes.config.loading import load_site
 from ifengine.settings import Settings, read_settings
 from ifengine.store.keys import FileKek
+from ports import free_port as free_port
 from waiting import NeverHeldError
 
 START, END = b"\x0b", b"\x1c\r"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def adt(
