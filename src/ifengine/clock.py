@@ -1,6 +1,5 @@
 """Time as a parameter: wall clock for display and retention, monotonic clock for every deadline."""
 
-import asyncio
 import time
 from datetime import UTC, datetime
 from functools import cache
@@ -48,6 +47,8 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         """Wait this long on the monotonic clock."""
+        import asyncio  # who only asks for the time, as most commands do, does without it
+
         await asyncio.sleep(seconds)
 
 
@@ -82,6 +83,8 @@ class ManualClock:
 
     async def sleep(self, seconds: float) -> None:
         """Let time pass at once."""
+        import asyncio
+
         self.advance(seconds)
         await asyncio.sleep(0)
 

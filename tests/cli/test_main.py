@@ -16,7 +16,7 @@ from ifengine.errors import EngineError
 CANARY = "Quillfeather"
 HEAVY = (
     "apsw", "cryptography", "pydantic", "prometheus_client", "yaml", "uvloop", "asyncio", "socket",
-    "ssl", "ifengine.routes", "ifengine.store", "ifengine.hl7",
+    "ssl", "ifengine.routes", "ifengine.store", "ifengine.hl7", "difflib",
 )  # fmt: skip
 
 
@@ -29,6 +29,35 @@ def test_help_imports_nothing_heavy() -> None:
     loaded = set(done.stderr.split())
     assert "ifengine.cli.main" in loaded
     assert loaded.isdisjoint(HEAVY)
+
+
+# At three in the morning an operator asks one thing after another: each of these costs 10 to 300 ms.
+NOT_TO_ASK = (
+    "apsw", "asyncio", "cryptography", "difflib", "ifengine.engine", "ifengine.hl7", "ifengine.mllp",
+    "ifengine.routes.config.loading", "ifengine.store", "logging", "prometheus_client", "ssl", "uvloop",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["channels", "list"], ["messages", "list"], ["dlq", "list"], ["parked", "list"], ["doctor"]],
+    ids=" ".join,
+)
+def test_asking_a_running_engine_imports_none_of_the_engine(
+    words: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "ifengine.yaml").write_text("ifengine: 1\nsite: x\n")
+    code = (
+        "import sys\nfrom ifengine.cli.main import run\n"
+        "assert run(sys.argv[1:]) == 3\n"  # asked, and nobody was there
+        "print(*sorted(sys.modules), sep='\\n')"
+    )
+    asked = [sys.executable, "-c", code, *words, "--site", str(tmp_path)]
+    done = subprocess.run(asked, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.split())
+    assert "ifengine.admin.client" in loaded
+    assert loaded.isdisjoint(NOT_TO_ASK)
 
 
 def test_help_names_every_command_of_the_table(capsys: pytest.CaptureFixture[str]) -> None:

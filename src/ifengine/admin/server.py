@@ -9,13 +9,12 @@ import socket
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from ifengine.admin import acts
 from ifengine.admin.access import Peer, caller_of, peer_of
 from ifengine.admin.request import Caller, RequestError
 from ifengine.admin.runtime import Runtime
-from ifengine.admin.service import Service
 from ifengine.errors import EngineError
 
 MOST_REQUEST_BYTES = 4 * 1024 * 1024
@@ -34,8 +33,16 @@ class AdminSocketError(EngineError):
     code: ClassVar[str] = "admin_socket"
 
 
+class Answering(Protocol):
+    """What answers the verbs: ``admin.service.Service``, or what stands for it until it is there."""
+
+    async def answer(self, verb: str, values: Mapping[str, object], caller: Caller) -> object:
+        """Return the answer of a verb, a value that JSON can carry."""
+        ...
+
+
 class AdminServer:
-    """Serves a :class:`Service` on a Unix socket.
+    """Serves the verbs on a Unix socket.
 
     A socket file that a killed engine left behind is removed; one that somebody answers on is not.
     """
@@ -44,7 +51,7 @@ class AdminServer:
         self,
         path: Path,
         runtime: Runtime,
-        service: Service,
+        service: Answering,
         *,
         mode: int = 0o600,
         peer: Callable[[socket.socket], Peer] = peer_of,

@@ -3,7 +3,7 @@
 ``--help`` reads the table alone, so that it answers before anything heavy is imported.
 """
 
-import difflib
+import gc
 import importlib
 import os
 import sys
@@ -92,6 +92,8 @@ COMMANDS: tuple[CommandRow, ...] = (
 
 def nearest(word: str, known: Sequence[str]) -> str:
     """Return the two known words most like this one, as a question; ``""`` when none is."""
+    import difflib  # for a slip of the hand only
+
     found = difflib.get_close_matches(word, known, n=2, cutoff=0.4)
     return f"did you mean {' or '.join(found)}?" if found else ""
 
@@ -216,4 +218,6 @@ def _place(error: BaseException) -> str:
 
 def main() -> NoReturn:
     """Run the command line and exit."""
+    # what modules make while they are imported stays: no use to look after each 700 of it
+    gc.set_threshold(50_000, 20, 20)
     sys.exit(run())

@@ -1,5 +1,6 @@
 """``ifengine serve``: run the engine of a site until it is told to stop."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -49,6 +50,7 @@ def serve(place: Place, check_only: bool) -> int:
 
     from ifengine.engine import run
 
+    gc.freeze()  # modules and the site are no garbage: the collection before `ready` passes them by
     sys.setswitchinterval(THREAD_TURN_SECONDS)
 
     def announce(lines: list[str]) -> None:

@@ -7,14 +7,13 @@ messages of every channel, so that each message is processed by exactly one vers
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ifengine.admin.runtime import ReloadReport
 from ifengine.engine.building import note_fanout
 from ifengine.engine.switching import Switch
 from ifengine.errors import EngineError
 from ifengine.failpoints import fp
-from ifengine.routes.channel_tests.run import ChannelReport, run_tests
 from ifengine.routes.config.compare import changes, needs_restart
 from ifengine.routes.config.kept_files import pack
 from ifengine.routes.config.loading import Loaded
@@ -26,6 +25,9 @@ from ifengine.routes.worker_process import call_now
 from ifengine.store.base import ConfigVersionRow, NewAudit
 from ifengine.store.sealing import BlobKind
 from ifengine.transforms.source import Severity
+
+if TYPE_CHECKING:
+    from ifengine.routes.channel_tests.run import ChannelReport
 
 T = TypeVar("T")
 
@@ -140,7 +142,9 @@ def _what_is_wrong(loaded: Loaded) -> list[str]:
     ]
 
 
-def _run_all(site: SiteConfig) -> list[ChannelReport]:
+def _run_all(site: SiteConfig) -> "list[ChannelReport]":
+    from ifengine.routes.channel_tests.run import run_tests  # no start needs it: see engine/late.py
+
     reports = []
     for config in site.channels:
         if config.enabled and config.tests:
@@ -149,7 +153,7 @@ def _run_all(site: SiteConfig) -> list[ChannelReport]:
     return reports
 
 
-def _failures(reports: Iterable[ChannelReport]) -> list[str]:
+def _failures(reports: "Iterable[ChannelReport]") -> list[str]:
     return [
         f'{report.file}: test "{result.case.name}" fails'
         for report in reports

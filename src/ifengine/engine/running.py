@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from ifengine.admin.server import AdminServer
-from ifengine.admin.service import Service
 from ifengine.clock import Clock, SystemClock
 from ifengine.engine.answering import ended_clean, recover_outboxes, suspects_of
 from ifengine.engine.auto_reload import AutoReload, reload_and_tell
@@ -19,6 +18,7 @@ from ifengine.engine.building import Built, build, connect, note_fanout, registe
 from ifengine.engine.ending import exit_code, first_error
 from ifengine.engine.gauges import Gauges
 from ifengine.engine.keeping import keeper
+from ifengine.engine.late import LateService
 from ifengine.engine.opening import open_with_room
 from ifengine.engine.pausing import IntakePause
 from ifengine.engine.records import audit_counter, audit_gauge, audit_received, suspect_record
@@ -320,7 +320,7 @@ class Engine:
             await pipeline.recover(head)
             recovered += pipeline.unplanned
         watch.look_at_disk()
-        service = Service(runtime, audit_verified=audit_gauge(parts.metrics))
+        service = LateService(runtime, audit_verified=audit_gauge(parts.metrics))
         admin = AdminServer(site.admin_socket, runtime, service)
         await admin.start()
         self._admin_server = admin
@@ -337,6 +337,9 @@ class Engine:
             await listener.start()
             if self._pause.is_on():
                 listener.pause_reading()
+        # nothing after this can refuse the start: what waits may leave
+        for outbox in built.outboxes.values():
+            outbox.pump()
         for source in built.file_sources:
             parts.spawn(source.run())
         parts.spawn(watch.run())
@@ -347,8 +350,7 @@ class Engine:
         )
         _settle_memory()
         runtime.is_ready = True
-        for outbox in built.outboxes.values():
-            outbox.pump()
+        parts.spawn(service.load(self._stop))
         self._announce(self._start_lines(parts, built, recovered, metrics.port))
 
     def _start_lines(

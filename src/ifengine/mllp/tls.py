@@ -7,8 +7,6 @@ from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
 
-from cryptography import x509
-
 from ifengine.errors import SettingsError
 
 _MINIMUM = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -99,6 +97,8 @@ def certificate_expiry(path: Path) -> datetime:
     Raises:
         SettingsError: the file cannot be read or holds no certificate.
     """
+    from cryptography import x509  # slow to import; a site without certificates starts without it
+
     try:
         chain = x509.load_pem_x509_certificates(path.read_bytes())
     except OSError as error:
