@@ -277,7 +277,7 @@ BUGS = (
         promise="G12",
         breaks="the window of a repetition ends when the clock is set",
         file="routes/intake.py",
-        old="            entry.guard_at_us = parts.steady.now_us()\n",
+        old="            entry.guard_at_us = steady_us\n",
         new="            entry.guard_at_us = parts.clock.now_us()\n",
         caught_by=(
             "simulation/test_jumps.py::"

@@ -72,6 +72,10 @@ class Answers(Protocol):
         """Look at deadlines."""
         ...
 
+    def listens(self, listener: str) -> bool:
+        """Return whether application acknowledgments come in at a listening connection."""
+        ...
+
     def came_in(
         self, batch: Batch, listener: str, content: bytes, inbox_id: int, *, goes_on: bool
     ) -> Matched:

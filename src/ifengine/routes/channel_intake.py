@@ -10,6 +10,7 @@ from ifengine.routes.parts import Parts
 from ifengine.routes.pipeline import Pipeline
 from ifengine.routes.received import Received
 from ifengine.routes.waiting_senders import WaitingSenders
+from ifengine.store.base import GuardVerdict
 from ifengine.telemetry.metrics import type_label
 
 
@@ -47,7 +48,7 @@ class ChannelIntake:
     def senders(self) -> WaitingSenders | None:
         """Return where senders wait for what a destination answers; None: they do not."""
         senders = self.pipeline.senders
-        return senders if senders is not None and senders.is_on else None
+        return None if senders is None or not senders.is_on else senders
 
     @property
     def config(self) -> ChannelConfig:
@@ -72,6 +73,18 @@ class ChannelIntake:
         self.last_received_us = at_us
         self.received += 1
         self.recent.add(now)
+
+    def count_verdict(self, verdict: GuardVerdict) -> None:
+        """Count a message whose id came before."""
+        match verdict:
+            case GuardVerdict.DUPLICATE | GuardVerdict.TAGGED:
+                self.duplicates.inc()
+            case GuardVerdict.REUSED:
+                self.reused.inc()
+            case GuardVerdict.OFF:
+                self.guard_off.inc()
+            case GuardVerdict.NEW:
+                pass
 
     def count_ack(self, code: str) -> None:
         """Count an answer."""

@@ -217,6 +217,8 @@ class Intake:
         answers, gate = self._parts.answers, decision.gate
         if answers is None or not gate.may_answer:
             return decision
+        if gate.kind is InboxKind.MESSAGE and not answers.listens(self.connection.name):
+            return decision  # as nearly always: no answer is waited for here
         goes_on = entry.kind is InboxKind.MESSAGE
         matched = answers.came_in(
             self._open_batch(), self.connection.name, content, entry.inbox_id, goes_on=goes_on
@@ -286,9 +288,10 @@ class Intake:
         ring = parts.ring
         inbox_id = parts.numbers.next_inbox_id()
         channel = decision.channel
+        received_us, steady_us = parts.steady.stamped(inbox_id)
         entry = NewInboxEntry(
             inbox_id=inbox_id,
-            received_us=parts.steady.stamp(inbox_id),
+            received_us=received_us,
             listener=self._number,
             channel=channel.number if channel is not None else 0,
             kind=decision.gate.kind,
@@ -309,7 +312,7 @@ class Intake:
             entry.digest = ring.digest(
                 compared_bytes(header, content, ignore_msh7=self.connection.guard_ignore_msh7)
             )
-            entry.guard_at_us = parts.steady.now_us()
+            entry.guard_at_us = steady_us
             entry.tag_only = header.message_code in TAG_ONLY
             entry.guard_window_us = channel.window_us if channel is not None else DEFAULT_WINDOW_US
         return entry
@@ -367,8 +370,10 @@ class Intake:
             frames, count = outgoing.setdefault(item.connection, ([], [0]))
             if item.reply is None:
                 count[0] += item.header is not None
-                frames.extend(encode_frame(answer) for answer in self._answers(item, now_us))
-                frames.extend(self._accepts(item))
+                for answer in self._answers(item, now_us):
+                    frames.append(encode_frame(answer))
+                if item.decision.gate.kind is InboxKind.ACKNOWLEDGMENT:
+                    frames += self._accepts(item)
             elif item.reply.add(self._answers(item, now_us)):
                 count[0] += 1
                 frames.append(encode_frame(item.reply.content(now_us, item.entry.inbox_id)))
@@ -432,36 +437,22 @@ class Intake:
 
     def _hand_on(self, item: _Pending) -> None:
         entry, channel = item.entry, item.decision.channel
-        match entry.kind:
-            case InboxKind.REJECTED:
-                self._rejected.labels(self.connection.name, entry.reason).inc()
-            case InboxKind.UNROUTED:
-                self._note_unrouted(item)
-            case _:
-                pass
+        kind, verdict = entry.kind, entry.verdict
+        if kind is InboxKind.REJECTED:
+            self._rejected.labels(self.connection.name, entry.reason).inc()
+        elif kind is InboxKind.UNROUTED:
+            self._note_unrouted(item)
         if channel is None:
             return
-        match entry.verdict:
-            case GuardVerdict.DUPLICATE:
-                channel.duplicates.inc()
+        if verdict is not GuardVerdict.NEW:
+            channel.count_verdict(verdict)
+            if verdict is GuardVerdict.DUPLICATE:
                 return
-            case GuardVerdict.TAGGED:
-                channel.duplicates.inc()
-            case GuardVerdict.REUSED:
-                channel.reused.inc()
-            case GuardVerdict.OFF:
-                channel.guard_off.inc()
-            case GuardVerdict.NEW:
-                pass
-        if entry.kind is InboxKind.MESSAGE:
+        if kind is InboxKind.MESSAGE:
+            inbox_id, received_us = entry.inbox_id, entry.received_us
             channel.pipeline.feed(
                 Received(
-                    entry.inbox_id,
-                    entry.received_us,
-                    item.content,
-                    entry.verdict,
-                    item.header,
-                    listener=entry.listener,
+                    inbox_id, received_us, item.content, verdict, item.header, 0, entry.listener
                 )
             )
 

@@ -114,7 +114,8 @@ class Pipeline(Catching):
     def feed(self, message: Received) -> None:
         """Take a message whose commit returned."""
         self.unplanned += 1
-        self.newest_fed = max(self.newest_fed, message.inbox_id)
+        if message.inbox_id > self.newest_fed:
+            self.newest_fed = message.inbox_id
         if message.inbox_id < self._head:
             self._take_between(message)
             return
@@ -212,7 +213,8 @@ class Pipeline(Catching):
                     content, charset=self.charset_of(received.listener), header=received.header
                 )
                 # an empty crosswalk counts as none: nobody pays for it
-                alike = self._parts.retired.alike if self._parts.retired else None
+                retired = self._parts.retired
+                alike = retired.alike if retired else None
                 keys = self.writer.hashed(self.channel.order_keys(message, alike))
                 mode = message.header.processing_mode
                 if mode in HISTORICAL_MODES and not self._takes(mode, received.listener):

@@ -77,6 +77,8 @@ class PlanWriter:
         if keys is None:
             return None
         tag = self._parts.ring.tag
+        if len(keys) == 1:
+            return (tag("order", keys[0].encode())[:KEY_BYTES],)
         return tuple(sorted(tag("order", key.encode())[:KEY_BYTES] for key in keys))
 
     def write(self, batch: Batch, planned: Planned) -> list[Fed]:
@@ -139,6 +141,7 @@ class PlanWriter:
             copy_id = parts.numbers.next_copy_id()
             batch.copies.append((copy_id, parts.ring.seal(BlobKind.COPY, copy_id, 0, content)))
         keys = planned.keys if delivery.keys is None else self.hashed(delivery.keys)
+        at_us = parts.steady.now_us()
         batch.outbox.append(
             OutboxRow(
                 outbox.number,
@@ -151,7 +154,7 @@ class PlanWriter:
                 copy_id,
                 keys is not None,
                 b"".join(keys or ()),
-                parts.steady.now_us(),
+                at_us,
                 origin_seq,
                 self.version,
                 delivery.part,
@@ -176,7 +179,7 @@ class PlanWriter:
             destination=target.number,
             copy_id=copy_id,
             keys=keys,
-            at_us=parts.steady.now_us(),
+            at_us=at_us,
             received_us=planned.received_us,
             config_version=self.version,
         )
