@@ -11,6 +11,7 @@ from pathlib import Path
 
 import apsw
 
+from ifengine.errors import DamagedPageError
 from ifengine.store.account import Account
 from ifengine.store.balance import Balance
 from ifengine.store.sqlite_read import SqliteReader
@@ -68,7 +69,11 @@ class BalanceWatch:
                 found = self._account.look(self._reader.tally())
             if found is None:
                 found = self._account.look(self._reader.tally(), limit=1_000_000)
-        except apsw.Error:
+        except (apsw.Error, DamagedPageError) as error:
+            # while a store is being made its first pages are not whole yet for who looks from
+            # outside; from the first balance on, damage is damage
+            if self.evaluations and isinstance(error, DamagedPageError):
+                raise
             self.unreadable += 1
             self._close()
             return
