@@ -212,6 +212,7 @@ TESTED_BY = {
     "routes/config/kept_files.py": "routes/config/test_version_diff.py",
     "admin/configuration.py": "engine/test_auto_reload.py",
     "routes/parked_messages.py": "engine/test_parking.py",
+    "transforms/plain_fields.py": "transforms/test_together.py",
     "transforms/facts_written.py": "transforms/test_fact_placeholder.py",
     "admin/*.py": "admin/test_server.py",
     "routes/decisions.py": "routes/test_splitting.py",

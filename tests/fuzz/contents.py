@@ -65,9 +65,8 @@ def view(data: bytes) -> None:
                 each = [message.text(i, f, n, c, s) for n in range(1, count + 1)]
                 assert list(message.leaves(i, f, c, s)) == each
                 assert list(message.leaves(i, f, c, s)) == each  # what is remembered is the same
-            at, plain = message.plain_leaf(name, f, c, s)
-            if at >= 0:
-                assert plain.decode("ascii") == message.text(at, f, 1, c or 1, s or 1)
+                if message.first(name) == i:
+                    assert message.first_leaf(name, f) == message.text(i, f, 1, 1, 1)
     assert message.encode() is message.encode()
 
 

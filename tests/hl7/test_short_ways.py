@@ -5,7 +5,6 @@ scope, ``[*]`` and a loop are searched for segment by segment.
 """
 
 import dataclasses
-from collections.abc import Callable
 
 import pytest
 from hypothesis import example, given
@@ -18,7 +17,7 @@ from ifengine.hl7.message import Message
 from ifengine.hl7.path import Path, Where, parse_path
 from ifengine.transforms.base import ReasonError, StepScope
 from ifengine.transforms.steps.delete_segments import Shapes
-from ifengine.transforms.writing import change_in_place, filled
+from ifengine.transforms.writing import filled
 
 VALUES = st.lists(st.sampled_from([*b"aMR1^~&\\ ", *b"^~"]), max_size=14).map(bytes)
 SEGMENTS = st.lists(
@@ -111,57 +110,6 @@ def test_every_occurrence_is_asked_alike_one_by_one_and_all_at_once(
     assert part.holds(scope) == part._quantified(scope)
 
 
-CHANGES: dict[str, tuple[Callable[[str], str], Callable[[bytes], bytes]]] = {
-    "t": (str.strip, bytes.strip),
-    "u": (str.upper, bytes.upper),
-    "l": (str.lower, bytes.lower),
-}
-# fields that are plain, and all that makes one not plain
-FIELDS = [
-    *(b"", b"a", b"a1^B", b"a^B~c", b"a~B^c", b"a^B&c", b"a&b", b"^a", b"a^", b"a^ b^c", b" a"),
-    *(b'""', b'""^a', b"a\\T\\b^c", b"a^b\\T\\c", b"\xe9", b"a^\xe9"),
-]
-ONCE_AND_TWICE = [(b"PID",), (b"PID", b"PID"), (b"OBX",)]
-
-
-@pytest.mark.parametrize("names", ONCE_AND_TWICE)
-@pytest.mark.parametrize("value", FIELDS)
-@pytest.mark.parametrize("parts", [("",), (".1", ".2"), (".2", ".1", ".3"), (".1.1",), (".2.2",)])
-@pytest.mark.parametrize("verb", CHANGES)
-def test_plain_values_change_in_place_as_all_others_do(
-    names: tuple[bytes, ...], value: bytes, parts: tuple[str, ...], verb: str
-) -> None:
-    change, plain = CHANGES[verb]
-    for field in (2, 3, 4):
-        paths = [parse_path(f"PID-{field}{part}") for part in parts]
-        one, other = (message_of([(n, [b"", value, value]) for n in names]) for _ in range(2))
-        change_in_place(paths, change, plain)(scope_of(one))
-        change_in_place(paths, change)(scope_of(other))
-        assert one.encode() == other.encode()
-        assert one.touched == other.touched
-
-
-@pytest.mark.parametrize("names", ONCE_AND_TWICE)
-@pytest.mark.parametrize("value", FIELDS)
-@pytest.mark.parametrize("part", ["", ".1", ".2", ".3", ".1.1", ".2.2"])
-def test_a_plain_leaf_is_the_text_of_the_only_occurrence(
-    names: tuple[bytes, ...], value: bytes, part: str
-) -> None:
-    path = parse_path(f"PID-3{part}")
-    message = message_of([(name, [b"", b"", value]) for name in names])
-    assert path.every_at is not None
-    _, f, _, c, s = path.every_at
-    i, found = message.plain_leaf("PID", f, c, s)
-    nodes = long_way(path).nodes(message, every=True)
-    texts = [message.text(*node) for node in nodes]
-    if i < 0:
-        assert found == b""
-        assert value != b"a" or part not in ("", ".1", ".1.1") or names != (b"PID",)
-        return
-    assert ([(i, f, 1, c, s)], [found.decode()]) == (nodes, texts)
-    assert found.isalnum()
-
-
 @given(
     segments=SEGMENTS,
     values=st.lists(st.tuples(st.integers(3, 7), st.sampled_from([b"LAB", b"1"]))),
@@ -172,7 +120,7 @@ def test_plain_fields_are_set_at_once_as_one_by_one(
     for i in range(len(segments) + 1):
         one, other = message_of(segments), message_of(segments)
         before = one.copy()
-        one.set_plain_fields(i, values)
+        one.set_fields(i, values)
         for f, value in values:
             other.set_text(i, f, None, None, None, value.decode())
         assert one.header.fields[2:6] == other.header.fields[2:6]
@@ -221,11 +169,16 @@ def test_a_header_inside_a_message_that_was_split_leaves_as_it_came(name: bytes)
     content = b"MSH|^~\\&|A||||||ADT^A08|1|P|2.5\rPV1|||X\r" + name + b"|^~\\&|B\r"
     message = Message.parse(content)
     for i in range(3):
-        message.fields(i)
+        message.text(i, 3)
     message.set_text(1, 3, None, None, None, "Y")
     assert message.encode() == content.replace(b"|||X", b"|||Y")
 
 
+# fields that are plain, and all that makes one not plain
+FIELDS = [
+    *(b"", b"a", b"a1^B", b"a^B~c", b"a~B^c", b"a^B&c", b"a&b", b"^a", b"a^", b"a^ b^c", b" a"),
+    *(b'""', b'""^a', b"a\\T\\b^c", b"a^b\\T\\c", b"\xe9", b"a^\xe9"),
+]
 LOOKS = st.lists(
     st.tuples(st.integers(3, 4), st.integers(1, 3), st.integers(1, 2), st.booleans()), max_size=8
 )

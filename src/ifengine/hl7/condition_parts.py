@@ -49,12 +49,14 @@ class Test:
         leaf, at = path.leaf, path.leaf_at
         if at is None:
             return lambda scope: (leaf(scope) in texts) != negated
-        name, f, r, c, s = at
+        name, f = at[:2]
+        if at[2:] != (1, 1, 1):
+            return lambda scope: (leaf(scope) in texts) != negated
 
         def holds(scope: Scope) -> bool:  # the most usual test there is: `PV1-2 in [I, E]`
             if scope.segment is not None:
                 return (leaf(scope) in texts) != negated
-            return (scope.message.leaf(name, f, r, c, s) in texts) != negated
+            return (scope.message.first_leaf(name, f) in texts) != negated
 
         return holds
 

@@ -1,6 +1,6 @@
 """A message: what ``MessageView`` reads, and writing to it. Only the field that is set is encoded."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from ifengine.errors import FieldError
 from ifengine.hl7.charset import to_internal
@@ -58,7 +58,7 @@ class Message(MessageView):
             for f, value in encoded:
                 self.put_field(i, f, value)
         else:
-            self.set_plain_fields(i, encoded)
+            self.set_fields(i, encoded)
 
     def _encoded_text(
         self, i: int, f: int, r: int | None, c: int | None, s: int | None, value: str
@@ -123,7 +123,7 @@ class Message(MessageView):
             raise FieldError(self._place(i, f, r, c, s), "holds a delimiter of a higher level")
         self._put(i, f, r, c, s, value)
 
-    def set_plain_fields(self, i: int, values: Sequence[tuple[int, bytes]]) -> None:
+    def set_fields(self, i: int, values: Sequence[tuple[int, bytes]]) -> None:
         """Write several whole fields as they are encoded: the caller knows that nothing breaks out.
 
         Not for MSH-1 and MSH-2.
@@ -140,39 +140,32 @@ class Message(MessageView):
                 self._header = None
             self._encoded = None
 
-    def change_plain_parts(
-        self, name: str, f: int, numbers: Sequence[int], change: Callable[[bytes], bytes]
-    ) -> bool:
-        """Change components of the one field of a message where their bytes are their text.
+    def places_of(self, names: Sequence[str]) -> tuple[int, ...] | None:
+        """Return where segments stand that are there once; None where one of them is not."""
+        found = [self.each(name) for name in names]
+        return tuple(at[0] for at in found) if all(len(at) == 1 for at in found) else None
 
-        Args:
-            name: of the segment, which is there once.
-            f: the field, from 3 on; it does not repeat.
-            numbers: which components; empty and absent ones stay so.
-            change: gets ASCII without delimiters and returns some.
+    def open_segments(self, places: Sequence[int]) -> list[list[bytes]]:
+        """Return the fields of segments, field n at n, to be changed and given to ``put_segments``."""
+        segments = self._segments
+        opened = []
+        for i in places:
+            fields = segments[i]
+            opened.append((fields if type(fields) is list else self._fields(i)).copy())
+        return opened
 
-        Returns:
-            False where it is not so: nothing was changed.
+    def put_segments(self, places: Sequence[int], opened: Sequence[list[bytes]]) -> None:
+        """Write segments that ``open_segments`` gave; the caller knows that no field breaks out.
+
+        The lists belong to the message then. What is as it was counts as not written.
         """
-        i = self.sole(name, f)
-        if i < 0:
-            return False
-        component, marks = self.delimiters.component, self.delimiters.marks
-        if not component:
-            return False
-        old = self._fields(i)[f]
-        parts = old.split(component)
-        for number in numbers:
-            part = parts[number - 1] if number <= len(parts) else b""
-            if part.isalnum() or marks(part) is None:
-                if part:
-                    parts[number - 1] = change(part)
-            else:
-                return False
-        changed = component.join(parts)
-        if changed != old:
-            self.put_field(i, f, changed)
-        return True
+        segments = self._segments
+        for i, fields in zip(places, opened, strict=True):
+            if fields != segments[i]:
+                segments[i] = fields
+                self._encoded = None
+                if i == 0:
+                    self._header = None
 
     def remove_repetitions(self, i: int, f: int, keep: Sequence[int]) -> None:
         """Keep only these repetitions of a field, counted from 1, in the order they stand."""
@@ -219,10 +212,9 @@ class Message(MessageView):
 
     def keep_segments(self, kept: Kept) -> None:
         """Keep what ``kept_without`` said for segments of these names."""
-        segments = self._segments
-        self._segments = [segments[i] for i in kept.at]
+        self._segments = list(kept.pick(self._segments))
         if self._tails is not None:
-            self._tails = [self._tails[i] for i in kept.at]
+            self._tails = list(kept.pick(self._tails))
         self._names = kept.names
         self._positions = kept.positions
         self._encoded = None

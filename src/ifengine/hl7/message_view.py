@@ -47,7 +47,6 @@ _UNREADABLE = frozenset(
 
 
 _FIRST = (1, None)  # what may be asked of a value without parts
-_NOT_PLAIN = (-1, b"")
 _NOTHING_ASKED: tuple[bytes, int, int, list[str]] = (b"", 0, 0, [])
 
 
@@ -145,7 +144,8 @@ class MessageView:
 
     def copy(self) -> Self:
         """Return a message of its own that shares every segment until one of the two writes to it."""
-        made = self.__new__(type(self))
+        kind = type(self)
+        made = kind.__new__(kind)
         made.delimiters = self.delimiters
         made._asked = self._asked
         made._content = self._content
@@ -247,6 +247,11 @@ class MessageView:
         found = positions.get(name)
         return -1 if found is None else found[0]
 
+    @property
+    def positions(self) -> Positions:
+        """Where the segments of each name stand: the same object for many messages of one shape."""
+        return self._where()
+
     def _where(self) -> Positions:
         if self._positions is None:
             self._positions = positions_by_name(self._names)
@@ -294,40 +299,6 @@ class MessageView:
             fields = self._fields(i)
         value = fields[f] if f < len(fields) else b""
         return i if value and self.delimiters.repetition_code not in value else -1
-
-    def plain_leaf(
-        self, name: str, f: int, c: int | None = None, s: int | None = None
-    ) -> tuple[int, bytes]:
-        """Return where the one leaf of a field stands that is letters and digits only, and what it is.
-
-        Its segment is the only one of its name, its field does not repeat, and the bytes are the
-        text: nothing in them is escaped, has parts or depends on the character set.
-
-        Returns:
-            -1 and nothing where it is not so.
-        """
-        positions = self._positions
-        if positions is None:
-            positions = self._where()
-        found = positions.get(name)
-        if f <= 2 or found is None or len(found) > 1:
-            return _NOT_PLAIN
-        i = found[0]
-        fields = self._segments[i]
-        if type(fields) is not list:
-            fields = self._fields(i)
-        if f >= len(fields):
-            return _NOT_PLAIN
-        value = fields[f]
-        if c is not None and (c > 1 or not value.isalnum()):
-            delimiters = self.delimiters
-            if delimiters.component_code not in value or delimiters.repetition_code in value:
-                return _NOT_PLAIN
-            parts = value.split(delimiters.component, c)
-            if c > len(parts):
-                return _NOT_PLAIN
-            value = parts[c - 1]
-        return (i, value) if value.isalnum() and (s is None or s == 1) else _NOT_PLAIN
 
     def fields(self, i: int) -> Sequence[bytes]:
         """Return the encoded fields of a segment at once: field n at n, the name at 0.
@@ -377,6 +348,23 @@ class MessageView:
         if f >= len(fields):
             return ""
         return self._text(i, f, r, c, s, fields[f])
+
+    def first_leaf(self, name: str, f: int) -> str:
+        """Return ``leaf`` of the first subcomponent of a field: what conditions ask for most."""
+        positions = self._positions
+        if positions is None:
+            positions = self._where()
+        found = positions.get(name)
+        if found is None:
+            return ""
+        i = found[0]
+        fields = self._segments[i]
+        if type(fields) is not list:
+            fields = self._fields(i)
+        value = fields[f] if f < len(fields) else b""
+        if value.isalnum():
+            return value.decode()  # no letter or digit is a delimiter
+        return self._text(i, f, 1, 1, 1, value) if value else ""
 
     def leaf(self, name: str, f: int, r: int | None, c: int | None, s: int | None) -> str:
         """Return ``text`` of a node in the first segment of a name; ``""`` where there is none."""

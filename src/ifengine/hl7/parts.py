@@ -73,6 +73,11 @@ def leaves_of(field: bytes, delimiters: Delimiters, c: int, s: int) -> list[byte
     found: list[bytes] = []
     component = delimiters.component
     several = delimiters.repetition_code in field
+    if s == 1 and delimiters.subcomponent_code not in field:
+        whole = field.split(delimiters.repetition) if several else (field,)
+        return [
+            parts[c - 1] if len(parts := one.split(component, c)) >= c else b"" for one in whole
+        ]
     for leaf in field.split(delimiters.repetition) if several else (field,):
         if c != 1 and component:
             parts = leaf.split(component, c)

@@ -43,14 +43,15 @@ class Where:
     """``(where …)``: the ones for which it holds."""
 
     condition: Part
-    _choice: RepetitionChoice | None = field_(init=False, repr=False, compare=False)
+    # the condition as the texts that a part must be, where it is that simple
+    choice: RepetitionChoice | None = field_(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_choice", repetition_choice(self.condition))
+        object.__setattr__(self, "choice", repetition_choice(self.condition))
 
     def chosen(self, message: Message, scope: Scope | None, i: int, f: int) -> list[int]:
         """Return the repetitions of a field for which it holds."""
-        choice = self._choice
+        choice = self.choice
         if choice is not None:
             leaves = message.leaves(i, f, choice.component, choice.subcomponent)
             texts, negated = choice.texts, choice.negated
@@ -61,7 +62,7 @@ class Where:
 
     def first(self, message: Message, scope: Scope | None, i: int, f: int) -> int:
         """Return the first of ``chosen``, 0 where there is none."""
-        choice = self._choice
+        choice = self.choice
         if choice is None:
             found = self.chosen(message, scope, i, f)
             return found[0] if found else 0

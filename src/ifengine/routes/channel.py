@@ -1,6 +1,6 @@
 """A compiled channel: one message in, a plan out. Pure: the same message and version, the same plan."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from ifengine.errors import EngineError
 from ifengine.hl7.identifiers import patient_identifiers
@@ -155,7 +155,9 @@ class Channel:
         Raises:
             CallNeededError: another process must work first; run again with its reply.
         """
-        wanted = [d for d in self.destinations if only in (None, UNMATCHED, d.name)]
+        wanted: Sequence[DestinationConfig] = self.destinations
+        if only is not None and only != UNMATCHED:
+            wanted = [d for d in wanted if d.name == only]
         memory = context.memory or Scratch(0, context.now_us, Blank())
         config = self.config.split
         if config is None and not part:
@@ -187,7 +189,7 @@ class Channel:
         parts: list[Message],
         context: MessageContext,
         memory: Scratch,
-        wanted: list[DestinationConfig],
+        wanted: Sequence[DestinationConfig],
         trace: PlanTrace | None,
         only: int,
     ) -> Decision:
@@ -223,7 +225,7 @@ class Channel:
         scope: StepScope,
         context: MessageContext,
         memory: Scratch,
-        wanted: list[DestinationConfig],
+        wanted: Sequence[DestinationConfig],
         trace: PlanTrace | None,
     ) -> Decision:
         """Decide about one message, or one part of it."""
@@ -285,7 +287,7 @@ class Channel:
         context: MessageContext,
         scope: StepScope,
         memory: Scratch,
-        wanted: list[DestinationConfig],
+        wanted: Sequence[DestinationConfig],
         trace: PlanTrace | None,
     ) -> Decision:
         """Decide for each destination what it gets, on its own copy and with its own memory."""
@@ -297,20 +299,20 @@ class Channel:
                 name = destination.name
                 plan.append(PlannedDelivery(name, Fate.FILTERED, reason=passed[name]))
                 continue
-            branch = memory.branch()
+            left = memory.mark()
             own: list[Document] = []
             aside: list[Aside] = []
-            delivery = self._deliver(
-                destination, message, context, scope, branch, (own, aside), trace
-            )
+            delivery = self._deliver(destination, message, context, scope, (own, aside), trace)
             if context.sender_waits and delivery.fate is Fate.REJECTED:
                 reason = delivery.reason or Reason("", "")
                 return self._refused(wanted, Refusal("AE", reason), delivery.step)
             plan.append(delivery)
-            if delivery.fate is Fate.QUEUED:
-                memory.adopt(branch)
-                documents += own
-                held = (*scope.aside, *aside)
+            if delivery.fate is not Fate.QUEUED:
+                memory.undo(left)  # what a destination leaves counts with its delivery
+                continue
+            documents += own
+            held = (*scope.aside, *aside)
+            if held:
                 if destination.mints:
                     held = own_ids(
                         held, scope.message_id, f"{self.name}.{destination.name}", scope.part
@@ -352,7 +354,7 @@ class Channel:
         return Decision(_all(wanted, Fate.DROPPED, DUPLICATE, "dedupe"))
 
     def _ended(
-        self, error: EngineError, wanted: list[DestinationConfig], context: MessageContext
+        self, error: EngineError, wanted: Sequence[DestinationConfig], context: MessageContext
     ) -> Decision:
         """Return what a message becomes that ended in the channel's own steps: no state is left."""
         match error:
@@ -390,7 +392,6 @@ class Channel:
         context: MessageContext,
         memory: Scratch,
         trace: Trace | None,
-        destination: str = "",
     ) -> StepScope:
         return StepScope(
             message=message,
@@ -400,7 +401,6 @@ class Channel:
             trace=trace,
             memory=memory,
             channel=self.name,
-            destination=destination,
             sender_waits=context.sender_waits,
             waited_out=context.waited_out,
             released=context.released,
@@ -413,48 +413,52 @@ class Channel:
         destination: DestinationConfig,
         message: Message,
         context: MessageContext,
-        channel_scope: StepScope,
-        memory: Scratch,
+        scope: StepScope,
         leaves: tuple[list[Document], list[Aside]],
         trace: PlanTrace | None,
     ) -> PlannedDelivery:
         name = destination.name
         try:
-            refused = not_for(self.config, destination, channel_scope)
+            refused = not_for(self.config, destination, scope)
             if refused is not None:
                 return PlannedDelivery(name, Fate.FILTERED, reason=refused)
             if destination.follow is not None:
-                visit = visit_of(destination.follow, name, channel_scope)
+                visit = visit_of(destination.follow, name, scope)
                 if visit[2]:
-                    until_us = memory.now_us + destination.follow.lasts_us
-                    memory.put(Space.VISIT, visit, "", until_us=until_us)
-            copy, scope = message, channel_scope
-            if not destination.steps.is_empty:
+                    until_us = scope.memory.now_us + destination.follow.lasts_us
+                    scope.memory.put(Space.VISIT, visit, "", until_us=until_us)
+            copy, steps = message, destination.steps
+            if steps.steps:
                 copy = message.copy()
                 record = None
                 if trace is not None:
                     record = trace.destinations[name] = Trace()
-                scope = self._scope(copy, context, memory, record, name)
-                scope.calls, scope.part = channel_scope.calls, channel_scope.part
-                scope.documents, scope.aside = leaves
-                scope.variables.update(channel_scope.variables)
+                outside = scope.enter(name, copy, record, leaves)
                 try:
-                    destination.steps.run(scope)
+                    steps.run(scope)
+                    return self._queued(destination, copy, message, scope)
                 finally:
-                    channel_scope.calls = scope.calls
-            if destination.acks:
-                copy = asking_for(destination.acks, copy, message)
-            if destination.mints:
-                copy = message.copy() if copy is message else copy
-                mint(copy, scope.message_id, f"{self.name}.{name}", scope.part)
-            content = copy.encode() if copy.touched else None
-            file_name = destination.files.name.render(scope) if destination.files else ""
+                    scope.leave(outside)
+            return self._queued(destination, copy, message, scope)
         except CallNeededError:
             raise
         except EngineError as error:
             answers = self.config.ack is not None and self.config.ack.source == name
             return failed(name, error, context.sender_waits and answers)
-        return PlannedDelivery(name, Fate.QUEUED, content=content, file_name=file_name)
+
+    def _queued(
+        self, destination: DestinationConfig, copy: Message, message: Message, scope: StepScope
+    ) -> PlannedDelivery:
+        """Return the delivery of what the steps left; ``message`` is the channel's, left alone."""
+        name = destination.name
+        if destination.acks:
+            copy = asking_for(destination.acks, copy, message)
+        if destination.mints:
+            copy = message.copy() if copy is message else copy
+            mint(copy, scope.message_id, f"{self.name}.{name}", scope.part)
+        content = copy.encode() if copy.touched else None
+        file_name = destination.files.name.render(scope) if destination.files else ""
+        return PlannedDelivery(name, Fate.QUEUED, content, file_name)
 
     def _unmatched(self, scope: StepScope) -> PlannedDelivery:
         values = [
@@ -476,8 +480,8 @@ class Channel:
         # message with two patients would be read and filed as one (safety-rules.md 10).
         return (
             self._reads_patient
+            and len(message.each("PID")) > 1
             and message.header.message_code != b"ADT"
-            and len(message.indexes("PID")) > 1
         )
 
 

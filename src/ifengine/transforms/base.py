@@ -6,6 +6,7 @@ A step raises ``ReasonError``; the step that ran it adds its number and its line
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import NamedTuple, Protocol
 
 from ifengine.errors import EngineError, FieldError
@@ -15,6 +16,7 @@ from ifengine.hl7.message import Message
 from ifengine.hl7.path import Path
 from ifengine.transforms.memory import Blank, Call, Document, Key, Memory, Reply, Scratch
 from ifengine.transforms.tables import Table
+from ifengine.transforms.together import Group, Member, Short
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +152,17 @@ class Tracer(Protocol):
         ...
 
 
+Outside = tuple[
+    Message, Tracer | None, dict[str, str], list[Document], list[Aside], dict[str, int] | None
+]
+
+
 @dataclass(slots=True)
 class StepScope:
     """One message on its way through the steps.
 
     ``now_us`` is fixed for the message, microseconds since 1970 UTC. ``variables`` belong to this
-    message and this destination: pass a copy of the channel's to each destination.
+    message, those that a destination makes to that destination.
     """
 
     message: Message
@@ -183,6 +190,31 @@ class StepScope:
     random_bytes: Callable[[int], bytes] = field(default=secrets.token_bytes, repr=False)
     # the positions that running loops still have to visit; they move with every insert and delete
     loops: list[list[int]] = field(default_factory=list)
+
+    def enter(
+        self,
+        destination: str,
+        message: Message,
+        trace: "Tracer | None",
+        leaves: tuple[list[Document], list[Aside]],
+    ) -> Outside:
+        """Turn to a destination's copy; its variables and what it sets aside are its own.
+
+        Returns:
+            What ``leave`` takes to turn back.
+        """
+        outside = (
+            self.message, self.trace, self.variables, self.documents, self.aside, self.drawn
+        )  # fmt: skip
+        self.destination, self.message, self.trace, self.drawn = destination, message, trace, None
+        self.variables = self.variables.copy()
+        self.documents, self.aside = leaves
+        return outside
+
+    def leave(self, outside: Outside) -> None:
+        """Turn back to the channel's own steps."""
+        self.destination = ""
+        self.message, self.trace, self.variables, self.documents, self.aside, self.drawn = outside
 
     def table(self, name: str) -> Table:
         """Return a table by name; the configuration was checked to have it."""
@@ -274,6 +306,7 @@ class CompiledStep:
     detail: str = ""
     uses: Uses = field(default=Uses(), repr=False)
     inner: tuple["Steps", ...] = field(default=(), repr=False)  # the lists under `do`
+    short: tuple[Short, ...] = field(default=(), repr=False)  # all of it, where all is plain
 
     @property
     def label(self) -> str:
@@ -306,6 +339,24 @@ class CompiledStep:
         return StepFailedError(Reason(str(error), str(error)), self.label, self.line)
 
 
+_FAILURES = (ReasonError, FieldError, *ENDINGS)
+
+
+def _actions_of(steps: Iterable[CompiledStep]) -> Iterator[tuple[Action, CompiledStep]]:
+    """Yield what is done: steps that follow each other and have a short way as one."""
+    for together, some in groupby(steps, lambda step: bool(step.short) and step.when is None):
+        run = list(some)
+        if together:
+            yield _group(run), run[0]
+            continue
+        for step in run:
+            yield _guarded(_group([step]) if step.short else step.action, step.when), step
+
+
+def _group(steps: Iterable[CompiledStep]) -> Group:
+    return Group([Member(step.short, step.action, step.ended) for step in steps], _FAILURES)
+
+
 def _guarded(action: Action, when: Condition | None) -> Action:
     if when is None:
         return action
@@ -323,12 +374,11 @@ class Steps:
     """The steps of a channel or a destination, compiled once."""
 
     steps: tuple[CompiledStep, ...] = ()
-    # each with what it does, its `when` included: a message asks for nothing else
+    # what is done, each with the step that is named where it fails
     _actions: tuple[tuple[Action, CompiledStep], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        actions = tuple((_guarded(step.action, step.when), step) for step in self.steps)
-        object.__setattr__(self, "_actions", actions)
+        object.__setattr__(self, "_actions", tuple(_actions_of(self.steps)))
 
     @property
     def is_empty(self) -> bool:
@@ -350,7 +400,7 @@ class Steps:
         for action, step in self._actions:  # as step.run does, without the call
             try:
                 action(scope)
-            except (ReasonError, FieldError, *ENDINGS) as error:
+            except _FAILURES as error:
                 raise step.ended(error) from None
 
     def listing(self) -> list[tuple[str, str, int]]:

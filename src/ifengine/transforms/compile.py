@@ -128,7 +128,7 @@ def _step(item: Node, context: Context) -> CompiledStep | None:
         uses = replace(uses, reads=reads)
     return CompiledStep(
         context.number, row.verb, key.position.line, action, when_once, name, built.detail, uses,
-        built.inner,
+        built.inner, built.short if over is None else (),
     )  # fmt: skip
 
 

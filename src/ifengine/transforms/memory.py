@@ -59,6 +59,9 @@ class Change(NamedTuple):
         return f"<Change {self.space.name}>"
 
 
+Changes = dict[tuple[Space, Key], Remembered | None]
+
+
 class Memory(Protocol):
     """What one message sees and leaves. What it left itself, it sees."""
 
@@ -89,7 +92,8 @@ class Memory(Protocol):
 class Scratch:
     """A memory over a look-up, with what one message changed. ``now_us`` decides what has run out.
 
-    ``branch()`` gives a destination its own: what it leaves counts only when ``adopt`` takes it.
+    What a destination leaves counts with its delivery only: ``undo`` takes it back to a ``mark``.
+    ``branch()`` gives a part of a message its own, for ``take``.
     """
 
     message: int
@@ -97,7 +101,7 @@ class Scratch:
     below: "Lookup"
     is_replay: bool = False
     at_us: int = 0  # for people: what the wall clock showed; 0: as now_us
-    _changes: dict[tuple[Space, Key], Remembered | None] = field(default_factory=dict, repr=False)
+    _changes: Changes = field(default_factory=dict, repr=False)
 
     def get(self, space: Space, key: Key) -> Remembered | None:
         """Return what is remembered under a key and has not run out."""
@@ -121,12 +125,16 @@ class Scratch:
             self._changes[space, key] = None
 
     def branch(self) -> "Scratch":
-        """Return a memory over this one, for one destination."""
+        """Return a memory over this one, for one part of a message."""
         return Scratch(self.message, self.now_us, self, self.is_replay, self.at_us)
 
-    def adopt(self, branch: "Scratch") -> None:
-        """Take what a branch left."""
-        self._changes.update(branch._changes)
+    def mark(self) -> Changes:
+        """Return what ``undo`` goes back to."""
+        return self._changes.copy()
+
+    def undo(self, mark: Changes) -> None:
+        """Leave only what was there at the mark."""
+        self._changes = mark
 
     def take(self, changes: Iterable[Change]) -> None:
         """Take what a part of this message left."""
@@ -134,7 +142,7 @@ class Scratch:
 
     def changes(self) -> tuple[Change, ...]:
         """Return what this message leaves."""
-        return tuple(Change(space, key, found) for (space, key), found in self._changes.items())
+        return tuple([Change(space, key, found) for (space, key), found in self._changes.items()])
 
     def __iter__(self) -> Iterator[Change]:
         return iter(self.changes())

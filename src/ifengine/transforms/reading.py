@@ -19,6 +19,7 @@ from ifengine.transforms.site_files import PythonFile, Snippet
 from ifengine.transforms.source import Entries, Items, Node, Position, Problems, Text
 from ifengine.transforms.tables import Table
 from ifengine.transforms.template import Template, parse_template
+from ifengine.transforms.together import Short
 from ifengine.transforms.validation_profile import Profile
 
 NAME = re.compile(r"[a-z][a-z0-9-]*")
@@ -66,6 +67,7 @@ class Built(NamedTuple):
     uses: Uses = Uses()
     detail: str = ""
     inner: tuple[Steps, ...] = ()
+    short: tuple[Short, ...] = ()  # see ``together``; all that the action does, or nothing
 
 
 @dataclass(slots=True)

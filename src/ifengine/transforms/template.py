@@ -46,8 +46,6 @@ class Placeholder:
                 text = source.encoded(scope)
             else:
                 text = source.read(scope.message, scope) or ""
-            if not self.filters:
-                return text
         elif isinstance(source, FactValue):
             text = source.read(scope)
         else:
@@ -130,12 +128,29 @@ class Template:
 
 def _renderer(parts: tuple[str | Placeholder, ...]) -> Callable[[StepScope], str]:
     if len(parts) == 1:
-        only = parts[0]
-        return (lambda scope: only) if isinstance(only, str) else only.render
+        return _render_part(parts[0])
+    renders = [_render_part(part) for part in parts]
 
     def render(scope: StepScope) -> str:
-        texts = [part if isinstance(part, str) else part.render(scope) for part in parts]
-        return "".join(texts)
+        return "".join([one(scope) for one in renders])
+
+    return render
+
+
+def _render_part(part: str | Placeholder) -> Callable[[StepScope], str]:
+    """Return the cheapest way to render a part: most are text, or a path that is read as it is."""
+    if isinstance(part, str):
+        return lambda scope: part
+    source = part.source
+    at = source.read_at if isinstance(source, Path) and not part.filters else None
+    if at is None:
+        return part.render
+    name, f, r, c, s = at
+
+    def render(scope: StepScope) -> str:
+        if scope.segment is not None:
+            return part.render(scope)
+        return scope.message.leaf(name, f, r, c, s)
 
     return render
 

@@ -5,6 +5,7 @@ list), v2.5 2.15.5 (ERR), v2.7 3.4.2 (PID-2 and PID-4 withdrawn). channel-langua
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from ifengine.hl7 import dictionary
@@ -14,7 +15,9 @@ from ifengine.transforms.version_types import Plan, Versions, plan_between, plan
 
 _NULL: Final = NULL.encode()
 _EXTERNAL: Final = "PT"  # table 0203: the identifier of an outside party
+_OUTSIDE: Final = _EXTERNAL.encode()
 _MOST_COMPONENTS: Final = 30
+_LONGEST_SHAPE: Final = 64  # names of segments; what is known of longer messages is not kept
 _LIST = "2.3.1"  # PID-3 is the list of all identifiers from here on
 _WITHDRAWN = "2.7"  # PID-2 and PID-4
 
@@ -43,12 +46,16 @@ def _add_structure(scope: StepScope, versions: Versions) -> None:
 
 def _drop_structure(scope: StepScope, versions: Versions) -> None:
     message = scope.message
-    delimiter = message.delimiters.component
-    if not delimiter or message.raw(0, 9).count(delimiter) < 2:
+    given = message.delimiters
+    value = message.raw(0, 9)
+    if value.count(given.component) < 2:
         return
-    code, event, structure = (*_components(message, 0, 9, 1), b"", b"")[:3]
+    if given.repetition_code in value or message.codec.wide:
+        code, event, structure = (*_components(message, 0, 9, 1), b"", b"")[:3]
+    else:
+        code, event, structure = value.split(given.component)[:3]
     if structure:
-        message.set_raw(0, 9, None, None, None, code + (delimiter + event if event else b""))
+        message.put_field(0, 9, code + (given.component + event if event else b""))
 
 
 # --- PID ----------------------------------------------------------------------------------------
@@ -92,6 +99,9 @@ def _out_of_list(scope: StepScope, versions: Versions) -> None:
     """
     message = scope.message
     for i in message.each("PID"):
+        value = message.raw(i, 3)
+        if message.delimiters.repetition_code not in value and _OUTSIDE not in value:
+            continue  # one identifier, and not that of an outside party
         kinds = message.leaves(i, 3, 5, 1)
         count = len(kinds)
         outside = [r for r, kind in enumerate(kinds, 1) if kind == _EXTERNAL]
@@ -133,28 +143,39 @@ def _value_types(old: str, new: str) -> Rule:
 def change_values(scope: StepScope, versions: Versions) -> None:
     """Change every field whose type differs, and the values whose type OBX-2 says."""
     message = scope.message
-    for i, name in enumerate(message.names()):
-        plans = plans_for(versions, name)
-        if plans and message.field_count(i) >= plans[0].field:
-            _change_fields(message, i, plans)
-        if name == "OBX" and (kind := message.text(i, 2)) in ("TS", "DTM"):
+    for i, plans in _fields_to_look_at(versions, message.shape()):
+        fields = message.fields(i)  # as they were: each plan has its own field
+        count, component = len(fields), message.delimiters.component
+        for plan in plans:
+            field, _, lengths, delimiters = plan
+            if field >= count:
+                break
+            value = fields[field]
+            # the count is of all repetitions: where it is too small, that of each of them is
+            if value and (
+                value.count(component) >= delimiters
+                or (lengths and (len(value) in lengths or not value.isalnum()))
+            ):
+                _change(message, i, plan)
+    for i in message.each("OBX"):
+        if (kind := message.text(i, 2)) in ("TS", "DTM"):
             _change(message, i, plan_between(5, kind, kind, versions))
 
 
-def _change_fields(message: Message, i: int, plans: Sequence[Plan]) -> None:
-    component = message.delimiters.component
-    fields = message.fields(i)  # as they were: each plan has its own field
-    count = len(fields)
-    for plan in plans:
-        field, _, lengths, delimiters = plan
-        if field >= count:
-            break
-        value = fields[field]
-        # the count is of all repetitions: where it is too small, that of each of them is
-        if value and (
-            value.count(component) >= delimiters or (lengths and plan.touches_plain(value))
-        ):
-            _change(message, i, plan)
+def _fields_to_look_at(
+    versions: Versions, shape: tuple[str, ...]
+) -> Sequence[tuple[int, tuple[Plan, ...]]]:
+    """Return the positions of segments with fields that may change, and these."""
+    look_up = _known_fields if len(shape) <= _LONGEST_SHAPE else _known_fields.__wrapped__
+    return look_up(versions, shape)
+
+
+@lru_cache(maxsize=256)
+def _known_fields(
+    versions: Versions, shape: tuple[str, ...]
+) -> Sequence[tuple[int, tuple[Plan, ...]]]:
+    found = ((i, plans_for(versions, name)) for i, name in enumerate(shape))
+    return tuple((i, plans) for i, plans in found if plans)
 
 
 def _change(message: Message, i: int, plan: Plan) -> None:

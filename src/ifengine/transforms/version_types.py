@@ -159,13 +159,8 @@ class Plan(NamedTuple):
 
     field: int
     changes: tuple[Change, ...]
-    lengths: frozenset[int]
+    lengths: frozenset[int]  # of plain values that may change: times; empty: no plain one does
     delimiters: int  # that a value with components has at least where it may change
-
-    def touches_plain(self, value: bytes) -> bool:
-        """Whether a value without components may change: only times do, by how long they are."""
-        lengths = self.lengths
-        return bool(lengths) and (not value.isalnum() or len(value) in lengths)
 
 
 def plan_between(field: int, old: str, new: str, versions: Versions) -> Plan:

@@ -6,6 +6,8 @@ from ifengine.hl7 import groups
 from ifengine.hl7.message import NULL, Message
 from ifengine.hl7.path import NodeRef, Path, Where, Which
 from ifengine.transforms.base import Action, ReasonError, StepScope
+from ifengine.transforms.plain_fields import changes_parts
+from ifengine.transforms.together import Short
 
 
 def write_text(scope: StepScope, path: Path, text: str, *, create: bool = False) -> None:
@@ -95,30 +97,10 @@ def leaves(message: Message, node: NodeRef) -> Iterator[NodeRef]:
     yield node
 
 
-def change_in_place(
-    paths: list[Path],
-    change: Callable[[str], str],
-    plain: Callable[[bytes], bytes] | None = None,
-) -> Action:
-    """Return an action that changes every leaf at these paths; empty and null stay as they are.
-
-    Args:
-        paths: fields or parts of them.
-        change: what becomes of a text.
-        plain: the same for ASCII without delimiters, where it is known; most values are that.
-    """
-    fields = fields_of(paths)
+def change_in_place(paths: list[Path], change: Callable[[str], str]) -> Action:
+    """Return an action that changes every leaf at these paths; empty and null stay as they are."""
 
     def act(scope: StepScope) -> None:
-        if plain is None or scope.segment is not None:
-            act_on(scope, paths)
-            return
-        message = scope.message
-        for place, components, meant in fields:
-            if place is None or not message.change_plain_parts(*place, components, plain):
-                act_on(scope, meant)
-
-    def act_on(scope: StepScope, paths: list[Path]) -> None:
         message = scope.message
         for path in paths:
             component, repetition, subcomponent = signs_of(message)
@@ -137,27 +119,22 @@ def change_in_place(
     return act
 
 
-def fields_of(
-    paths: list[Path],
-) -> list[tuple[tuple[str, int] | None, tuple[int, ...], list[Path]]]:
-    """Return paths by the field they change: its place, the components, and the paths.
+def short_of(paths: list[Path], plain: Callable[[bytes], bytes]) -> tuple[Short, ...]:
+    """Return the short way of ``change_in_place``; nothing where one of the paths has none.
 
-    The place is None for a path that means other things than components of one field. A field
-    without components is its own first one.
+    ``plain`` is the change for ASCII without delimiters: most values are that.
     """
-    found: list[tuple[tuple[str, int] | None, tuple[int, ...], list[Path]]] = []
+    found: list[tuple[str, int, list[int]]] = []  # segment, field, components: once for a field
     for path in paths:
         at = path.every_at
-        if at is None or at[4] is not None or at[3] is None:
-            found.append((None, (), [path]))
-            continue
-        place, number = (at[0], at[1]), at[3]
-        if found and found[-1][0] == place:
-            _, numbers, others = found.pop()
-            found.append((place, (*numbers, number), [*others, path]))
+        if at is None or at[3] is None or at[4] is not None:
+            return ()
+        if found and found[-1][:2] == at[:2]:
+            found[-1][2].append(at[3])
         else:
-            found.append((place, (number,), [path]))
-    return found
+            found.append((at[0], at[1], [at[3]]))
+    made = [changes_parts(*place, plain) for place in found]
+    return tuple(short for short in made if short is not None) if all(made) else ()
 
 
 def filled(

@@ -99,10 +99,7 @@ def _after(node: Node | None, context: Context) -> Path | None:
 def _position(scope: StepScope, after: Path | None) -> int:
     if after is None:
         return len(scope.message.names())
-    if after.is_bare and after.segment != "Z*" and scope.segment is None:
-        first = scope.message.first(after.segment)
-    else:
-        first = next(iter(after.positions(scope.message, scope)), -1)
-    if first < 0:
+    positions = after.positions(scope.message, scope)
+    if not positions:
         raise ReasonError(f"there is no segment {after.text} to add one after")
-    return first + 1
+    return positions[0] + 1

@@ -5,8 +5,10 @@ import re
 from ifengine.hl7.delimiters import Delimiters
 from ifengine.hl7.path import NodeRef, Path, Which
 from ifengine.transforms.base import ReasonError, StepScope, Uses
+from ifengine.transforms.plain_fields import Reader, is_short, reader, whole_reader
 from ifengine.transforms.reading import Built, Context
 from ifengine.transforms.source import Node, Text
+from ifengine.transforms.together import Change, Short
 from ifengine.transforms.writing import targets
 
 _ARROW = re.compile(r"\s*->\s*")
@@ -22,7 +24,33 @@ def build(value: Node, context: Context) -> Built | None:
         for source, target in pairs:
             copy_node(scope, source, target, create=create)
 
-    return Built(act, arrow_uses(pairs))
+    return Built(act, arrow_uses(pairs), short=_short(pairs))
+
+
+def _short(pairs: list[tuple[Path, Path]]) -> tuple[Short, ...]:
+    found = []
+    for source, target in pairs:
+        at, read = target.write_at, reader(source)
+        if source.component is None and source.repetition is None:
+            read = None if read is None else whole_reader(source.field or 1)
+        if at is None or read is None or source.segment != target.segment:
+            return ()
+        if at[2:] != (None, None, None) or not is_short(at[0], at[1]):
+            return ()
+        found.append(Short(at[0], _copying(read, at[1])))
+    return tuple(found)
+
+
+def _copying(read: Reader, target: int) -> Change:
+    def change(fields: list[bytes], given: Delimiters, _: object) -> bool:
+        raw = read(fields, given)
+        if raw is None or not raw.isalnum():
+            return raw == b""
+        fields += [b""] * (target + 1 - len(fields))
+        fields[target] = raw
+        return True
+
+    return change
 
 
 def arrow_uses(pairs: list[tuple[Path, Path]]) -> Uses:
@@ -72,13 +100,6 @@ def copy_node(scope: StepScope, source: Path, target: Path, *, create: bool = Fa
     plain = raw.isalnum()
     if not plain and not raw.strip(given.parts):
         return False
-    at = target.write_at
-    if plain and at is not None and scope.segment is None:
-        name, f, r, c, s = at
-        i = message.first(name)
-        if i >= 0:
-            message.set_raw(i, f, r, c, s, raw)
-            return True
     for into in targets(scope, target, create=create):
         if not plain and not fits(raw, into, given):
             raise ReasonError(f"{source.text} has parts that do not fit into {target.text}")

@@ -1,10 +1,14 @@
 """``keep_repetitions``: keep the repetitions of a field for which a condition holds."""
 
+from ifengine.hl7.delimiters import Delimiters
 from ifengine.hl7.message import NULL
-from ifengine.hl7.path import Where
+from ifengine.hl7.parts import leaves_of
+from ifengine.hl7.path import Path, Where
 from ifengine.transforms.base import ReasonError, StepScope, Uses
+from ifengine.transforms.plain_fields import is_short
 from ifengine.transforms.reading import Built, Context
 from ifengine.transforms.source import Node
+from ifengine.transforms.together import Short
 
 _EXAMPLE = '{in: PID-3, where: ".5 in [MR, PI]"}'
 _NULL = NULL.encode()
@@ -38,12 +42,10 @@ def build_filter(value: Node, context: Context, *, keep: bool) -> Built | None:
     field = path.field or 1
     needed = (path.segment, field) in _NEEDED
     wanted = Where(where.part)
-    bare = path.every_at is not None
 
     def act(scope: StepScope) -> None:
         message = scope.message
-        alone = bare and scope.segment is None
-        for i in message.each(path.segment) if alone else path.positions(message, scope):
+        for i in path.positions(message, scope):
             count = message.repetition_count(i, field)
             if count == 0 or (count == 1 and message.raw(i, field) == _NULL):
                 continue
@@ -59,4 +61,31 @@ def build_filter(value: Node, context: Context, *, keep: bool) -> Built | None:
     uses = Uses(
         reads=reads, writes=(path,), tables=where.table_names(), reads_variables=where.variables()
     )
-    return Built(act, uses)
+    short = _short(path, wanted, keep=keep, needed=needed)
+    return Built(act, uses, short=() if short is None else (short,))
+
+
+def _short(path: Path, wanted: Where, *, keep: bool, needed: bool) -> Short | None:
+    choice, at = wanted.choice, path.every_at
+    if choice is None or at is None or not is_short(at[0], at[1]):
+        return None
+    field = at[1]
+    texts = frozenset(text.encode() for text in choice.texts)
+    stays = choice.negated != keep  # whether one of the texts is what stays
+
+    def change(fields: list[bytes], given: Delimiters, _: object) -> bool:
+        value = fields[field] if field < len(fields) else b""
+        if not value or value == _NULL:
+            return True
+        if not value.isascii() or given.escape_code in value:
+            return False
+        several = given.repetition_code in value
+        found = value.split(given.repetition) if several else [value]
+        leaves = leaves_of(value, given, choice.component, choice.subcomponent)
+        kept = [one for one, leaf in zip(found, leaves, strict=True) if (leaf in texts) == stays]
+        if needed and not kept:
+            return False
+        fields[field] = given.repetition.join(kept)
+        return True
+
+    return Short(at[0], change)

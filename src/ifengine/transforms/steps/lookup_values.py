@@ -1,14 +1,18 @@
 """``lookup``: replace a value by a table. A value without a row must be answered: ``missing``."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ifengine.hl7.delimiters import Delimiters
 from ifengine.hl7.message import NULL, Message
 from ifengine.hl7.path import NodeRef, Path
 from ifengine.transforms.base import Action, ReasonError, StepScope, Uses
+from ifengine.transforms.plain_fields import is_short
 from ifengine.transforms.reading import Built, Context
 from ifengine.transforms.source import Entries, Node, Text
 from ifengine.transforms.tables import Table
 from ifengine.transforms.template import Template
+from ifengine.transforms.together import Short
 from ifengine.transforms.writing import filled, targets, write_text
 
 _EXAMPLE = "lookup: {table: ward, from: PV1-3.1, missing: dead_letter}"
@@ -77,25 +81,17 @@ def build(value: Node, context: Context) -> Built | None:
     read = tuple(reads) if at is None else (*reads, at)
     uses = Uses(reads=read, writes=(target,), tables=(table.name,))
     if "to" not in given or reads == [target]:
-        return Built(_in_place(target, lookup), uses, table.name)
+        short = _short(target, lookup)
+        in_place = _in_place(target, lookup)
+        return Built(in_place, uses, table.name, short=() if short is None else (short,))
     return Built(_elsewhere(reads, target, lookup), uses, table.name)
 
 
 def _in_place(path: Path, lookup: _Lookup) -> Action:
     """Replace every occurrence; of a composite one, the first leaf (safety-rules.md 21)."""
-    at = path.every_at
 
     def act(scope: StepScope) -> None:
         message = scope.message
-        if at is not None and scope.segment is None:
-            name, f, _, c, s = at
-            i, plain = message.plain_leaf(name, f, c, s)
-            if i >= 0:
-                value = plain.decode()
-                text = lookup.answer(scope, (value,))
-                if text is not None and text != value:
-                    message.set_text(i, f, 1, c, s, text)
-                return
         for i, f, r, c, s in filled(scope, path) or _empty_nodes(scope, path, lookup):
             value = message.text(i, f, r, c, s)
             if not value.isalnum():
@@ -107,6 +103,43 @@ def _in_place(path: Path, lookup: _Lookup) -> Action:
                 message.set_text(i, f, r, c, s, text)
 
     return act
+
+
+def _short(path: Path, lookup: _Lookup) -> Short | None:
+    """Return the short way for a code alone in its field, or in its component."""
+    at, missing = path.every_at, lookup.missing
+    if at is None or at[4] is not None or lookup.at is not None or not is_short(at[0], at[1]):
+        return None
+    if missing is not None and not missing.is_constant:
+        return None
+    field, c = at[1], at[3]
+    name, column, keep, empty = lookup.table, lookup.column, lookup.keep, lookup.empty
+
+    def change(fields: list[bytes], given: Delimiters, tables: Mapping[str, Table]) -> bool:
+        value = fields[field] if field < len(fields) else b""
+        if not value:
+            return empty is None
+        parts = [value]
+        if c is not None and (c > 1 or not value.isalnum()):
+            parts = value.split(given.component)
+            if given.repetition_code in value or c > len(parts):
+                return False
+        place = 0 if c is None else c - 1
+        if not parts[place].isalnum():
+            return False
+        found = tables[name].lookup((parts[place].decode(),))
+        if found is not None:
+            parts[place] = found[column].encode()
+        elif missing is not None:
+            parts[place] = missing.text.encode()
+        else:
+            return keep
+        if not parts[place].isalnum():
+            return False
+        fields[field] = given.component.join(parts)
+        return True
+
+    return Short(at[0], change)
 
 
 def _empty_nodes(scope: StepScope, path: Path, lookup: _Lookup) -> list[NodeRef]:

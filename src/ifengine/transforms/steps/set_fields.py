@@ -2,9 +2,11 @@
 
 from ifengine.hl7.path import Path
 from ifengine.transforms.base import StepScope, Uses
+from ifengine.transforms.plain_fields import puts
 from ifengine.transforms.reading import Built, Context
 from ifengine.transforms.source import Node
 from ifengine.transforms.template import Template
+from ifengine.transforms.together import Short
 from ifengine.transforms.writing import write_text
 
 
@@ -20,16 +22,11 @@ def build(value: Node, context: Context) -> Built | None:
     plain = _plain_fields(writes)
 
     def act(scope: StepScope) -> None:
-        if plain is not None and scope.segment is None:
-            segment, values = plain
-            i = scope.message.first(segment)
-            if i >= 0:
-                scope.message.set_plain_fields(i, values)
-                return
         for path, template in writes:
             write_text(scope, path, template.render(scope), create=create)
 
-    return Built(act, uses_of(writes))
+    short = () if plain is None else (Short(plain[0], puts(plain[1])),)
+    return Built(act, uses_of(writes), short=short)
 
 
 def _plain_fields(

@@ -42,11 +42,14 @@ def build(value: Node, context: Context) -> Built | None:
 
     def act(scope: StepScope) -> None:
         message = scope.message
-        source = dictionary.nearest_version(message.text(0, 12, 1, 1, 1))
+        raw, given = message.raw(0, 12), message.delimiters
+        plain = given.marks(raw) is None
+        first = raw.decode() if plain else message.text(0, 12, 1, 1, 1)
+        source = dictionary.nearest_version(first)
         versions, rules = _rules(source, target)
         for rule in rules:
             rule(scope, versions)
-        if whole:
+        if whole or plain:
             message.set_text(0, 12, None, None, None, written)
         else:
             message.set_text(0, 12, 1, 1, None, written)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from ifengine.transforms.base import Uses
 from ifengine.transforms.reading import Built, Context
 from ifengine.transforms.source import Node
-from ifengine.transforms.writing import change_in_place
+from ifengine.transforms.writing import change_in_place, short_of
 
 # \H\ and \.br\ mean something else in small letters; the escape character is nearly always this
 FORMATTING = re.compile(r"(\\(?:[HN]|\.[A-Za-z]{2} ?[+-]?[0-9]*|[CMXZ][0-9A-Fa-f]+)\\)")
@@ -37,4 +37,5 @@ def build_case(
         pieces[::2] = [change(piece) for piece in pieces[::2]]
         return "".join(pieces)
 
-    return Built(change_in_place(paths, act, plain), Uses(writes=tuple(paths)))
+    short = () if plain is None else short_of(paths, plain)
+    return Built(change_in_place(paths, act), Uses(writes=tuple(paths)), short=short)
