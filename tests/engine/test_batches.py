@@ -70,6 +70,11 @@ async def test_a_part_that_is_refused_is_dead_alone_and_holds_only_its_own_key(
         await his.send(report("M1", "A", "B", "C"))
         await his.send(report("M2", "B", "C"))
         await until(lambda: orders(lab) == ["A", "B", "C", "C"])
+
+        async def is_dead() -> bool:  # its answer is written down a moment after it was given
+            return bool(await engine.letters())
+
+        await until(is_dead)
         (group,) = await engine.letters()
         assert group["count"] == 1
         lab.answer = ack

@@ -1,6 +1,7 @@
 """MLLP framing: what any cut, any garbage and each fault must give."""
 
 import itertools
+import random
 import time
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ifengine.mllp.framing import (
+    GIANT,
     MAX_STRAY_BYTES,
     NEED_DATA,
     PEER_CLOSED,
@@ -20,15 +22,21 @@ from ifengine.mllp.framing import (
     Tolerance,
     encode_frame,
 )
+from ifengine.mllp.giants import Giant
+from ifengine.pieces import PIECE_BYTES
 
 ALL = frozenset(Tolerance)
 STRICT: frozenset[Tolerance] = frozenset()
+SMALL_GIANT = 5
 
 
 def events_of(
     decoder: FrameDecoder, chunks: list[bytes], *, fast: bool = False, closed: bool = True
 ) -> list[Event]:
-    """Feed chunk by chunk, as a connection does, and collect everything but NEED_DATA."""
+    """Feed chunk by chunk, as a connection does, and collect everything but NEED_DATA.
+
+    A giant is collected as the frame it is.
+    """
     found: list[Event] = []
     for chunk in [*chunks, b""] if closed else chunks:
         decoder.receive_data(chunk)
@@ -40,6 +48,12 @@ def events_of(
             event = decoder.next_event()
             if event is NEED_DATA:
                 break
+            if event is GIANT:
+                assert decoder.next_event() is GIANT
+                event = decoder.take_giant()
+            if isinstance(event, Giant):
+                assert event.size >= SMALL_GIANT
+                event = Frame(event.content())
             found.append(event)
             if event is PEER_CLOSED:
                 break
@@ -102,9 +116,11 @@ def test_any_cut_of_the_stream_gives_the_same_events_and_counts(
     stream, chunks = streams
     seen = []
     for cut in ([stream] if stream else [], chunks, [bytes([byte]) for byte in stream]):
-        for fast in (False, True):
+        for fast, giant in itertools.product((False, True), (None, SMALL_GIANT)):
             counts = DecoderCounts()
-            decoder = FrameDecoder(max_content_bytes=32, tolerate=tolerate, counts=counts)
+            decoder = FrameDecoder(
+                max_content_bytes=32, tolerate=tolerate, counts=counts, giant_bytes=giant
+            )
             seen.append((events_of(decoder, cut, fast=fast), counts))
     assert all(one == seen[0] for one in seen)
     assert seen[0][0][-1] is PEER_CLOSED
@@ -319,3 +335,34 @@ def test_a_large_frame_in_small_pieces_is_not_searched_again_and_again(lead: byt
     found = events_of(decoder, chunks, fast=True, closed=False)
     assert time.process_time() - began < 4.0  # searched again from its start: 50 GB to look through
     assert found[-1] == Frame(content)
+
+
+def test_a_giant_waits_until_it_is_taken_and_what_follows_it_comes_behind() -> None:
+    decoder = FrameDecoder(max_content_bytes=100, giant_bytes=SMALL_GIANT)
+    decoder.receive_data(b"\x0bGIANT\x1c\r\x0bnext")
+    assert decoder.take_frame() is None
+    assert decoder.next_event() is GIANT
+    decoder.receive_data(b"\x1c\r")  # what is received meanwhile stays behind it
+    assert decoder.settle() == len(b"\x0bGIANT\x1c\r\x0bnext\x1c\r")
+    giant = decoder.take_giant()
+    assert isinstance(giant, Giant)
+    assert giant.size == 5
+    assert repr(giant) == "Giant(5 bytes)"
+    assert decoder.settle() == len(b"\x0bnext\x1c\r")
+    assert decoder.take_frame() == b"next"
+    assert giant.content() == b"GIANT"
+    with pytest.raises(RuntimeError):
+        decoder.take_giant()
+
+
+def test_the_content_of_a_giant_of_many_pieces_is_what_was_framed() -> None:
+    content = random.Random(1).randbytes(3 * PIECE_BYTES + 77)
+    content = content.translate(bytes(range(256)), b"\x0b\x1c")
+    decoder = FrameDecoder(max_content_bytes=len(content), giant_bytes=PIECE_BYTES)
+    stream = encode_frame(content)
+    for at in range(0, len(stream), 65_536):
+        decoder.receive_data(stream[at : at + 65_536])
+        assert (decoder.next_event() is GIANT) == (at + 65_536 >= len(stream))
+    giant = decoder.take_giant()
+    assert isinstance(giant, Giant)
+    assert giant.content() == content

@@ -42,6 +42,45 @@ BUGS = (
         quick=True,
     ),
     Bug(
+        name="giant_taken_in_on_the_loop",
+        promise="G7",
+        breaks="a message of many megabytes is copied and sealed on the loop: everybody waits for it",
+        file="routes/giants.py",
+        old="                return await self._parts.loop.run_in_executor(None, work)\n",
+        new="                return work()\n",
+        caught_by=(
+            "engine/test_giants.py::"
+            "test_while_a_giant_is_taken_in_others_are_answered_and_what_follows_it_waits",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="copy_of_a_giant_sealed_on_the_loop",
+        promise="G7",
+        breaks="what the steps made of a giant is sealed on the loop: every channel waits for it",
+        file="routes/giants.py",
+        old="        return await parts.loop.run_in_executor(None, work)\n",
+        new="        return work()\n",
+        caught_by=(
+            "engine/test_giants.py::"
+            "test_while_a_giant_is_sealed_for_its_destination_other_channels_go_on",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="giant_overtaken_by_what_followed_it",
+        promise="G2",
+        breaks="the next message of a connection is taken while a giant before it is being sealed",
+        file="routes/giants.py",
+        old="            prepared = await self._prepare(giant)\n",
+        new=("            connection.go_on()\n            prepared = await self._prepare(giant)\n"),
+        caught_by=(
+            "engine/test_giants.py::"
+            "test_while_a_giant_is_taken_in_others_are_answered_and_what_follows_it_waits",
+        ),
+        seconds=180,
+    ),
+    Bug(
         name="frame_without_an_end",
         promise="G9",
         breaks="a frame that drips in holds its connection for ever",

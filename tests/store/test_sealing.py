@@ -1,13 +1,16 @@
 import hmac
 import itertools
+import random
 import time
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ifengine.errors import SealError
+from ifengine.pieces import GIANT_BYTES, PIECE_BYTES
 from ifengine.store import sealing
 from ifengine.store.base import DataKeyRow
 from ifengine.store.keys import FileKek
@@ -58,6 +61,61 @@ def test_the_sealed_form_is_what_the_documentation_says(monkeypatch: pytest.Monk
         "0101" + "00000102" + "08080808" + "0000000000000001" + KNOWN_CIPHERTEXT
     )
     assert ring.open(BlobKind.COPY, 5, 6, sealed) == b"MSH|^~\\&|"
+
+
+def test_the_sealed_form_of_a_giant_is_what_the_documentation_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # the data key, its part of the nonce, and the giant's own key
+    secret = iter([bytes([7]) * 32, bytes([8]) * 4, bytes([9]) * 32])
+    monkeypatch.setattr(sealing.secrets, "token_bytes", lambda size: next(secret))
+    ring = KeyRing(STORE_ID, [], FixedKek())
+    ring.new_content_key(258, 0)
+    content = b"MSH|^~\\&|" + bytes(GIANT_BYTES)
+    sealed = ring.seal(BlobKind.COPY, 5, 6, content)
+    header = bytes.fromhex("0103" + "00000102" + "08080808" + "0000000000000001")
+    assert sealed[:18] == header
+    place = header + STORE_ID + b"\x02" + (5).to_bytes(8, "big") + (6).to_bytes(8, "big")
+    own = AESGCM(bytes([7]) * 32).decrypt(header[6:], sealed[18:66], place)
+    assert own == bytes([9]) * 32
+    assert AESGCM(own).decrypt(bytes(12), sealed[66:], STORE_ID) == content
+    assert len(sealed) == len(content) + 18 + 48 + 16
+    assert ring.open(BlobKind.COPY, 5, 6, sealed) == content
+
+
+@pytest.mark.parametrize(
+    "size", [GIANT_BYTES - 1, GIANT_BYTES, GIANT_BYTES + 1, 3 * PIECE_BYTES * 4]
+)
+def test_giants_open_at_their_place_and_nowhere_else_and_not_when_changed(size: int) -> None:
+    keys = ring()
+    content = random.Random(size).randbytes(size)
+    sealed = keys.seal(BlobKind.INBOX, 7, 0, content)
+    assert keys.open(BlobKind.INBOX, 7, 0, sealed) == content
+    for kind, a in ((BlobKind.INBOX, 8), (BlobKind.COPY, 7)):
+        with pytest.raises(SealError):
+            keys.open(kind, a, 0, sealed)
+    for at in (0, 1, 6, 20, 60, 70, PIECE_BYTES + 70, size // 2, len(sealed) - 1):
+        changed = bytearray(sealed)
+        changed[at] ^= 1
+        with pytest.raises(SealError):
+            keys.open(BlobKind.INBOX, 7, 0, bytes(changed))
+    for cut in (40, 66, 70, len(sealed) - 1):
+        with pytest.raises(SealError):
+            keys.open(BlobKind.INBOX, 7, 0, sealed[:cut])
+
+
+def test_the_head_of_one_giant_does_not_open_the_body_of_another() -> None:
+    keys = ring()
+    one, other = (keys.seal(BlobKind.INBOX, 7, 0, bytes([n]) * GIANT_BYTES) for n in (1, 2))
+    with pytest.raises(SealError):
+        keys.open(BlobKind.INBOX, 7, 0, one[:66] + other[66:])
+
+
+def test_a_body_of_several_parts_opens_as_one() -> None:
+    keys = ring()
+    body = keys.enclose(b"name\0", b"x" * GIANT_BYTES)
+    sealed = keys.place(BlobKind.COPY, 3, 0, body)
+    assert keys.open(BlobKind.COPY, 3, 0, bytes(sealed)) == b"name\0" + b"x" * GIANT_BYTES
 
 
 KNOWN_CIPHERTEXT = "a4cca8ea39233d309e1d56ff2047fa40a781bf0055a302f31e"

@@ -1,18 +1,19 @@
 """From bytes to segments: CR, LF and CRLF, blank lines, and lines that are no segment."""
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
-from operator import itemgetter
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from ifengine.hl7.delimiters import BREAKING_BYTES
+from ifengine.pieces import GIANT_BYTES, PIECE_BYTES, copied
 
 Segments = tuple[list[bytes | list[bytes]], list[str], list[bytes] | None]
 
 LINE_FEED = 0x0A  # looking for a number in bytes is several times faster than for bytes
 _SEGMENT_NAME = re.compile(rb"[A-Z][A-Z0-9]{2}")
-_LINE_END = re.compile(rb"(\r\n|\r|\n)")
+_LINE = re.compile(rb"[^\r\n]+")
+_LINE_BEGINS = re.compile(rb"[^\r\n]")
 _BREAKING = re.compile(b"[" + re.escape(BREAKING_BYTES) + b"]")
 
 # in these field 1 is the separator itself, so that the second piece of a split is field 2
@@ -64,7 +65,7 @@ def split_segments(content: bytes, separator: bytes) -> Segments:
         name, each with the line end before it. None where nothing is. Blank lines are left out.
     """
     known = _KNOWN_NAMES.setdefault(separator, {})
-    if LINE_FEED not in content:
+    if len(content) < GIANT_BYTES and LINE_FEED not in content:
         lines = content.split(b"\r")
         if not lines[-1]:
             lines.pop()
@@ -73,6 +74,15 @@ def split_segments(content: bytes, separator: bytes) -> Segments:
         if None not in names:
             return cast("list[bytes | list[bytes]]", lines), cast("list[str]", names), None
     return _split_carefully(content, separator, known)
+
+
+def only(content: bytes, names: Collection[bytes]) -> bytes:
+    """Return a message of the segments of these names alone, each ended by CR."""
+    return b"".join(
+        content[start:end] + b"\r"
+        for start, end in _lines(content)
+        if content[start : start + 3] in names
+    )
 
 
 def positions_by_name(names: list[str]) -> Positions:
@@ -94,18 +104,16 @@ def positions_by_name(names: list[str]) -> Positions:
 class Kept(NamedTuple):
     """Which segments of a message stay, and what their names are then."""
 
-    pick: Callable[[Sequence[Any]], Iterable[Any]]  # gives them, in order; MSH among them
+    at: tuple[int, ...]  # positions from 0, rising; MSH among them
     names: list[str]  # shared: never changed in place
     positions: Positions
 
 
 def kept_without(names: Sequence[str], gone: Collection[int]) -> Kept:
     """Return what stays of segments of these names when those at some positions go."""
-    at = [i for i in range(len(names)) if i not in gone]
+    at = tuple(i for i in range(len(names)) if i not in gone)
     left = [names[i] for i in at]
-    # of one position the getter gives no sequence
-    pick = itemgetter(*at) if len(at) > 1 else lambda every: [every[i] for i in at]
-    return Kept(pick, left, positions_by_name(left))
+    return Kept(at, left, positions_by_name(left))
 
 
 def _find_positions(names: list[str]) -> Positions:
@@ -148,24 +156,54 @@ def join_segments(
 
 
 def _split_carefully(content: bytes, separator: bytes, known: dict[bytes, str]) -> Segments:
-    pieces = _LINE_END.split(content)
     segments: list[bytes | list[bytes]] = []
     names: list[str] = []
-    tails: list[bytes] = []
-    line_ends = b""  # since the last line that was not blank
-    for line, end in zip(pieces[::2], [*pieces[1::2], b""], strict=True):
-        if not line:
-            line_ends += end
-            continue
-        name = known.get(line[:4]) or _learn_name(line, separator, known)
+    carried: dict[int, tuple[int, int]] = {}  # by segment: where it begins and ends in the content
+    behind = 0  # where the line of the last segment ends
+    cut = _cut_giant if len(content) >= GIANT_BYTES else bytes.__getitem__
+    for start, end in _lines(content):
+        beginning = content[start : min(start + 4, end)]
+        name = known.get(beginning) or _learn_name(beginning, separator, known)
         if name is None:
-            tails[-1] += line_ends + line
+            carried[len(names) - 1] = behind, end
         else:
-            segments.append(line)
+            segments.append(cut(content, slice(start, end)))
             names.append(name)
-            tails.append(b"")
-        line_ends = end
-    return segments, names, tails if any(tails) else None
+            behind = end
+    if not carried:
+        return segments, names, None
+    tails = [b""] * len(names)
+    for place, (start, end) in carried.items():
+        tails[place] = cut(content, slice(start, end))
+    return segments, names, tails
+
+
+def _cut_giant(content: bytes, part: slice) -> bytes:
+    short = part.stop - part.start < PIECE_BYTES
+    return content[part] if short else copied(memoryview(content)[part])
+
+
+def _lines(content: bytes) -> Iterator[tuple[int, int]]:
+    """Return where each line that is not blank begins and ends, its line end not included."""
+    if len(content) < GIANT_BYTES:
+        yield from (found.span() for found in _LINE.finditer(content))
+        return
+    # one call over a giant would hold up every thread
+    start, ends = 0, [-1, -1]
+    while start < len(content):
+        found = _LINE_BEGINS.search(content, start, start + PIECE_BYTES)
+        if found is None:
+            start += PIECE_BYTES
+            continue
+        start = found.start()
+        for at, byte in enumerate((b"\r", b"\n")):
+            if ends[at] < start:
+                ends[at] = content.find(byte, start)
+                if ends[at] == -1:
+                    ends[at] = len(content)
+        end = min(ends)
+        yield start, end
+        start = end
 
 
 def _learn_name(line: bytes, separator: bytes, known: dict[bytes, str]) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-from ifengine.failpoints import fp, write_through
+from ifengine.failpoints import fp, is_armed, write_through
 from ifengine.mllp.framing import (
     PEER_CLOSED,
     DecoderCounts,
@@ -18,9 +18,11 @@ from ifengine.mllp.framing import (
     Tolerance,
     encode_frame,
 )
+from ifengine.mllp.giants import frame_of
 from ifengine.mllp.inbound import SILENCE_SECONDS
 from ifengine.mllp.sockets import forget_unsent, tune
 from ifengine.mllp.tls import is_pinned
+from ifengine.pieces import GIANT_BYTES
 
 _TOLERATE = frozenset(
     {
@@ -140,10 +142,13 @@ class MllpClient:
             ConnectionError: it is not connected.
             ValueError: the content cannot be framed, see ``encode_frame``.
         """
-        frame = encode_frame(content)
+        if len(content) < GIANT_BYTES:
+            parts: tuple[bytes, ...] = (encode_frame(content),)
+        else:
+            parts = frame_of(content)  # a copy of it would hold up everybody else
         if self._link is None:
             raise ConnectionError("not connected")
-        self._link.write(frame)
+        self._link.write(*parts)
 
     def close(self, reason: str = "closed") -> None:
         """End the connection or the attempt; ``disconnected`` is called before this returns.
@@ -284,10 +289,15 @@ class Outbound(asyncio.Protocol):
         self._silence: asyncio.TimerHandle | None = None
         self.lost: str | None = None
 
-    def write(self, frame: bytes) -> None:
-        """Write now."""
-        if self._transport is not None:
-            write_through(self._transport, frame, "deliver.mid_write", "deliver.written")
+    def write(self, *frame: bytes) -> None:
+        """Write a frame now, given whole or in parts."""
+        if self._transport is None:
+            return
+        if len(frame) > 1 and not is_armed():
+            self._transport.writelines(frame)
+            return
+        whole = frame[0] if len(frame) == 1 else b"".join(frame)
+        write_through(self._transport, whole, "deliver.mid_write", "deliver.written")
 
     def certificate(self) -> bytes | None:
         """Return the peer's certificate, DER."""

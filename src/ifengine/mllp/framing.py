@@ -10,7 +10,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from typing import Final, Literal
+from typing import Final
+
+from ifengine.mllp.giants import Giant
 
 START_BLOCK: Final = 0x0B
 END_BLOCK: Final = 0x1C
@@ -114,12 +116,14 @@ class Signal(Enum):
 
     NEED_DATA = "need_data"
     PEER_CLOSED = "peer_closed"
+    GIANT = "giant"  # a whole frame that is to be taken by ``take_giant``
 
 
 NEED_DATA: Final = Signal.NEED_DATA
 PEER_CLOSED: Final = Signal.PEER_CLOSED
+GIANT: Final = Signal.GIANT
 
-Event = Frame | Fault | Literal[Signal.NEED_DATA, Signal.PEER_CLOSED]
+Event = Frame | Giant | Fault | Signal
 
 
 @dataclass(slots=True)
@@ -156,6 +160,8 @@ class FrameDecoder:
         max_content_bytes: the largest content accepted; also bounds what is buffered.
         tolerate: departures from MLLP that are accepted and counted.
         counts: where uses are counted; its own when not given.
+        giant_bytes: content of this size and more is not copied out: ``next_event`` says
+            ``GIANT``, again and again, until ``take_giant`` is called. None: never.
     """
 
     __slots__ = (
@@ -165,6 +171,8 @@ class FrameDecoder:
         "_doubled",
         "_eof",
         "_failed",
+        "_giant_bytes",
+        "_lends",
         "_max",
         "_missing_cr",
         "_position",
@@ -182,6 +190,7 @@ class FrameDecoder:
         max_content_bytes: int,
         tolerate: Iterable[Tolerance] = DEFAULT_TOLERANCES,
         counts: DecoderCounts | None = None,
+        giant_bytes: int | None = None,
     ) -> None:
         tolerated = frozenset(tolerate)
         self._whitespace = Tolerance.WHITESPACE_BETWEEN_FRAMES in tolerated
@@ -190,6 +199,8 @@ class FrameDecoder:
         self._doubled = Tolerance.DOUBLED_START_BLOCK in tolerated
         self._bare_inside = Tolerance.BARE_END_BLOCK_INSIDE in tolerated
         self._max = max_content_bytes
+        self._giant_bytes = max_content_bytes + 1 if giant_bytes is None else giant_bytes
+        self._lends = False
         self.counts = DecoderCounts() if counts is None else counts
         self._buffer: bytes | bytearray = b""
         self._position = 0  # the first byte that is not part of an event yet
@@ -281,7 +292,7 @@ class FrameDecoder:
         if end == -1 or end + 1 == len(buffer) or buffer[end + 1] != CARRIAGE_RETURN:
             return None
         size = end - start - 1
-        if size > self._max or size < 2:
+        if size > self._max or size < 2 or size >= self._giant_bytes:
             return None
         content = self._copy(start + 1, end)
         if START_BLOCK in content:
@@ -290,6 +301,15 @@ class FrameDecoder:
         self._searched = 1
         self._between = 0
         return content
+
+    def take_giant(self) -> Giant | Fault:
+        """Take the frame of which ``next_event`` said ``GIANT``, without a copy of its bytes."""
+        self._lends = True
+        event = self.next_event()
+        self._lends = False
+        if isinstance(event, Giant | Fault):
+            return event
+        raise RuntimeError("no giant is there to be taken")
 
     def next_event(self) -> Event:
         """Return the next frame or fault, or say what is missing."""
@@ -350,12 +370,31 @@ class FrameDecoder:
         self, content_at: int, end: int, *, has_cr: bool, padded: bool
     ) -> Event | None:
         """Take the frame that ends at ``end`` from the buffer."""
-        content = self._copy(content_at, end)
         after = end + 2 if has_cr else end + 1
+        if end - content_at >= self._giant_bytes:
+            if not self._lends:
+                return GIANT
+            if self._buffer.find(START_BLOCK, content_at, end) == -1:
+                giant = Giant(self._buffer, content_at, end)
+                self._note_ended(has_cr=has_cr, padded=padded)
+                self._buffer, self._position = self._copy(after, len(self._buffer)), 0
+                return giant
+        content = self._copy(content_at, end)
         if START_BLOCK in content:
             # An end block was lost: what follows looks whole, but nobody knows where it began.
             return self._fault(FramingFault.START_BLOCK_INSIDE_FRAME, after - self._position)
         raw = self._copy(self._position, after) if content in _RELEASE_2 else b""
+        self._note_ended(has_cr=has_cr, padded=padded)
+        self._position = after
+        if not content:
+            self.counts.empty_frames += 1
+            return None
+        if raw:
+            return self._release_2(raw)
+        return Frame(content)
+
+    def _note_ended(self, *, has_cr: bool, padded: bool) -> None:
+        """Remember how a frame ended: it tells what may come before the next."""
         self._between = 0
         if padded:
             self._count(Tolerance.DOUBLED_START_BLOCK)
@@ -363,14 +402,7 @@ class FrameDecoder:
         if not has_cr:
             self._count(Tolerance.MISSING_CR_AFTER_END_BLOCK)
             self._between |= _LATE_CR
-        self._position = after
         self._searched = 1
-        if not content:
-            self.counts.empty_frames += 1
-            return None
-        if raw:
-            return self._release_2(raw)
-        return Frame(content)
 
     def _release_2(self, raw: bytes) -> Fault | None:
         """Report the first release 2 answer of a connection; such a peer sends one a message."""

@@ -1,10 +1,11 @@
 """One inbound connection: a decoder, its flow control, and its end."""
 
 import asyncio
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 from ifengine.failpoints import fp, write_through
 from ifengine.mllp.framing import (
+    GIANT,
     PEER_CLOSED,
     DecoderCounts,
     Fault,
@@ -13,6 +14,8 @@ from ifengine.mllp.framing import (
     FramingFault,
     Tolerance,
 )
+from ifengine.mllp.giants import Giant
+from ifengine.pieces import GIANT_BYTES
 
 MAX_PENDING = 1000
 """Frames handed over and not answered at which a connection is not read any more."""
@@ -32,6 +35,7 @@ _BY_PENDING = 2
 _BY_WRITING = 4
 _ENDING = 8
 _BY_TURN = 16
+_BY_GIANT = 32
 
 
 class Receiver(Protocol):
@@ -51,6 +55,21 @@ class Receiver(Protocol):
 
     def connection_closed(self, connection: "Inbound") -> None:
         """Learn that it is gone; answers to it are without effect."""
+        ...
+
+
+@runtime_checkable
+class GiantReceiver(Protocol):
+    """A receiver that takes giants in when it has room and time for them.
+
+    One that does not gets them as any other frame.
+    """
+
+    def giant_waits(self, connection: "Inbound") -> None:
+        """Learn that a giant is whole: ``take_giant`` gets it, and ``go_on`` ends the waiting.
+
+        Until then nothing more is taken of the connection, and the giant counts as unfinished.
+        """
         ...
 
 
@@ -100,6 +119,7 @@ class Inbound(asyncio.Protocol):
         "_eof",
         "_frame_at",
         "_frame_number",
+        "_giants",
         "_gone",
         "_held",
         "_home",
@@ -125,11 +145,13 @@ class Inbound(asyncio.Protocol):
         self.frames = 0
         self.unfinished = 0
         self._home = home
-        self._receiver = home.receiver
+        self._receiver = receiver = home.receiver
+        self._giants = receiver if isinstance(receiver, GiantReceiver) else None
         self._decoder = FrameDecoder(
             max_content_bytes=home.max_content_bytes,
             tolerate=home.tolerate,
             counts=home.decoder_counts,
+            giant_bytes=None if self._giants is None else GIANT_BYTES,
         )
         self._transport: asyncio.Transport | None = None
         self._tls = False
@@ -190,6 +212,28 @@ class Inbound(asyncio.Protocol):
             loop = asyncio.get_running_loop()
             loop.call_soon(loop.call_soon, self._release, _BY_TURN)
         self._release(_BY_LISTENER)
+
+    def take_giant(self) -> Giant | None:
+        """Return the giant that waits; an answer is owed for it, as for any frame.
+
+        None: there is none any more, or the listener is paused; nothing need be done about it.
+        """
+        if not self._held & (_ENDING | _BY_LISTENER):
+            event = self._decoder.take_giant()
+            if type(event) is Giant:
+                self.frames += 1
+                self.pending += 1
+                self._measure()
+                return event
+            if type(event) is Fault:
+                self._report(event)
+                self.end()
+        self.go_on()  # where the listener is paused, it waits anew afterwards
+        return None
+
+    def go_on(self) -> None:
+        """Take what comes behind a giant."""
+        self._release(_BY_GIANT)
 
     def end(self) -> None:
         """Take no further frame, ever; close when all that was handed over is answered."""
@@ -368,7 +412,10 @@ class Inbound(asyncio.Protocol):
             if event.fatal:
                 self.end()
             return not event.fatal
-        if event is PEER_CLOSED:
+        if event is GIANT and self._giants is not None:
+            self._held |= _BY_GIANT
+            self._giants.giant_waits(self)
+        elif event is PEER_CLOSED:
             self.end()
         elif self._decoder.waits_for_cr and self._silence is None:
             loop = asyncio.get_running_loop()

@@ -2,12 +2,15 @@
 
 from ifengine.errors import EngineError
 from ifengine.hl7.header import read_header
-from ifengine.hl7.identifiers import patient_identifiers
+from ifengine.hl7.identifiers import PATIENT_FIELDS, patient_identifiers
+from ifengine.hl7.lines import only
 from ifengine.hl7.message import Message
+from ifengine.pieces import GIANT_BYTES
 from ifengine.store.base import CursorKind, InboxKind, Reader
 from ifengine.store.sealing import BlobKind, KeyRing
 
 PAGE = 200
+_INDEXED = frozenset({b"MSH", *(name.encode() for name, _ in PATIENT_FIELDS)})
 
 
 def control_tag(ring: KeyRing, control_id: bytes) -> bytes:
@@ -26,6 +29,8 @@ def tags_of(ring: KeyRing, content: bytes) -> list[bytes]:
     tags = [control_tag(ring, header.control_id)] if header.control_id else []
     if header.fault is not None:
         return tags
+    if len(content) >= GIANT_BYTES:
+        content = only(content, _INDEXED)  # to take all of it apart would cost seconds
     try:
         identifiers = patient_identifiers(Message.parse(content))
     except EngineError:

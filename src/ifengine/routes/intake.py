@@ -6,15 +6,13 @@ a refused or unreadable frame is a record too.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
 
 from ifengine.failpoints import fp
 from ifengine.hl7.ack import APPLICATION_CODES, Verdict, due_answers, waits_for_outcome
-from ifengine.hl7.ack_passing import Told, write_told
 from ifengine.hl7.header import Header, HeaderFault, read_header
 from ifengine.mllp.framing import FramingFault, encode_frame
 from ifengine.mllp.listener import Inbound
-from ifengine.routes.answer_lines import AnswerLines, Slot
+from ifengine.routes.answer_lines import AnswerLines
 from ifengine.routes.batches import (
     BatchReply,
     CameInBatch,
@@ -25,10 +23,11 @@ from ifengine.routes.batches import (
 from ifengine.routes.channel_intake import ChannelIntake
 from ifengine.routes.config.models import ChannelConfig, ListenConnection
 from ifengine.routes.gates import TAG_ONLY, Gate, Gates, compared_bytes
+from ifengine.routes.giants import GiantIntake, Prepared
 from ifengine.routes.intake_load import IntakeLoad
+from ifengine.routes.intake_pending import Asked, Decision, Judged, Pending, answered_as
 from ifengine.routes.parts import Parts
 from ifengine.routes.received import Received
-from ifengine.routes.waiting_senders import WaitingSenders
 from ifengine.store.base import Batch, GuardVerdict, InboxKind, NewAudit, NewInboxEntry
 from ifengine.store.sealing import BlobKind
 
@@ -37,82 +36,7 @@ MOST_KEPT_BYTES = 64 * 1024
 DEFAULT_WINDOW_US = 7 * 86_400 * 1_000_000
 
 
-class Decision(NamedTuple):
-    """What intake decided about one frame before it is stored."""
-
-    gate: Gate
-    channel: "ChannelIntake | None"
-
-
-class _Pending(NamedTuple):
-    """One frame whose batch is not yet on stable storage."""
-
-    connection: Inbound
-    header: Header | None
-    content: bytes
-    entry: NewInboxEntry
-    decision: Decision
-    started: float
-    senders: WaitingSenders | None = None  # its sender waits for what a destination answers
-    reply: BatchReply | None = None  # of the frame it came in with others
-
-    def __repr__(self) -> str:
-        return f"<Pending {self.entry.inbox_id}>"
-
-
-class _Judged(NamedTuple):
-    """One message of a frame, decided and sealed."""
-
-    header: Header
-    content: bytes
-    entry: NewInboxEntry
-    decision: Decision
-
-    def __repr__(self) -> str:
-        return f"<Judged {self.entry.inbox_id}>"
-
-
-class _Asked:
-    """One frame whose answer comes later, in its turn on its connection."""
-
-    __slots__ = ("_channel", "_item", "_lines", "_parts", "_slot", "deadline")
-
-    def __init__(
-        self, parts: Parts, item: _Pending, channel: ChannelIntake, lines: AnswerLines, slot: Slot
-    ) -> None:
-        senders = item.senders
-        wait = 0.0 if senders is None else senders.ack.timeout_seconds
-        self.deadline = item.started + wait
-        self._parts = parts
-        self._item = item
-        self._channel = channel
-        self._lines = lines
-        self._slot = slot
-
-    def tell(self, told: Told) -> None:
-        """Write the answer; without one the connection is closed."""
-        item, clock = self._item, self._parts.clock
-        header = item.header
-        self._channel.ack_seconds.observe(clock.monotonic() - item.started)
-        if header is None or not told.code:
-            self._lines.fill(self._slot, b"", closes=True)
-            return
-        answer = write_told(
-            header, told, at_us=clock.now_us(), control_id=b"IFE%d" % _answered_as(item.entry)
-        )
-        if answer is None:
-            self._lines.fill(self._slot, b"")
-            return
-        self._channel.count_ack(answer.code)
-        self._lines.fill(self._slot, encode_frame(answer.content))
-
-
-def _answered_as(entry: NewInboxEntry) -> int:
-    """Return whose number the answer carries: a repetition gets the answer to the first."""
-    return entry.origin if entry.verdict is GuardVerdict.DUPLICATE else entry.inbox_id
-
-
-class Intake:
+class Intake(GiantIntake):
     """Receives the frames of one listener. Implements ``mllp.listener.Receiver``."""
 
     def __init__(
@@ -130,7 +54,8 @@ class Intake:
         self._gates = Gates(connection, [intake.channel.config for intake in channels])
         self._by_name = {intake.channel.name: intake for intake in channels}
         self._load = load
-        self._pending: list[_Pending] = []
+        self._giants = load.giants
+        self._pending: list[Pending] = []
         self._pending_batch: Batch | None = None
         self._unrouted_seen: set[bytes] = set()
         self._lines = AnswerLines()
@@ -156,7 +81,9 @@ class Intake:
         """What was received is stored all the same; its answer has nowhere to go."""
         self._lines.forget(connection)
 
-    def frame_received(self, connection: Inbound, content: bytes) -> None:
+    def frame_received(
+        self, connection: Inbound, content: bytes, prepared: Prepared | None = None
+    ) -> None:
         """Decide, seal and queue one frame for the next commit."""
         try:
             header = read_header(content)
@@ -167,7 +94,7 @@ class Intake:
             else:
                 gate = self._gates.decide(header)
                 fp("intake.parsed")
-                judged = [self._judge(connection, header, content, gate)]
+                judged = [self._judge(connection, header, content, gate, prepared)]
         except Exception:  # noqa: BLE001 - kept for people, unanswered, and the connection ends
             self._keep_unread(connection, content)
             return
@@ -181,15 +108,21 @@ class Intake:
             self._take(connection, one, reply)
         self._parts.group.soon()
 
-    def _judge(self, connection: Inbound, header: Header, content: bytes, gate: Gate) -> _Judged:
+    def _judge(
+        self,
+        connection: Inbound,
+        header: Header,
+        content: bytes,
+        gate: Gate,
+        prepared: Prepared | None = None,
+    ) -> Judged:
         """Decide and seal one message; nothing is queued yet."""
         channel = self._by_name[gate.channel.name] if gate.channel is not None else None
         decision = Decision(gate, channel)
-        return _Judged(
-            header, content, self._entry(connection, header, content, decision), decision
-        )
+        entry = self._entry(connection, header, content, decision, prepared)
+        return Judged(header, content, entry, decision)
 
-    def _judge_batch(self, connection: Inbound, came: CameInBatch) -> list[_Judged]:
+    def _judge_batch(self, connection: Inbound, came: CameInBatch) -> list[Judged]:
         """Judge all messages of a frame before the first of them is queued."""
         judged = []
         for message in came.messages:
@@ -198,7 +131,7 @@ class Intake:
             judged.append(self._judge(connection, header, message, gate))
         return judged
 
-    def _take(self, connection: Inbound, judged: _Judged, reply: BatchReply | None) -> None:
+    def _take(self, connection: Inbound, judged: Judged, reply: BatchReply | None) -> None:
         header, content, entry, _ = judged
         decision = self._match(judged)
         channel = decision.channel
@@ -207,7 +140,7 @@ class Intake:
             now = self._parts.clock.monotonic()
             channel.count_received(header, len(content), entry.received_us, now)
 
-    def _match(self, judged: _Judged) -> Decision:
+    def _match(self, judged: Judged) -> Decision:
         """Match what answers a delivery, in the transaction that stores it, before any channel.
 
         A message with content (ORR, RRI) goes to its channel all the same. One that no channel takes
@@ -242,7 +175,7 @@ class Intake:
         )
         self._open_batch()
         self._pending.append(
-            _Pending(
+            Pending(
                 connection,
                 read_header(b""),
                 b"",
@@ -282,7 +215,12 @@ class Intake:
     # --- storing ------------------------------------------------------------------------------
 
     def _entry(
-        self, connection: Inbound, header: Header | None, content: bytes, decision: Decision
+        self,
+        connection: Inbound,
+        header: Header | None,
+        content: bytes,
+        decision: Decision,
+        prepared: Prepared | None = None,
     ) -> NewInboxEntry:
         parts = self._parts
         ring = parts.ring
@@ -297,7 +235,11 @@ class Intake:
             kind=decision.gate.kind,
             size=len(content),
             peer=connection.peer,
-            sealed=ring.seal(BlobKind.INBOX, inbox_id, 0, content),
+            sealed=(
+                ring.seal(BlobKind.INBOX, inbox_id, 0, content)
+                if prepared is None
+                else ring.place(BlobKind.INBOX, inbox_id, 0, prepared.sealed)
+            ),
             reason=decision.gate.reason,
         )
         fp("intake.sealed")
@@ -309,9 +251,12 @@ class Intake:
                 header.sending_facility,
                 header.control_id,
             )
-            entry.digest = ring.digest(
-                compared_bytes(header, content, ignore_msh7=self.connection.guard_ignore_msh7)
-            )
+            ignores_msh7 = self.connection.guard_ignore_msh7
+            if prepared is not None and prepared.ignores_msh7 == ignores_msh7:
+                entry.digest = prepared.digest
+            else:
+                compared = compared_bytes(header, content, ignore_msh7=ignores_msh7)
+                entry.digest = ring.digest(compared)
             entry.guard_at_us = steady_us
             entry.tag_only = header.message_code in TAG_ONLY
             entry.guard_window_us = channel.window_us if channel is not None else DEFAULT_WINDOW_US
@@ -340,9 +285,9 @@ class Intake:
                 senders.received(batch, entry)
         batch.inbox.append(entry)
         now = parts.clock.monotonic()
-        pending = _Pending(connection, header, content, entry, decision, now, senders, reply)
+        pending = Pending(connection, header, content, entry, decision, now, senders, reply)
         self._pending.append(pending)
-        self._load.add(len(content))
+        self._load.add(self._load.weight(content))
 
     def _open_batch(self) -> Batch:
         """Return the batch that is open, whose commit is heard of."""
@@ -352,7 +297,7 @@ class Intake:
             batch.done.append(partial(self._committed, self._pending))
         return batch
 
-    def _committed(self, pending: list[_Pending]) -> None:
+    def _committed(self, pending: list[Pending]) -> None:
         """The batch is on stable storage: answer, in order, one write a connection."""
         fp("intake.post_commit_pre_ack")
         now = self._parts.clock.monotonic()
@@ -360,7 +305,7 @@ class Intake:
         outgoing: dict[Inbound, tuple[list[bytes], list[int]]] = {}
         size = 0
         for item in pending:
-            size += len(item.content)
+            size += self._load.weight(item.content)
             if item.senders is not None:
                 written = outgoing.pop(item.connection, None)
                 if written is not None:
@@ -389,7 +334,7 @@ class Intake:
             self._hand_on(item)
         self._load.remove(size, len(pending))
 
-    def _let_wait(self, item: _Pending, now_us: int) -> None:
+    def _let_wait(self, item: Pending, now_us: int) -> None:
         """Answer what is due at the commit, and keep the place of the answer that comes later."""
         header, senders, channel = item.header, item.senders, item.decision.channel
         if header is None or senders is None or channel is None:
@@ -400,14 +345,14 @@ class Intake:
         if accepts:
             self._lines.accept(item.connection, accepts)
         slot = self._lines.reserve(item.connection, holds_accepts=not header.enhanced_mode)
-        asked = _Asked(self._parts, item, channel, self._lines, slot)
+        asked = Asked(self._parts, item, channel, self._lines, slot)
         if item.entry.verdict is GuardVerdict.DUPLICATE:
             senders.repeated(item.entry, asked)
         else:
             senders.begin(item.entry, asked)
 
     def _answers(
-        self, item: _Pending, now_us: int, *, but: frozenset[str] = frozenset()
+        self, item: Pending, now_us: int, *, but: frozenset[str] = frozenset()
     ) -> list[bytes]:
         header, decision = item.header, item.decision
         if header is None or decision.gate.verdict is None:
@@ -417,7 +362,7 @@ class Intake:
             header,
             decision.gate.verdict,
             at_us=now_us,
-            control_id=b"IFE%d" % _answered_as(item.entry),
+            control_id=b"IFE%d" % answered_as(item.entry),
             error=decision.gate.error,
         ):
             if answer.code in but:
@@ -427,7 +372,7 @@ class Intake:
                 decision.channel.count_ack(answer.code)
         return frames
 
-    def _accepts(self, item: _Pending) -> list[bytes]:
+    def _accepts(self, item: Pending) -> list[bytes]:
         """Return the accept acknowledgment that an application acknowledgment asks for."""
         answers, gate = self._parts.answers, item.decision.gate
         if gate.kind is not InboxKind.ACKNOWLEDGMENT or gate.verdict is not None or answers is None:
@@ -435,7 +380,7 @@ class Intake:
         due = answers.answer_due(self.connection.name, item.content, item.entry)
         return [] if due is None else [encode_frame(due)]
 
-    def _hand_on(self, item: _Pending) -> None:
+    def _hand_on(self, item: Pending) -> None:
         entry, channel = item.entry, item.decision.channel
         kind, verdict = entry.kind, entry.verdict
         if kind is InboxKind.REJECTED:
@@ -456,7 +401,7 @@ class Intake:
                 )
             )
 
-    def _note_unrouted(self, item: _Pending) -> None:
+    def _note_unrouted(self, item: Pending) -> None:
         self._unrouted.inc()
         header = item.header
         if header is None:

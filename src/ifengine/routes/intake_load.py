@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 
+from ifengine.pieces import GIANT_BYTES
+from ifengine.routes.giants import GiantQueue
+
 MOST_PENDING_BYTES = 16 * 1024 * 1024
 MOST_PENDING_MESSAGES = 10_000
 
@@ -39,6 +42,7 @@ class IntakeLoad:
     def __init__(self, changed: Callable[[bool], None]) -> None:
         self.pending_bytes = 0
         self.pending_messages = 0
+        self.giants = GiantQueue()
         self._changed = changed
         self._paused = False
 
@@ -51,6 +55,11 @@ class IntakeLoad:
         ):
             self._paused = True
             self._changed(True)
+
+    @staticmethod
+    def weight(content: bytes) -> int:
+        """Return what a message counts here: a giant waits in its own queue, and holds up no other."""
+        return 0 if len(content) >= GIANT_BYTES else len(content)
 
     def remove(self, size: int, count: int) -> None:
         """Count frames that are on disk."""

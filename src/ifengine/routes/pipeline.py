@@ -18,6 +18,8 @@ from ifengine.routes.channel import (
 from ifengine.routes.collecting import ContentsNeededError
 from ifengine.routes.delivery import Outbox
 from ifengine.routes.gates import HISTORICAL_MODES
+from ifengine.routes.giant_planning import GiantPlanning
+from ifengine.routes.giants import NO_GIANTS
 from ifengine.routes.lanes import Entry, EntryState
 from ifengine.routes.members import ReadCollection, context_of, read_for
 from ifengine.routes.parked_messages import ParkedMessages
@@ -33,6 +35,7 @@ from ifengine.store.base import (
     Fate,
     GuardVerdict,
 )
+from ifengine.store.giants import Enclosed
 from ifengine.transforms.base import CallNeededError, Reason
 from ifengine.transforms.memory import Call, Reply
 
@@ -53,7 +56,7 @@ class _Uncommitted:
     last: int = 0
 
 
-class Pipeline(Catching):
+class Pipeline(GiantPlanning, Catching):
     """Runs one channel over its messages, in order, and commits what it decides."""
 
     def __init__(
@@ -197,6 +200,8 @@ class Pipeline(Catching):
     _current: int | None = None  # waits for a reply to its call
 
     def _plan(self, received: Received) -> None:
+        if self._is_taken_apart_first(received):
+            return
         fp("process.claimed")
         started = self._parts.clock.monotonic()
         keys: tuple[bytes, ...] | None = None
@@ -209,9 +214,7 @@ class Pipeline(Catching):
             decision = self._all_dead(received.reason)
         else:
             try:
-                message = Message.parse(
-                    content, charset=self.charset_of(received.listener), header=received.header
-                )
+                message = self._message_of(received, content)
                 # an empty crosswalk counts as none: nobody pays for it
                 retired = self._parts.retired
                 alike = retired.alike if retired else None
@@ -239,7 +242,7 @@ class Pipeline(Catching):
         if decision.documents:
             self._keep_documents(received, decision, keys, held)
         else:
-            self._write(received, decision, keys, held)
+            self._seal_and_write(received, decision, keys, held, self.writer)
         self._step_seconds.observe(self._parts.clock.monotonic() - started)
 
     def _decide(self, message: Message, received: Received) -> Decision:
@@ -355,7 +358,7 @@ class Pipeline(Catching):
                 if self.senders is not None and not received.run:
                     kept = self.senders.weigh(received.inbox_id, kept, is_held=bool(held))
             self._go_on()
-            self._write(received, kept, keys, held, writer)
+            self._seal_and_write(received, kept, keys, held, writer)
             self._soon()
 
         self._parts.spawn(keep())
@@ -402,10 +405,10 @@ class Pipeline(Catching):
         decision: Decision,
         keys: tuple[bytes, ...] | None,
         held: str,
-        writer: PlanWriter | None = None,
+        writer: PlanWriter,
+        sealed: Mapping[int, Enclosed] = NO_GIANTS,
     ) -> None:
         """Add a decision to the open batch: plan, what was remembered, what is parked."""
-        writer = writer or self.writer
         parts = self._parts
         group = parts.group
         batch = group.batch
@@ -424,6 +427,7 @@ class Pipeline(Catching):
             keys=keys,
             held=held,
             run=received.run,
+            sealed=sealed,
         )
         stays = decision.waiting is not None and received.run > 0
         fed = [] if stays else writer.write(batch, planned)

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
+from ifengine.pieces import GIANT_BYTES
 from ifengine.routes.channel import Plan, PlannedDelivery, Waiting
 from ifengine.routes.delivery import Outbox
 from ifengine.routes.lanes import Entry, EntryState
@@ -19,6 +21,7 @@ from ifengine.store.base import (
     PlannedFate,
     PlanRow,
 )
+from ifengine.store.giants import Enclosed
 from ifengine.store.sealing import BlobKind
 
 
@@ -42,6 +45,7 @@ class Planned(NamedTuple):
     held: str = ""  # why nothing of it may go yet, safe
     run: int = 0
     into: int = 0  # the message that this one is a part of now, `combine`
+    sealed: Mapping[int, Enclosed] = MappingProxyType({})  # copies sealed already, by their place
 
     def __repr__(self) -> str:
         return f"<Planned {self.inbox_id}>"
@@ -81,16 +85,45 @@ class PlanWriter:
             return (tag("order", keys[0].encode())[:KEY_BYTES],)
         return tuple(sorted(tag("order", key.encode())[:KEY_BYTES] for key in keys))
 
+    def giants(self, received: bytes, plan: Plan) -> dict[int, tuple[bytes, ...]]:
+        """Return the copies a plan needs that are giants, in parts, by the place in the plan."""
+        found: dict[int, tuple[bytes, ...]] = {}
+        largest = len(received)
+        for delivery in plan:
+            if delivery.content is not None:
+                largest = max(largest, len(delivery.content))
+        if largest < GIANT_BYTES:
+            return found
+        for place, delivery in enumerate(plan):
+            if delivery.fate in IN_OUTBOX:
+                parts = self._copy_of(delivery, received)
+                if sum(map(len, parts)) >= GIANT_BYTES:
+                    found[place] = parts
+        return found
+
+    def _copy_of(self, delivery: PlannedDelivery, received: bytes) -> tuple[bytes, ...]:
+        """Return the parts of the copy that a delivery needs; none where it sends what came."""
+        # what was set aside has its bytes; what is held whole goes through the steps again
+        sends = delivery.fate is Fate.QUEUED or (
+            delivery.fate is Fate.HELD and delivery.content is not None
+        )
+        is_files = self.targets[delivery.destination].is_files
+        if not sends or not (is_files or delivery.content is not None):
+            return ()
+        content = received if delivery.content is None else delivery.content
+        return (delivery.file_name.encode() + b"\0", content) if is_files else (content,)
+
     def write(self, batch: Batch, planned: Planned) -> list[Fed]:
         """Add a plan's rows to a batch; returns what its outboxes get once it is committed."""
         parts = self._parts
         now_us = parts.clock.now_us()
         fates: list[PlannedFate] = []
         fed: list[Fed] = []
-        for delivery in planned.plan:
+        for place, delivery in enumerate(planned.plan):
             target = self.targets[delivery.destination]
             if delivery.fate in IN_OUTBOX:
-                entry, state = self.queue(batch, planned, delivery, now_us)
+                sealed = planned.sealed.get(place)
+                entry, state = self.queue(batch, planned, delivery, now_us, sealed=sealed)
                 if state is EntryState.WAITING and not target.is_files:
                     changed = delivery.content
                     entry.content = planned.content if changed is None else changed
@@ -123,6 +156,7 @@ class PlanWriter:
         *,
         place: int = 0,
         origin_seq: int = 0,
+        sealed: Enclosed | None = None,
     ) -> tuple[Entry, EntryState]:
         """Add the rows of one delivery: outbox, its own copy, and its exception when it failed."""
         parts = self._parts
@@ -130,16 +164,16 @@ class PlanWriter:
         outbox = target.outbox
         seq = outbox.next_seq()
         copy_id = 0
-        # what was set aside has its bytes; what is held whole goes through the steps again
-        sends = delivery.fate is Fate.QUEUED or (
-            delivery.fate is Fate.HELD and delivery.content is not None
-        )
-        if sends and (delivery.content is not None or target.is_files):
-            content = planned.content if delivery.content is None else delivery.content
-            if target.is_files:
-                content = delivery.file_name.encode() + b"\0" + content
+        copy = self._copy_of(delivery, planned.content)
+        if copy:
             copy_id = parts.numbers.next_copy_id()
-            batch.copies.append((copy_id, parts.ring.seal(BlobKind.COPY, copy_id, 0, content)))
+            if sealed is None:
+                content = copy[0] if len(copy) == 1 else b"".join(copy)
+                row = parts.ring.seal(BlobKind.COPY, copy_id, 0, content)
+                batch.copies.append((copy_id, row))
+            else:
+                bound = parts.ring.place(BlobKind.COPY, copy_id, 0, sealed)
+                batch.copies.append((copy_id, bound))
         keys = planned.keys if delivery.keys is None else self.hashed(delivery.keys)
         at_us = parts.steady.now_us()
         batch.outbox.append(

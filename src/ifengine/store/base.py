@@ -67,7 +67,7 @@ class NewInboxEntry:
     kind: InboxKind
     size: int
     peer: str
-    sealed: bytes = field(repr=False)
+    sealed: bytes | bytearray = field(repr=False)
     reason: str = ""  # safe form
     guard_key: bytes | None = None  # None: the guard is off for this entry
     digest: bytes = b""
@@ -325,7 +325,7 @@ class Batch:
     config_versions: list[ConfigVersionRow] = field(default_factory=list)
     inbox: list[NewInboxEntry] = field(default_factory=list)
     plans: list[PlanRow] = field(default_factory=list)
-    copies: list[tuple[int, bytes]] = field(default_factory=list)
+    copies: list[tuple[int, bytes | bytearray]] = field(default_factory=list)
     outbox: list[OutboxRow] = field(default_factory=list)
     # ExceptionRow puts, (outbox, seq) removes
     exceptions: list[ExceptionRow | tuple[int, int]] = field(default_factory=list)

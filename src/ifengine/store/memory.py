@@ -139,7 +139,7 @@ class MemoryStore:
         for plan in batch.plans:
             kept.plans.setdefault(plan.inbox_id, {})[plan.run] = plan
         for copy_id, sealed in batch.copies:
-            kept.copies.put(copy_id, sealed)
+            kept.copies.put(copy_id, bytes(sealed))
         for row in batch.outbox:
             _shelf(kept.outbox, row.outbox).put(row.seq, row)
         for change in batch.exceptions:
@@ -202,7 +202,7 @@ class MemoryStore:
             entry.reason,
             entry.origin,
             entry.verdict,
-            b"" if duplicate else entry.sealed,
+            b"" if duplicate else bytes(entry.sealed),
         )
 
     def _purge(self, inbox_ids: tuple[int, ...], ended_us: int | None) -> None:

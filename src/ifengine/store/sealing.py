@@ -4,6 +4,9 @@ Sealed form, version 1, 34 bytes longer than the plaintext::
 
     version 1 | algorithm 1 | key id 4 | nonce 12 | ciphertext | tag 16
 
+Of a megabyte and more the body has a key of its own, and that key is what is sealed here: see
+``store/giants.py``.
+
 The associated data is header | store id | kind | a | b, so that no sealed value opens in another
 row, column or store. Nonce = 4 random bytes of this key and process + an 8-byte counter: unique
 because a data key seals in the process that made it and in no other.
@@ -24,12 +27,16 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ifengine.errors import SealError
+from ifengine.pieces import GIANT_BYTES
 from ifengine.store.base import DataKeyRow
+from ifengine.store.giants import SEALED_KEY_BYTES, Enclosed, disclose, enclose
 
 VERSION = 1
-ALGORITHM_DATA_KEY = 1  # sealed by the data key itself; 2 is kept free for a key per message
+ALGORITHM_DATA_KEY = 1  # sealed by the data key itself
+ALGORITHM_OWN_KEY = 3  # sealed by a key in front of it; 2 is kept free for keys in rows (ADR 0007)
 HEADER_BYTES = 18
 OVERHEAD_BYTES = HEADER_BYTES + 16
+_GIANT_HEAD_BYTES = HEADER_BYTES + SEALED_KEY_BYTES
 KEY_BYTES = 32
 _BLOCK_BYTES = 64  # of SHA-256: a key is as long as half a block
 TAG_BYTES = 16
@@ -94,13 +101,16 @@ def derive(key: bytes, purpose: str) -> bytes:
 class _ContentKey:
     """One data key in memory. Only the one made in this process, the current one, seals."""
 
-    __slots__ = ("cipher", "counter", "header", "nonce", "row", "used")
+    __slots__ = ("cipher", "counter", "headers", "nonce", "row", "used")
 
     def __init__(self, row: DataKeyRow, key: bytes) -> None:
         self.row = row
         self.cipher = AESGCM(key)
         self.nonce = secrets.token_bytes(4)
-        self.header = bytes((VERSION, ALGORITHM_DATA_KEY)) + _KEY_ID.pack(row.key_id) + self.nonce
+        self.headers = {
+            algorithm: bytes((VERSION, algorithm)) + _KEY_ID.pack(row.key_id) + self.nonce
+            for algorithm in (ALGORITHM_DATA_KEY, ALGORITHM_OWN_KEY)
+        }
         self.counter: Iterator[int] = itertools.count(1)  # next() is atomic: threads may share it
         self.used = 0
 
@@ -267,6 +277,32 @@ class KeyRing:
         Raises:
             SealError: no data key was made in this process, or it is used up.
         """
+        if len(plaintext) >= GIANT_BYTES:
+            return bytes(self.place(kind, a, b, self.enclose(plaintext)))
+        header, cipher = self._next_header(ALGORITHM_DATA_KEY)
+        return header + cipher.encrypt(
+            header[6:], plaintext, header + self._store_id + _PLACE(kind, a, b)
+        )
+
+    def enclose(self, *parts: bytes) -> Enclosed:
+        """Encrypt what is large before its place is known. For any thread, and slow on purpose."""
+        return enclose(self._store_id, _GIANT_HEAD_BYTES, *parts)
+
+    def place(self, kind: BlobKind, a: int, b: int, body: Enclosed) -> bytearray:
+        """Bind what ``enclose`` made to one place, once; return it sealed.
+
+        Raises:
+            SealError: as ``seal``.
+        """
+        header, cipher = self._next_header(ALGORITHM_OWN_KEY)
+        sealed = body.sealed
+        sealed[:_GIANT_HEAD_BYTES] = header + cipher.encrypt(
+            header[6:], body.key, header + self._store_id + _PLACE(kind, a, b)
+        )
+        return sealed
+
+    def _next_header(self, algorithm: int) -> tuple[bytes, AESGCM]:
+        """Return the header of the next sealed value, with a nonce that was never used, and its cipher."""
         current = self._current
         if current is None:
             raise SealError("no data key was made in this process")
@@ -274,10 +310,7 @@ class KeyRing:
         if count > _LAST_SEAL:
             raise SealError(f"data key {current.row.key_id} is used up")
         current.used = count
-        header = current.header + count.to_bytes(8, "big")
-        return header + current.cipher.encrypt(
-            header[6:], plaintext, header + self._store_id + _PLACE(kind, a, b)
-        )
+        return current.headers[algorithm] + count.to_bytes(8, "big"), current.cipher
 
     def open(self, kind: BlobKind, a: int, b: int, sealed: bytes) -> bytes:
         """Decrypt what :meth:`seal` made for the same place.
@@ -288,17 +321,20 @@ class KeyRing:
         place = f"{kind.name.lower()} {a}" if b == 0 else f"{kind.name.lower()} {a}/{b}"
         if len(sealed) < OVERHEAD_BYTES:
             raise SealError(f"{place}: is not sealed content")
-        header = sealed[:HEADER_BYTES]
-        if header[0] != VERSION or header[1] != ALGORITHM_DATA_KEY:
+        header = bytes(sealed[:HEADER_BYTES])
+        if header[0] != VERSION or header[1] not in (ALGORITHM_DATA_KEY, ALGORITHM_OWN_KEY):
             raise SealError(f"{place}: is sealed in a form this engine does not know")
         key_id = _KEY_ID.unpack_from(header, 2)[0]
         key = self._content.get(key_id)
         if key is None:
             raise SealError(f"{place}: data key {key_id} is not in the store")
+        context = header + self._store_id + _PLACE(kind, a, b)
         try:
-            return key.cipher.decrypt(
-                header[6:], sealed[HEADER_BYTES:], header + self._store_id + _PLACE(kind, a, b)
-            )
+            if header[1] == ALGORITHM_DATA_KEY:
+                return key.cipher.decrypt(header[6:], sealed[HEADER_BYTES:], context)
+            head, body = sealed[HEADER_BYTES:_GIANT_HEAD_BYTES], memoryview(sealed)
+            own_key = key.cipher.decrypt(header[6:], head, context)
+            return disclose(own_key, self._store_id, body[_GIANT_HEAD_BYTES:])
         except InvalidTag:
             raise SealError(
                 f"{place}: does not open with data key {key_id}; it was changed or moved"

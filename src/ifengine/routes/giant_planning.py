@@ -1,0 +1,115 @@
+"""Planning of giants: taken apart and sealed in a thread, decided on the loop like any message.
+
+What a channel remembers, and who its patients are, is read on the loop alone: no plan sees half of
+what another one wrote. What follows a giant in its channel waits, as it does for a call.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import suppress
+
+from ifengine.hl7.charset import CharsetPolicy
+from ifengine.hl7.message import Message
+from ifengine.pieces import GIANT_BYTES
+from ifengine.routes.decisions import Decision
+from ifengine.routes.giants import NO_GIANTS, enclosed
+from ifengine.routes.parts import Parts
+from ifengine.routes.planning import PlanWriter
+from ifengine.routes.received import Received
+from ifengine.store.giants import Enclosed
+
+
+class GiantPlanning(ABC):
+    """The part of a pipeline that plans giants."""
+
+    _parts: Parts
+    _calling: bool
+    _current: int | None
+    _taken_apart: tuple[int, CharsetPolicy, Message | None] | None = None
+
+    @abstractmethod
+    def charset_of(self, listener: int) -> CharsetPolicy: ...
+
+    @abstractmethod
+    def _plan(self, received: Received) -> None: ...
+
+    @abstractmethod
+    def _soon(self) -> None: ...
+
+    @abstractmethod
+    def _go_on(self) -> None: ...
+
+    @abstractmethod
+    def _write(
+        self,
+        received: Received,
+        decision: Decision,
+        keys: tuple[bytes, ...] | None,
+        held: str,
+        writer: PlanWriter,
+        sealed: Mapping[int, Enclosed] = NO_GIANTS,
+    ) -> None: ...
+
+    def _is_taken_apart_first(self, received: Received) -> bool:
+        """Begin to take a giant apart, which leads to ``_plan`` again; False where none is needed."""
+        content, taken = received.content, self._taken_apart
+        if content is None or len(content) < GIANT_BYTES:
+            return False
+        if taken is not None and taken[0] == received.inbox_id:
+            return False
+        self._calling = True
+        self._current = received.inbox_id
+        charset = self.charset_of(received.listener)
+
+        async def take_apart() -> None:
+            message: Message | None = None
+            with suppress(Exception):  # it is met again on the loop, where it has its place
+                message = await self._parts.loop.run_in_executor(
+                    None, lambda: Message.parse(content, charset=charset, header=received.header)
+                )
+            self._go_on()
+            if not self._parts.stopping:
+                self._taken_apart = (received.inbox_id, charset, message)
+                self._plan(received)
+                self._soon()
+
+        self._parts.spawn(take_apart())
+        return True
+
+    def _message_of(self, received: Received, content: bytes) -> Message:
+        """Return a message to be changed by the steps.
+
+        Raises:
+            MessageError: it is none.
+        """
+        charset = self.charset_of(received.listener)
+        taken, self._taken_apart = self._taken_apart, None
+        if taken is not None and taken[:2] == (received.inbox_id, charset) and taken[2] is not None:
+            return taken[2]
+        return Message.parse(content, charset=charset, header=received.header)
+
+    def _seal_and_write(
+        self,
+        received: Received,
+        decision: Decision,
+        keys: tuple[bytes, ...] | None,
+        held: str,
+        writer: PlanWriter,
+    ) -> None:
+        """Write a decision; giants that it sends are sealed before."""
+        giants = writer.giants(received.content or b"", decision.plan)
+        if not giants:
+            self._write(received, decision, keys, held, writer)
+            return
+        self._calling = True
+        self._current = received.inbox_id
+
+        async def seal() -> None:
+            sealed = await enclosed(self._parts, giants)
+            if self._parts.stopping:
+                return  # it is planned after the next start
+            self._go_on()
+            self._write(received, decision, keys, held, writer, sealed)
+            self._soon()
+
+        self._parts.spawn(seal())
