@@ -1,9 +1,10 @@
 """From bytes to segments: CR, LF and CRLF, blank lines, and lines that are no segment."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple, cast
+from operator import itemgetter
+from typing import Any, NamedTuple, cast
 
 from ifengine.hl7.delimiters import BREAKING_BYTES
 from ifengine.pieces import GIANT_BYTES, PIECE_BYTES, copied
@@ -104,16 +105,18 @@ def positions_by_name(names: list[str]) -> Positions:
 class Kept(NamedTuple):
     """Which segments of a message stay, and what their names are then."""
 
-    at: tuple[int, ...]  # positions from 0, rising; MSH among them
+    pick: Callable[[Sequence[Any]], Iterable[Any]]  # gives them, in order; MSH among them
     names: list[str]  # shared: never changed in place
     positions: Positions
 
 
 def kept_without(names: Sequence[str], gone: Collection[int]) -> Kept:
     """Return what stays of segments of these names when those at some positions go."""
-    at = tuple(i for i in range(len(names)) if i not in gone)
+    at = [i for i in range(len(names)) if i not in gone]
     left = [names[i] for i in at]
-    return Kept(at, left, positions_by_name(left))
+    # of one position the getter gives no sequence
+    pick = itemgetter(*at) if len(at) > 1 else lambda every: [every[i] for i in at]
+    return Kept(pick, left, positions_by_name(left))
 
 
 def _find_positions(names: list[str]) -> Positions:
