@@ -32,7 +32,7 @@ How to read it
   busy elsewhere shows in CPU us/msg: compare that column first.
 - What limits it: one Python thread. It parses, seals, runs the steps, sends and matches answers;
   the writing thread and the disk have room left (see the ratios).
-- A checkpoint runs between two commits, behind their answers; p99.9 is where one would show.
+- A checkpoint runs beside the commits, its last pages behind the answers of one; p99.9 is where it would show.
 """
 
 COLUMNS = (
