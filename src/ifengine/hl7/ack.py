@@ -11,7 +11,12 @@ from typing import NamedTuple
 
 from ifengine.clock import MICROSECONDS, as_datetime
 from ifengine.hl7.ack_reading import Acknowledgment, read_ack
-from ifengine.hl7.delimiters import FRAMING_BYTES, Delimiters, stamp_between
+from ifengine.hl7.delimiters import (
+    DEFAULT_DELIMITERS,
+    FRAMING_BYTES,
+    Delimiters,
+    stamp_between,
+)
 from ifengine.hl7.header import NULL_BYTES, Header, HeaderFault
 from ifengine.hl7.tables import AckCode, AckCondition, Hl7ErrorCode, Severity
 
@@ -271,9 +276,9 @@ class _Rules(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _rules(version: bytes) -> _Rules:
-    """Return the rules of MSH-12.1; those of the oldest versions where it cannot be read."""
-    parts = version.split(b".")
+def _rules(version: bytes, component: bytes) -> _Rules:
+    """Return the rules of MSH-12; those of the oldest versions where MSH-12.1 cannot be read."""
+    parts = version.split(component, 1)[0].split(b".")
     numbers = tuple(int(part) for part in parts if part.isdigit() and len(part) < 5)
     if not numbers or len(numbers) != len(parts):
         numbers = (2, 1)
@@ -335,13 +340,16 @@ def compose(
         sender: MSH-3 and MSH-4, encoded; by default the receiver of the message.
     """
     delimiters = header.delimiters
-    rules = _rules(header.version)
     copied = header.fields
+    rules = _rules(copied[11], delimiters.component)
     if header.fault in _MAY_NOT_FRAME:
         copied = [_without_framing(value) for value in copied]
     application, facility = sender or (copied[4], copied[5])
     separator = delimiters.field
     control_id_of_sender = copied[9]
+    stamp = _timestamp(at_us)
+    if delimiters is not DEFAULT_DELIMITERS:
+        stamp = stamp_between(stamp, separator + delimiters.msh2)
     msh = [
         b"MSH",
         delimiters.msh2,
@@ -349,7 +357,7 @@ def compose(
         facility,
         copied[2],
         copied[3],
-        stamp_between(_timestamp(at_us), separator + delimiters.msh2),
+        stamp,
         b"",
         _message_type(header, rules),
         control_id,
@@ -412,7 +420,7 @@ def error_segment(
     """
     delimiters = header.delimiters
     separator, component = delimiters.field, delimiters.component
-    if not _rules(header.version).error_fields:
+    if not _rules(header.fields[11], component).error_fields:
         parts = [b"", b"", b""]
         if location is not None:
             parts = [location.segment.encode("ascii"), _number(location.sequence)]

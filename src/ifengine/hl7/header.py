@@ -12,7 +12,8 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 START_BLOCK, END_BLOCK = 0x0B, 0x1C
 NULL_BYTES = b'""'
 
-_USUAL_FIELD, _USUAL_MSH2 = DEFAULT_DELIMITERS.field, DEFAULT_DELIMITERS.msh2
+_USUAL_START = b"MSH|^~\\&|"  # with DEFAULT_DELIMITERS
+_LINE_FEED = 0x0A
 _LAST_FIELD = 18  # MSH-18; what follows is not read here
 _EMPTY_FIELDS = [b""] * (_LAST_FIELD + 1)
 _NOTHING = (b"", NULL_BYTES)  # a field that is not valued
@@ -48,7 +49,6 @@ class Header:
         "fault",
         "fields",
         "message_code",
-        "structure",
         "trigger_event",
     )
 
@@ -61,18 +61,16 @@ class Header:
         self.fields = fields
         self.delimiters = delimiters
         self.bom = bom
-        parts = fields[8].split(delimiters.component, 3)
-        self.message_code = parts[0]
-        count = len(parts)
-        self.trigger_event = parts[1] if count > 1 else b""
-        self.structure = parts[2] if count > 2 else b""
+        parts = fields[8].split(delimiters.component, 2)
+        self.message_code = code = parts[0]
+        self.trigger_event = parts[1] if len(parts) > 1 else b""
         self.control_id = control_id = fields[9]
         self.accept_ack = fields[14]
         self.application_ack = fields[15]
         if fault is None:
-            if not parts[0] or parts[0] == NULL_BYTES:
+            if code in _NOTHING:
                 fault = HeaderFault.NO_MESSAGE_TYPE
-            elif not control_id or control_id == NULL_BYTES:
+            elif control_id in _NOTHING:
                 fault = HeaderFault.NO_CONTROL_ID
         self.fault = fault
 
@@ -81,6 +79,12 @@ class Header:
 
     def _first_component(self, number: int) -> bytes:
         return self.fields[number - 1].split(self.delimiters.component, 1)[0]
+
+    @property
+    def structure(self) -> bytes:
+        """MSH-9.3."""
+        parts = self.fields[8].split(self.delimiters.component, 3)
+        return parts[2] if len(parts) > 2 else b""
 
     @property
     def sending_application(self) -> bytes:
@@ -115,8 +119,10 @@ class Header:
     @property
     def processing_mode(self) -> bytes:
         """MSH-11.2: ``A``, ``R``, ``I``, ``T`` or nothing."""
-        parts = self.fields[10].split(self.delimiters.component, 2)
-        return parts[1] if len(parts) > 1 else b""
+        value, delimiters = self.fields[10], self.delimiters
+        if delimiters.component_code not in value:
+            return b""
+        return value.split(delimiters.component, 2)[1]
 
     @property
     def version(self) -> bytes:
@@ -154,6 +160,18 @@ def read_header(content: bytes) -> Header:
 
     A byte order mark and line ends before MSH are skipped. The segment ends at the first CR or LF.
     """
+    if content.startswith(_USUAL_START):
+        end = content.find(b"\r")
+        line = content[:end] if end >= 0 else content
+        if _LINE_FEED not in line and START_BLOCK not in line and END_BLOCK not in line:
+            fields = line.split(b"|", _LAST_FIELD)
+            fault = HeaderFault.SHORT_MSH if len(fields) < 10 else None
+            return Header(DEFAULT_DELIMITERS, fields, fault, False)
+    return _read_any_header(content)
+
+
+def _read_any_header(content: bytes) -> Header:
+    """Read what does not begin as nearly every message does, or does not go on so."""
     if content.startswith(b"MSH"):
         start, bom = 0, False
     else:
@@ -169,14 +187,10 @@ def read_header(content: bytes) -> Header:
     separator = content[start + 3 : start + 4]
     line = content[start:end]
     fields = line.split(separator, _LAST_FIELD) if separator and end > start + 3 else [line]
-    msh2 = fields[1] if len(fields) > 1 else b""
-    if separator == _USUAL_FIELD and msh2 == _USUAL_MSH2:
-        delimiters = DEFAULT_DELIMITERS
-    else:
-        try:
-            delimiters = Delimiters.read(separator, msh2)
-        except DelimiterFaultError:
-            return _with_bad_delimiters(separator, fields, bom)
+    try:
+        delimiters = Delimiters.read(separator, fields[1] if len(fields) > 1 else b"")
+    except DelimiterFaultError:
+        return _with_bad_delimiters(separator, fields, bom)
     fault = None
     if START_BLOCK in line or END_BLOCK in line:
         fault = HeaderFault.FRAMING_BYTES

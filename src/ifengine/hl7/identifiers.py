@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from ifengine.hl7.delimiters import Delimiters
+from ifengine.hl7.header import NULL_BYTES
 from ifengine.hl7.message import NULL, Message
 
 # where a message names a patient: the survivor and the prior identifier
@@ -50,13 +51,12 @@ def _read_plain(field: bytes, delimiters: Delimiters) -> list[CX]:
     found: list[CX] = []
     repetition, component = delimiters.repetition, delimiters.component
     for one in field.split(repetition) if repetition else [field]:
-        parts = one.split(component, 5)
-        number = parts[0].decode()
-        if number and number != NULL:
+        number, *parts = one.split(component, 5)
+        if number and number != NULL_BYTES:
             count = len(parts)
-            authority = _authority(parts[3], delimiters) if count > 3 else _NO_AUTHORITY
-            identifier_type = _unless_null(parts[4].decode()) if count > 4 else ""
-            found.append(CX(number, authority, identifier_type))
+            authority = _authority(parts[2], delimiters) if count > 2 else _NO_AUTHORITY
+            identifier_type = _unless_null(parts[3].decode()) if count > 3 else ""
+            found.append(CX(number.decode(), authority, identifier_type))
     return found
 
 

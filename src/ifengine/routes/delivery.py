@@ -263,7 +263,7 @@ class Outbox(AnsweringDeliveries):
                 break  # one lane probes a receiver that was not there
             entry = schedule.take()
             if entry is None:
-                if schedule.low() > schedule.durable_low and not self._settled_since:
+                if not self._settled_since and schedule.low() > schedule.durable_low:
                     parts.group.lazily()
                 break
             lane = self._pick_lane()
