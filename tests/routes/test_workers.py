@@ -196,6 +196,14 @@ async def test_of_a_thousand_messages_those_that_hang_cost_themselves_alone(
     assert answered == ["late" if n % 100 == 50 else str(n) for n in range(1000)]
 
 
+async def test_a_worker_has_the_processor_after_the_engine(workers: Workers) -> None:
+    await workers.call(call("mark"))
+    (worker,) = workers._idle
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    theirs = os.getpriority(os.PRIO_PROCESS, worker.process.pid)
+    assert theirs == min(19, ours + 5)
+
+
 async def test_a_worker_that_is_killed_while_it_is_idle_costs_nothing(workers: Workers) -> None:
     await workers.call(call("mark"))
     process = workers._idle[0].process
