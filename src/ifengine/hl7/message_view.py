@@ -252,6 +252,13 @@ class MessageView:
         """Where the segments of each name stand: the same object for many messages of one shape."""
         return self._where()
 
+    @property
+    def plain_positions(self) -> Positions | None:
+        """``positions``; None where the bytes of a character may look like a delimiter."""
+        if self._codec.wide:
+            return None
+        return self._where() if self._positions is None else self._positions
+
     def _where(self) -> Positions:
         if self._positions is None:
             self._positions = positions_by_name(self._names)
@@ -378,7 +385,17 @@ class MessageView:
         fields = self._segments[i]
         if type(fields) is not list:
             fields = self._fields(i)
-        return self._text(i, f, r, c, s, fields[f]) if f < len(fields) else ""
+        value = fields[f] if f < len(fields) else b""
+        if not value:
+            return ""
+        delimiters = self.delimiters
+        if c is not None and s is None and r == 1 and delimiters.repetition_code not in value:
+            # asked for most often: a component where nothing repeats
+            parts = value.split(delimiters.component, c)
+            part = parts[c - 1] if c <= len(parts) else b""
+            if part.isalnum():
+                return part.decode()
+        return self._text(i, f, r, c, s, value)
 
     def _text(
         self, i: int, f: int, r: int | None, c: int | None, s: int | None, value: bytes

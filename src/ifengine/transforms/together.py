@@ -137,10 +137,10 @@ class Group:
             raise member.ended(error) from None
 
     def _places_in(self, message: Message) -> tuple[int, ...] | None:
-        if message.codec.wide:
-            return None  # a byte of a character may look like a delimiter
-        positions = message.positions
+        positions = message.plain_positions
         seen, places = self._seen
+        if positions is None:
+            return None  # a byte of a character may look like a delimiter
         if positions is not seen:
             places = message.places_of(self._names)
             self._seen = (positions, places)

@@ -4,11 +4,11 @@ Source: HL7 v2.3 3.3.3.2 to 3.3.3.4, v2.3.1 2.24.1.9 (MSH-9.3) and 3.3.2 (PID-2 
 list), v2.5 2.15.5 (ERR), v2.7 3.4.2 (PID-2 and PID-4 withdrawn). channel-language.md, decision 10.
 """
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from ifengine.hl7 import dictionary
+from ifengine.hl7.lines import Positions
 from ifengine.hl7.message import NULL, Message
 from ifengine.transforms.base import ReasonError, StepScope
 from ifengine.transforms.version_types import Plan, Versions, plan_between, plans_for
@@ -17,7 +17,6 @@ _NULL: Final = NULL.encode()
 _EXTERNAL: Final = "PT"  # table 0203: the identifier of an outside party
 _OUTSIDE: Final = _EXTERNAL.encode()
 _MOST_COMPONENTS: Final = 30
-_LONGEST_SHAPE: Final = 64  # names of segments; what is known of longer messages is not kept
 _LIST = "2.3.1"  # PID-3 is the list of all identifiers from here on
 _WITHDRAWN = "2.7"  # PID-2 and PID-4
 
@@ -140,42 +139,40 @@ def _value_types(old: str, new: str) -> Rule:
     return act
 
 
-def change_values(scope: StepScope, versions: Versions) -> None:
-    """Change every field whose type differs, and the values whose type OBX-2 says."""
-    message = scope.message
-    for i, plans in _fields_to_look_at(versions, message.shape()):
-        fields = message.fields(i)  # as they were: each plan has its own field
-        count, component = len(fields), message.delimiters.component
-        for plan in plans:
-            field, _, lengths, delimiters = plan
-            if field >= count:
-                break
-            value = fields[field]
-            # the count is of all repetitions: where it is too small, that of each of them is
-            if value and (
-                value.count(component) >= delimiters
-                or (lengths and (len(value) in lengths or not value.isalnum()))
-            ):
-                _change(message, i, plan)
-    for i in message.each("OBX"):
-        if (kind := message.text(i, 2)) in ("TS", "DTM"):
-            _change(message, i, plan_between(5, kind, kind, versions))
+class ValueChanges:
+    """Changes every field whose type differs, and the values whose type OBX-2 says."""
 
+    def __init__(self) -> None:
+        # where to look, of the message before: most of a feed have the same segments
+        self._last: tuple[Positions | None, tuple[tuple[int, tuple[Plan, ...]], ...]] = (None, ())
 
-def _fields_to_look_at(
-    versions: Versions, shape: tuple[str, ...]
-) -> Sequence[tuple[int, tuple[Plan, ...]]]:
-    """Return the positions of segments with fields that may change, and these."""
-    look_up = _known_fields if len(shape) <= _LONGEST_SHAPE else _known_fields.__wrapped__
-    return look_up(versions, shape)
-
-
-@lru_cache(maxsize=256)
-def _known_fields(
-    versions: Versions, shape: tuple[str, ...]
-) -> Sequence[tuple[int, tuple[Plan, ...]]]:
-    found = ((i, plans_for(versions, name)) for i, name in enumerate(shape))
-    return tuple((i, plans) for i, plans in found if plans)
+    def __call__(self, scope: StepScope, versions: Versions) -> None:
+        """Change them in this message."""
+        message = scope.message
+        positions = message.positions
+        seen, places = self._last
+        if positions is not seen:
+            found = ((i, plans_for(versions, name)) for i, name in enumerate(message.names()))
+            places = tuple((i, plans) for i, plans in found if plans)
+            self._last = positions, places
+        component = message.delimiters.component
+        for i, plans in places:
+            fields = message.fields(i)  # as they were: each plan has its own field
+            count = len(fields)
+            for plan in plans:
+                field, _, lengths, delimiters = plan
+                if field >= count:
+                    break
+                value = fields[field]
+                # the count is of all repetitions: where it is too small, that of each of them is
+                if value and (
+                    value.count(component) >= delimiters
+                    or (lengths and (len(value) in lengths or not value.isalnum()))
+                ):
+                    _change(message, i, plan)
+        for i in message.each("OBX"):
+            if (kind := message.text(i, 2)) in ("TS", "DTM"):
+                _change(message, i, plan_between(5, kind, kind, versions))
 
 
 def _change(message: Message, i: int, plan: Plan) -> None:
@@ -231,7 +228,7 @@ def _errors_together(scope: StepScope, versions: Versions) -> None:
     """Put every place and code into one ERR-1, and what was said to a person into MSA-3."""
     message = scope.message
     given = message.delimiters
-    segments = message.indexes("ERR")
+    segments = message.each("ERR")
     if not segments or not given.repetition or not given.subcomponent:
         return
     found: list[bytes] = []
@@ -265,8 +262,8 @@ DIFFERENCES: Final[tuple[Difference, ...]] = (
 
 
 def rules_between(versions: Versions) -> tuple[Rule, ...]:
-    """Return what to do to a message, in order."""
-    found: list[Rule] = [change_values] if versions.source != versions.target else []
+    """Return what to do to a message between these versions, in order."""
+    found: list[Rule] = [ValueChanges()] if versions.source != versions.target else []
     for row in DIFFERENCES:
         if row.up is not None and versions.goes_up_to(row.since) and row.up not in found:
             found.append(row.up)

@@ -7,7 +7,7 @@ slide to another result, a result to another order.
 from collections.abc import Callable, Collection, Sequence
 
 from ifengine.hl7 import groups
-from ifengine.hl7.lines import Kept, kept_without
+from ifengine.hl7.lines import Kept, Positions, kept_without
 from ifengine.hl7.path import Path
 from ifengine.transforms.base import ReasonError, StepScope, Uses
 from ifengine.transforms.reading import Built, Context
@@ -16,6 +16,7 @@ from ifengine.transforms.source import Node, Text
 # a peer that sends ever new sequences must not fill memory
 _MOST_SHAPES = 256
 _LONGEST_SHAPE = 64
+_NOTHING: tuple[frozenset[int], Kept] = (frozenset(), kept_without((), ()))
 
 
 def build(value: Node, context: Context) -> Built | None:
@@ -60,6 +61,8 @@ class Shapes:
     def __init__(self, goes: Callable[[str], bool]) -> None:
         self._goes = goes
         self._known: dict[tuple[str, ...], tuple[frozenset[int], Kept]] = {}
+        # of the message before: most of a feed have the same segments
+        self._last: tuple[Positions | None, tuple[frozenset[int], Kept]] = (None, _NOTHING)
 
     def delete(self, scope: StepScope) -> None:
         """Delete the segments whose name goes; MSH stays.
@@ -67,7 +70,19 @@ class Shapes:
         Raises:
             ReasonError: one that stays would lose its place.
         """
-        names = scope.message.shape()
+        positions = scope.message.positions
+        seen, known = self._last
+        if positions is not seen:
+            known = self._look_at(scope.message.shape())
+            self._last = positions, known
+        if not known[0]:
+            return
+        if scope.segment is None and not scope.loops:
+            scope.message.keep_segments(known[1])
+        else:
+            scope.delete_segments(known[0])
+
+    def _look_at(self, names: tuple[str, ...]) -> tuple[frozenset[int], Kept]:
         known = self._known.get(names)
         if known is None:
             gone = frozenset(at for at, name in enumerate(names) if at and self._goes(name))
@@ -77,12 +92,7 @@ class Shapes:
                 if len(self._known) >= _MOST_SHAPES:
                     self._known.clear()
                 self._known[names] = known
-        if not known[0]:
-            return
-        if scope.segment is None and not scope.loops:
-            scope.message.keep_segments(known[1])
-        else:
-            scope.delete_segments(known[0])
+        return known
 
 
 def delete(scope: StepScope, gone: Collection[int]) -> None:
