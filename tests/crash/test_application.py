@@ -4,6 +4,7 @@
 receiver live in this process, which is never killed. The receiver stores each message once, answers
 CA, and tells what became of it later and over a connection of its own, again and again until it has
 the accept acknowledgment it asks for; now and then before its CA, or without any CA at first.
+Of three answers one is an ACK, one an ORR that a channel takes too, one of a type that no channel takes.
 """
 
 import asyncio
@@ -36,6 +37,17 @@ to:
     application_ack: {on: answers, within: 1h}
 """
 
+REPLIES = """\
+ifengine: 1
+channel: replies
+from: answers
+types: [ORR^O02]
+to:
+  his:
+    files: {dir: var/replies, name: "${msg.id}.hl7"}
+"""
+TYPES = ("ACK^A04^ACK", "ORR^O02", "ORL^O22")
+
 
 def control_id(content: bytes) -> str:
     return content.split(b"|", 10)[9].decode()
@@ -44,6 +56,20 @@ def control_id(content: bytes) -> str:
 def code_of(control: str) -> str:
     """What the receiver makes of a message."""
     return ("AA", "AA", "AE", "AA", "AR")[int(control[1:].replace("-", "")) % 5]
+
+
+def type_of(control: str) -> str:
+    """As what it tells that."""
+    return TYPES[int(control[1:].replace("-", "")) % len(TYPES)]
+
+
+def answer_to(control: str) -> bytes:
+    """The application acknowledgment, the same bytes each time."""
+    text = (
+        f"MSH|^~\\&|L|L|C|M|20260105||{type_of(control)}|V{control}|P|2.5.1|||AL|NE\r"
+        f"MSA|{code_of(control)}|{control}\r"
+    )
+    return text.encode()
 
 
 async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -104,11 +130,7 @@ class Lab:
             try:
                 while True:
                     pending = pending or await self.to_tell.get()
-                    text = (
-                        f"MSH|^~\\&|L|L|C|M|20260105||ACK^A04^ACK|V{pending}|P|2.5.1|||AL|NE\r"
-                        f"MSA|{code_of(pending)}|{pending}\r"
-                    )
-                    writer.write(START + text.encode() + END)
+                    writer.write(START + answer_to(pending) + END)
                     async with asyncio.timeout(5):
                         answer = (await reader.readuntil(END))[1:-2]
                     assert msa(answer) == ("CA", f"V{pending}")
@@ -163,7 +185,7 @@ async def run(folder: Path, kills: int, lot: random.Random) -> tuple[Site, set[s
         folder / "site",
         listen={"in": "", "answers": ""},
         send={"to-lab": port},
-        channels={"orders": CHANNEL},
+        channels={"orders": CHANNEL, "replies": REPLIES},
     )
     lab = Lab(site.ports["answers"], lot)
     server = await asyncio.start_server(lab.serve, "127.0.0.1", port)
@@ -210,6 +232,11 @@ async def account(folder: Path, kills: int, lot: random.Random) -> tuple[list[st
             expected = "sent" if code_of(control) == "AA" else "dead_letter"
             if found[control] != expected:
                 wrong.append(f"{control}: {found[control]}, told {code_of(control)}")
+        replies = {file.read_bytes() for file in (site.folder / "var" / "replies").iterdir()}
+        wanted_there = {answer_to(c) for c in taken if type_of(c) == "ORR^O02"}
+        if replies != wanted_there:
+            missing = len(wanted_there - replies)
+            wrong.append(f"{missing} of {len(wanted_there)} responses never reached their channel")
         rows = await asyncio.to_thread(site.json, "messages", "list", "--limit", "100000")
         numbers = {r["control_id"]: r["id"] for r in rows if r["destinations"]}
         for control in lot.sample(sorted(taken & set(found)), min(12, len(taken))):
