@@ -154,10 +154,8 @@ BUGS = (
         caught_by=(
             "store/test_checkpoints.py::"
             "test_the_log_does_not_start_again_before_the_writer_took_note",
-            "store/test_power_beside.py::"
-            "test_a_power_cut_while_the_log_is_moved_beside_the_commits_loses_nothing",
         ),
-        seconds=90,
+        quick=True,
     ),
     Bug(
         name="pages_moved_without_a_sync",
@@ -180,9 +178,7 @@ BUGS = (
         old="                self._error = cause\n",
         new="                del cause\n",
         caught_by=(
-            "store/test_checkpoints.py::test_a_failed_sync_of_what_was_moved_ends_the_store",
-            "store/test_checkpoints.py::"
-            "test_a_page_that_cannot_be_moved_ends_the_store_before_the_next_commit",
+            "store/test_checkpoints.py::test_a_failed_sync_of_what_was_moved_ends_the_store[EIO]",
         ),
         seconds=180,
     ),
