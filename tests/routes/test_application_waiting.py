@@ -54,7 +54,10 @@ def test_only_the_newest_answers_are_known_again() -> None:
     assert waiting.seen == [str(number) for number in range(3, MOST_SEEN + 3)]
 
 
-@given(st.lists(st.sampled_from([Stage.WAITING, Stage.MISSING]), max_size=3 * MOST_OPEN))
+OPEN_ONES = st.sampled_from([Stage.WAITING, Stage.MISSING])
+
+
+@given(st.lists(OPEN_ONES, min_size=MOST_OPEN - 3, max_size=MOST_OPEN + 30))
 def test_however_many_wait_under_one_id_so_many_are_kept_and_none_vanishes(
     stages: list[Stage],
 ) -> None:
