@@ -204,7 +204,8 @@ class Outbox(AnsweringDeliveries):
                 continue  # the store has it; it is read again when there is room
             if entry.content is not None:
                 self._bytes += len(entry.content)
-            behind = schedule.add(entry, state, gated=self._is_gated(entry))
+            gated = bool(self.senders) and self._is_gated(entry)
+            behind = schedule.add(entry, state, gated=gated)
             if behind:
                 self._write_behind(behind)
         self.pump()
@@ -303,7 +304,7 @@ class Outbox(AnsweringDeliveries):
 
     def _begin(self, lane: Lane, entry: Entry, content: bytes) -> None:
         entry.started = self._parts.clock.monotonic()
-        destination = self.destination_of(entry)
+        destination = self.destinations.get(entry.destination) or self.destination_of(entry)
         if destination.is_files:
             name, _, content = content.partition(b"\0")
             parcel = Parcel(content, name.decode("utf-8", "replace"))
@@ -318,7 +319,7 @@ class Outbox(AnsweringDeliveries):
         """Write down how an attempt ended, and let the lane go on."""
         entry = self._carrying.pop(id(lane))
         self._idle.append(lane)
-        destination = self.destination_of(entry)
+        destination = self.destinations.get(entry.destination) or self.destination_of(entry)
         took = self._parts.clock.monotonic() - entry.started
         self._metrics[entry.destination].attempt(attempt.label, took)
         if entry.content is not None:

@@ -33,6 +33,7 @@ from ifengine.store.sealing import BlobKind
 
 MOST_KEPT_BYTES = 64 * 1024
 """Of a broken frame: to see what it was. Its sender has the rest, and the disk is not for floods."""
+_GUARDED = frozenset({InboxKind.MESSAGE, InboxKind.UNROUTED})
 DEFAULT_WINDOW_US = 7 * 86_400 * 1_000_000
 
 
@@ -135,9 +136,8 @@ class Intake(GiantIntake):
         header, content, entry, _ = judged
         decision = self._match(judged)
         channel = decision.channel
-        self._queue(connection, header, content, entry, decision, reply)
+        now = self._queue(connection, header, content, entry, decision, reply)
         if channel is not None:
-            now = self._parts.clock.monotonic()
             channel.count_received(header, len(content), entry.received_us, now)
 
     def _match(self, judged: Judged) -> Decision:
@@ -243,7 +243,7 @@ class Intake(GiantIntake):
             reason=decision.gate.reason,
         )
         fp("intake.sealed")
-        if header is not None and decision.gate.kind in (InboxKind.MESSAGE, InboxKind.UNROUTED):
+        if header is not None and decision.gate.kind in _GUARDED:
             entry.guard_key = ring.tag(
                 "guard",
                 self.connection.name.encode(),
@@ -254,9 +254,10 @@ class Intake(GiantIntake):
             ignores_msh7 = self.connection.guard_ignore_msh7
             if prepared is not None and prepared.ignores_msh7 == ignores_msh7:
                 entry.digest = prepared.digest
+            elif ignores_msh7:
+                entry.digest = ring.digest(compared_bytes(header, content, ignore_msh7=True))
             else:
-                compared = compared_bytes(header, content, ignore_msh7=ignores_msh7)
-                entry.digest = ring.digest(compared)
+                entry.digest = ring.digest(content)
             entry.guard_at_us = steady_us
             entry.tag_only = header.message_code in TAG_ONLY
             entry.guard_window_us = channel.window_us if channel is not None else DEFAULT_WINDOW_US
@@ -270,7 +271,8 @@ class Intake(GiantIntake):
         entry: NewInboxEntry,
         decision: Decision,
         reply: BatchReply | None = None,
-    ) -> None:
+    ) -> float:
+        """Add a record to the open batch; returns when that was, on the monotonic clock."""
         parts = self._parts
         batch = self._open_batch()
         senders = None if decision.channel is None else decision.channel.senders
@@ -288,6 +290,7 @@ class Intake(GiantIntake):
         pending = Pending(connection, header, content, entry, decision, now, senders, reply)
         self._pending.append(pending)
         self._load.add(self._load.weight(content))
+        return now
 
     def _open_batch(self) -> Batch:
         """Return the batch that is open, whose commit is heard of."""

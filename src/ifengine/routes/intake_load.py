@@ -20,7 +20,9 @@ class LastHour:
 
     def add(self, now: float) -> None:
         """Count one, ``now`` on the monotonic clock."""
-        self._move(int(now // 60))
+        minute = int(now // 60)
+        if minute != self._minute:
+            self._move(minute)
         self._counts[self._minute % 60] += 1
 
     def total(self, now: float) -> int:
@@ -29,8 +31,6 @@ class LastHour:
         return sum(self._counts)
 
     def _move(self, minute: int) -> None:
-        if minute == self._minute:
-            return
         for passed in range(self._minute + 1, min(minute, self._minute + 60) + 1):
             self._counts[passed % 60] = 0
         self._minute = max(minute, self._minute)

@@ -103,15 +103,14 @@ class PlanWriter:
 
     def _copy_of(self, delivery: PlannedDelivery, received: bytes) -> tuple[bytes, ...]:
         """Return the parts of the copy that a delivery needs; none where it sends what came."""
+        fate, content = delivery.fate, delivery.content
         # what was set aside has its bytes; what is held whole goes through the steps again
-        sends = delivery.fate is Fate.QUEUED or (
-            delivery.fate is Fate.HELD and delivery.content is not None
-        )
-        is_files = self.targets[delivery.destination].is_files
-        if not sends or not (is_files or delivery.content is not None):
+        if fate is not Fate.QUEUED and (fate is not Fate.HELD or content is None):
             return ()
-        content = received if delivery.content is None else delivery.content
-        return (delivery.file_name.encode() + b"\0", content) if is_files else (content,)
+        if self.targets[delivery.destination].is_files:
+            name = delivery.file_name.encode() + b"\0"
+            return (name, received if content is None else content)
+        return () if content is None else (content,)
 
     def write(self, batch: Batch, planned: Planned) -> list[Fed]:
         """Add a plan's rows to a batch; returns what its outboxes get once it is committed."""
