@@ -255,7 +255,7 @@ BUGS = (
         promise="G6",
         breaks="what a listener refuses for its header makes a dead letter of a delivery",
         file="routes/gates.py",
-        old="        if self.kind is not InboxKind.REJECTED:\n",
+        old="        if self.kind is not _REJECTED:\n",
         new="        if self.kind:\n",
         caught_by=(
             "engine/test_application_types.py::"

@@ -81,6 +81,7 @@ class Answer(NamedTuple):
     content: bytes
 
 
+_COMMITTED = Verdict.COMMITTED
 _CODES: dict[Verdict, tuple[AckCode, AckCode]] = {  # accept (commit) and application
     Verdict.COMMITTED: (AckCode.CA, AckCode.AA),
     Verdict.UNACCEPTABLE_HEADER: (AckCode.CR, AckCode.AR),
@@ -205,14 +206,16 @@ def due_answers(
         sender: MSH-3 and MSH-4 of the answer, encoded; by default the receiver of the message.
     """
     fault = header.fault
-    if header.message_code in ACKNOWLEDGMENT_TYPES or fault is HeaderFault.EMPTY:
+    if header.message_code in ACKNOWLEDGMENT_TYPES:
         return []
     if fault is not None:
+        if fault is HeaderFault.EMPTY:
+            return []
         verdict, error = _refused(fault, verdict, error)
     codes = _due(header.accept_ack, header.application_ack, verdict)
     if not codes:
         return []
-    if verdict is not Verdict.COMMITTED and error is None:
+    if verdict is not _COMMITTED and error is None:
         error = AckError(Hl7ErrorCode.INTERNAL_ERROR)
     if error is None and len(codes) == 1 and not header.enhanced_mode:
         return [Answer(codes[0], compose(header, codes[0], at_us, control_id, sender=sender))]
@@ -381,10 +384,10 @@ def compose(
 
 def _message_type(header: Header, rules: _Rules) -> bytes:
     component = header.delimiters.component
-    event = header.trigger_event
-    if header.fault in _MAY_NOT_FRAME:
-        event = _without_framing(event)
-    if not event or event == NULL_BYTES or header.fault is HeaderFault.FRAMING_BYTES:
+    event, fault = header.trigger_event, header.fault
+    if fault is not None and fault in _MAY_NOT_FRAME:
+        event = b"" if fault is HeaderFault.FRAMING_BYTES else _without_framing(event)
+    if not event or event == NULL_BYTES:
         return b"ACK"
     if rules.structure:
         return b"ACK" + component + event + component + b"ACK"

@@ -36,6 +36,10 @@ from ifengine.store.base import (
     Reader,
 )
 
+# looked up once: to ask an enumeration for a member costs more than a call (Python 3.11)
+_UNREACHABLE, _UNSENDABLE = AttemptResult.UNREACHABLE, AttemptResult.UNSENDABLE
+_SETTLE = Action.SETTLE
+
 MEMORY_WINDOW = 1000  # deliveries with content in memory; beyond it the store is read again
 MEMORY_BYTES = 16 * 1024 * 1024
 PAGE = 250
@@ -298,7 +302,7 @@ class Outbox(AnsweringDeliveries):
             content = await self._parts.read(look)
         except EngineError:
             # its text names the message: the label of a metric and of a group must not
-            self.attempt_ended(lane, Attempt(AttemptResult.UNSENDABLE, "stored content is damaged"))
+            self.attempt_ended(lane, Attempt(_UNSENDABLE, "stored content is damaged"))
             return
         self._begin(lane, entry, content)
 
@@ -332,13 +336,13 @@ class Outbox(AnsweringDeliveries):
             possible_duplicate=entry.possible_duplicate,
             dice=self._parts.dice,
         )
-        if attempt.result is AttemptResult.UNREACHABLE:
+        if attempt.result is _UNREACHABLE:
             decision = self._unreachable_too_long(entry, destination, decision)
             self._note_unreachable(destination)
-        elif attempt.result is not AttemptResult.UNSENDABLE:
+        elif attempt.result is not _UNSENDABLE:
             self._unreachable_tries = 0
             self.up = True
-        if decision.action is Action.SETTLE:
+        if decision.action is _SETTLE:
             destination.failures = 0
         elif attempt.result in _FAILED and destination.note_failure():
             self.stopped = True
@@ -347,7 +351,7 @@ class Outbox(AnsweringDeliveries):
             senders.attempt_ended(self, entry, attempt, decision, took)
             self.pump()
             return
-        if decision.action is Action.SETTLE:
+        if decision.action is _SETTLE:
             self._settle(entry, destination, attempt, decision, took)
         elif decision.action is Action.WAIT:
             if entry.content is not None:

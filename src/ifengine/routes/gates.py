@@ -9,6 +9,9 @@ from ifengine.hl7.tables import Hl7ErrorCode
 from ifengine.routes.config.models import ChannelConfig, ListenConnection
 from ifengine.store.base import InboxKind
 
+# looked up once: to ask an enumeration for a member costs more than a call (Python 3.11)
+_REJECTED = InboxKind.REJECTED
+
 NULL = '""'
 TAG_ONLY = frozenset({b"DFT", b"BAR"})  # safety-rules.md 6: charges are never dropped as repeats
 HISTORICAL_MODES = frozenset({b"A", b"R", b"I"})  # MSH-11.2: archive, restore, initial load
@@ -31,7 +34,7 @@ class Gate(NamedTuple):
         What is refused for another reason than its type is not: its sender is told, and sends it
         again once it is right.
         """
-        if self.kind is not InboxKind.REJECTED:
+        if self.kind is not _REJECTED:
             return True
         return self.channel is None and self.error is not None and self.error.code in _TYPES
 
@@ -94,7 +97,7 @@ def _decide(
         return Gate(InboxKind.ACKNOWLEDGMENT, None, only, "acknowledgment")
     if header.fault is not None:
         verdict, error = refusal_of(header.fault)
-        return Gate(InboxKind.REJECTED, verdict, only, header.fault.value, error)
+        return Gate(_REJECTED, verdict, only, header.fault.value, error)
     code, event = header.message_code.decode("latin-1"), header.trigger_event.decode("latin-1")
     for channel in channels:
         types = channel.types
@@ -143,4 +146,4 @@ def _refuse(
     channel: ChannelConfig | None, number: Hl7ErrorCode, location: ErrorLocation, reason: str
 ) -> Gate:
     error = AckError(number, location, reason)
-    return Gate(InboxKind.REJECTED, Verdict.UNACCEPTABLE_HEADER, channel, reason, error)
+    return Gate(_REJECTED, Verdict.UNACCEPTABLE_HEADER, channel, reason, error)

@@ -31,9 +31,20 @@ from ifengine.routes.received import Received
 from ifengine.store.base import Batch, GuardVerdict, InboxKind, NewAudit, NewInboxEntry
 from ifengine.store.sealing import BlobKind
 
+# looked up once: to ask an enumeration for a member costs more than a call (Python 3.11)
+_REJECTED, _UNROUTED, _MESSAGE, _ACKNOWLEDGMENT = (
+    InboxKind.REJECTED,
+    InboxKind.UNROUTED,
+    InboxKind.MESSAGE,
+    InboxKind.ACKNOWLEDGMENT,
+)
+_NEW, _DUPLICATE = GuardVerdict.NEW, GuardVerdict.DUPLICATE
+_BATCH = HeaderFault.BATCH
+_INBOX = BlobKind.INBOX
+
 MOST_KEPT_BYTES = 64 * 1024
 """Of a broken frame: to see what it was. Its sender has the rest, and the disk is not for floods."""
-_GUARDED = frozenset({InboxKind.MESSAGE, InboxKind.UNROUTED})
+_GUARDED = frozenset({_MESSAGE, _UNROUTED})
 DEFAULT_WINDOW_US = 7 * 86_400 * 1_000_000
 
 
@@ -89,7 +100,7 @@ class Intake(GiantIntake):
         try:
             header = read_header(content)
             came = None
-            if header.fault is HeaderFault.BATCH and takes_batches(header, self._configs()):
+            if header.fault is _BATCH and takes_batches(header, self._configs()):
                 came = take_batch(content, self._configs())
                 judged = self._judge_batch(connection, came)
             else:
@@ -150,16 +161,16 @@ class Intake(GiantIntake):
         answers, gate = self._parts.answers, decision.gate
         if answers is None or not gate.may_answer:
             return decision
-        if gate.kind is InboxKind.MESSAGE and not answers.listens(self.connection.name):
+        if gate.kind is _MESSAGE and not answers.listens(self.connection.name):
             return decision  # as nearly always: no answer is waited for here
-        goes_on = entry.kind is InboxKind.MESSAGE
+        goes_on = entry.kind is _MESSAGE
         matched = answers.came_in(
             self._open_batch(), self.connection.name, content, entry.inbox_id, goes_on=goes_on
         )
-        if gate.kind is InboxKind.ACKNOWLEDGMENT:
+        if gate.kind is _ACKNOWLEDGMENT:
             entry.reason = matched.reason
         elif matched.is_known and not goes_on:
-            entry.kind, entry.reason = InboxKind.ACKNOWLEDGMENT, matched.reason
+            entry.kind, entry.reason = _ACKNOWLEDGMENT, matched.reason
             return Decision(Gate(entry.kind, Verdict.COMMITTED, None, matched.reason), None)
         return decision
 
@@ -169,7 +180,7 @@ class Intake(GiantIntake):
     def _let_answer(self, connection: Inbound, reply: BatchReply) -> None:
         """Answer a batch of no messages in its turn: it is legal, and there is nothing to store."""
         parts = self._parts
-        gate = Gate(InboxKind.ACKNOWLEDGMENT, None)
+        gate = Gate(_ACKNOWLEDGMENT, None)
         nothing = NewInboxEntry(
             0, parts.clock.now_us(), self._number, 0, gate.kind, 0, connection.peer, b""
         )
@@ -193,7 +204,7 @@ class Intake(GiantIntake):
         Nothing that came behind it is taken: its sender repeats it, and what follows, in order.
         """
         connection.end()
-        decision = Decision(Gate(InboxKind.REJECTED, None, None, "unforeseen fault"), None)
+        decision = Decision(Gate(_REJECTED, None, None, "unforeseen fault"), None)
         header = read_header(b"")
         entry = self._entry(connection, None, content, decision)
         self._queue(connection, header, content, entry, decision)
@@ -203,7 +214,7 @@ class Intake(GiantIntake):
         """Keep the beginning of a broken frame as a record; no answer is ever given to it."""
         data = data[:MOST_KEPT_BYTES]
         self._faults.labels(self.connection.name, fault.value).inc()
-        gate = Gate(InboxKind.REJECTED, None, None, fault.value)
+        gate = Gate(_REJECTED, None, None, fault.value)
         decision = Decision(gate, self._only_channel())
         entry = self._entry(connection, None, data, decision)
         self._queue(connection, None, data, entry, decision)
@@ -236,9 +247,9 @@ class Intake(GiantIntake):
             size=len(content),
             peer=connection.peer,
             sealed=(
-                ring.seal(BlobKind.INBOX, inbox_id, 0, content)
+                ring.seal(_INBOX, inbox_id, 0, content)
                 if prepared is None
-                else ring.place(BlobKind.INBOX, inbox_id, 0, prepared.sealed)
+                else ring.place(_INBOX, inbox_id, 0, prepared.sealed)
             ),
             reason=decision.gate.reason,
         )
@@ -277,11 +288,7 @@ class Intake(GiantIntake):
         batch = self._open_batch()
         senders = None if decision.channel is None else decision.channel.senders
         if senders is not None:
-            if (
-                header is None
-                or entry.kind is not InboxKind.MESSAGE
-                or not waits_for_outcome(header)
-            ):
+            if header is None or entry.kind is not _MESSAGE or not waits_for_outcome(header):
                 senders = None
             else:
                 senders.received(batch, entry)
@@ -320,7 +327,7 @@ class Intake(GiantIntake):
                 count[0] += item.header is not None
                 for answer in self._answers(item, now_us):
                     frames.append(encode_frame(answer))
-                if item.decision.gate.kind is InboxKind.ACKNOWLEDGMENT:
+                if item.decision.gate.kind is _ACKNOWLEDGMENT:
                     frames += self._accepts(item)
             elif item.reply.add(self._answers(item, now_us)):
                 count[0] += 1
@@ -349,7 +356,7 @@ class Intake(GiantIntake):
             self._lines.accept(item.connection, accepts)
         slot = self._lines.reserve(item.connection, holds_accepts=not header.enhanced_mode)
         asked = Asked(self._parts, item, channel, self._lines, slot)
-        if item.entry.verdict is GuardVerdict.DUPLICATE:
+        if item.entry.verdict is _DUPLICATE:
             senders.repeated(item.entry, asked)
         else:
             senders.begin(item.entry, asked)
@@ -378,7 +385,7 @@ class Intake(GiantIntake):
     def _accepts(self, item: Pending) -> list[bytes]:
         """Return the accept acknowledgment that an application acknowledgment asks for."""
         answers, gate = self._parts.answers, item.decision.gate
-        if gate.kind is not InboxKind.ACKNOWLEDGMENT or gate.verdict is not None or answers is None:
+        if gate.kind is not _ACKNOWLEDGMENT or gate.verdict is not None or answers is None:
             return []  # a response that is no ACK was answered as any message
         due = answers.answer_due(self.connection.name, item.content, item.entry)
         return [] if due is None else [encode_frame(due)]
@@ -386,17 +393,17 @@ class Intake(GiantIntake):
     def _hand_on(self, item: Pending) -> None:
         entry, channel = item.entry, item.decision.channel
         kind, verdict = entry.kind, entry.verdict
-        if kind is InboxKind.REJECTED:
+        if kind is _REJECTED:
             self._rejected.labels(self.connection.name, entry.reason).inc()
-        elif kind is InboxKind.UNROUTED:
+        elif kind is _UNROUTED:
             self._note_unrouted(item)
         if channel is None:
             return
-        if verdict is not GuardVerdict.NEW:
+        if verdict is not _NEW:
             channel.count_verdict(verdict)
-            if verdict is GuardVerdict.DUPLICATE:
+            if verdict is _DUPLICATE:
                 return
-        if kind is InboxKind.MESSAGE:
+        if kind is _MESSAGE:
             inbox_id, received_us = entry.inbox_id, entry.received_us
             channel.pipeline.feed(
                 Received(

@@ -14,6 +14,9 @@ from ifengine.routes.parts import Parts
 from ifengine.routes.waiting_senders import WaitingSenders
 from ifengine.store.base import GuardVerdict, NewInboxEntry
 
+# looked up once: to ask an enumeration for a member costs more than a call (Python 3.11)
+_DUPLICATE = GuardVerdict.DUPLICATE
+
 
 class Decision(NamedTuple):
     """What intake decided about one frame before it is stored."""
@@ -87,4 +90,4 @@ class Asked:
 
 def answered_as(entry: NewInboxEntry) -> int:
     """Return whose number the answer carries: a repetition gets the answer to the first."""
-    return entry.origin if entry.verdict is GuardVerdict.DUPLICATE else entry.inbox_id
+    return entry.origin if entry.verdict is _DUPLICATE else entry.inbox_id

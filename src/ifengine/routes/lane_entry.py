@@ -17,6 +17,10 @@ class EntryState(IntEnum):
     GONE = 8  # settled
 
 
+# looked up once: to ask an enumeration for a member costs more than a call (Python 3.11)
+_WAITING = EntryState.WAITING
+
+
 class Entry:
     """One delivery in memory. ``keys`` None: no order at all; ``()``: a barrier."""
 
@@ -76,7 +80,7 @@ class Entry:
         self.doubts = 0
         self.possible_duplicate = False
         self.exceptional = False  # has, or is about to have, an exception row
-        self.state = EntryState.WAITING
+        self.state = _WAITING
         self.due = 0.0
         self.started = 0.0
         self.waiting = 0

@@ -15,6 +15,14 @@ from collections.abc import Iterable
 from ifengine.routes.config.models import Order
 from ifengine.routes.lane_entry import Entry, EntryState
 
+# looked up once: to ask an enumeration for a member costs more than a call (Python 3.11)
+_WAITING, _READY, _FLYING, _GONE = (
+    EntryState.WAITING,
+    EntryState.READY,
+    EntryState.FLYING,
+    EntryState.GONE,
+)
+
 __all__ = ["CHAIN", "SETTLE_WINDOW", "Entry", "EntryState", "Schedule"]
 
 CHAIN = (b"chain",)  # the one key of a queue without order_by, and of `order: strict`
@@ -79,7 +87,7 @@ class Schedule:
     def low(self) -> int:
         """Return up to which seq everything is settled or an exception."""
         plain = self._plain
-        while plain and (plain[0].exceptional or plain[0].state is EntryState.GONE):
+        while plain and (plain[0].exceptional or plain[0].state is _GONE):
             plain.popleft()
         return plain[0].seq - 1 if plain else self.through
 
@@ -97,7 +105,7 @@ class Schedule:
     # --- entering ---------------------------------------------------------------------------
 
     def add(
-        self, entry: Entry, state: EntryState = EntryState.WAITING, *, gated: bool = False
+        self, entry: Entry, state: EntryState = _WAITING, *, gated: bool = False
     ) -> list[Entry]:
         """Add a delivery after all that are here; returns those that became BEHIND.
 
@@ -110,10 +118,10 @@ class Schedule:
         if stopped and not self._holds(entry):
             # it goes nowhere and holds nothing: nobody waits for it, and it waits for nobody
             entry.exceptional = True
-            entry.state = EntryState.GONE
+            entry.state = _GONE
             return []
         self._by_seq[entry.seq] = entry
-        if state is EntryState.WAITING:
+        if state is _WAITING:
             self._plain.append(entry)
         else:
             entry.exceptional = True
@@ -133,7 +141,7 @@ class Schedule:
             entry.state = EntryState.BEHIND
             entry.exceptional = True
             return [entry] if newly else []
-        entry.state = EntryState.WAITING
+        entry.state = _WAITING
         return []
 
     def _link(self, entry: Entry) -> bool:
@@ -166,9 +174,7 @@ class Schedule:
         is not waited for: one dead letter would stop the whole outbox.
         """
         frozen = self.frozen() if self._stopped else frozenset()
-        live = [
-            e for e in self._since_barrier if e.state is not EntryState.GONE and e.seq not in frozen
-        ]
+        live = [e for e in self._since_barrier if e.state is not _GONE and e.seq not in frozen]
         if self._barrier is not None:
             live.append(self._barrier)
         for earlier in live:
@@ -181,14 +187,14 @@ class Schedule:
         since = self._since_barrier
         since.append(entry)
         if len(since) > 2 * len(self._by_seq) + 256:
-            self._since_barrier = [e for e in since if e.state is not EntryState.GONE]
+            self._since_barrier = [e for e in since if e.state is not _GONE]
 
     def _holds(self, entry: Entry) -> bool:
         """Return whether this delivery, dead or held, holds what comes after it."""
         return self.keeps_place(entry.keys)
 
     def _make_ready(self, entry: Entry) -> None:
-        entry.state = EntryState.READY
+        entry.state = _READY
         heapq.heappush(self._ready, (entry.seq, entry))
 
     # --- going ------------------------------------------------------------------------------
@@ -204,13 +210,13 @@ class Schedule:
         ready = self._ready
         while ready:
             _, entry = ready[0]
-            if entry.state is not EntryState.READY:
+            if entry.state is not _READY:
                 heapq.heappop(ready)
                 continue
             if not entry.exceptional and entry.seq > self.durable_low + self.window:
                 return None
             heapq.heappop(ready)
-            entry.state = EntryState.FLYING
+            entry.state = _FLYING
             self.flying += 1
             return entry
         return None
@@ -287,7 +293,7 @@ class Schedule:
             self.through = entry.seq
         entry.exceptional = True
         if not self._holds(entry):
-            entry.state = EntryState.GONE
+            entry.state = _GONE
             return []
         keys = set(CHAIN if self._chained else entry.keys or ())
         held = [e for e in self._by_seq.values() if self._is_held_by(e, entry, keys)]
@@ -298,9 +304,9 @@ class Schedule:
         for later in held:
             entry.dependents.append(later)
             later.waiting += 1
-            if later.state is EntryState.READY and (later.exceptional or self._chained):
-                later.state = EntryState.BEHIND if later.exceptional else EntryState.WAITING
-            elif later.state in (EntryState.READY, EntryState.WAITING) and not self._chained:
+            if later.state is _READY and (later.exceptional or self._chained):
+                later.state = EntryState.BEHIND if later.exceptional else _WAITING
+            elif later.state in (_READY, _WAITING) and not self._chained:
                 later.state, later.exceptional = EntryState.BEHIND, True
                 marked.append(later)
         if not self._chained:
@@ -310,7 +316,7 @@ class Schedule:
 
     def _is_held_by(self, later: Entry, entry: Entry, keys: set[bytes]) -> bool:
         """Return whether a delivery shares a key, comes later and has not left."""
-        if later.state is EntryState.FLYING or later.place < entry.place:
+        if later.state is _FLYING or later.place < entry.place:
             return False
         return self._chained or not keys.isdisjoint(later.keys or ())
 
@@ -340,7 +346,7 @@ class Schedule:
             self._link(entry)
         else:
             entry.waiting, entry.dependents = old.waiting, old.dependents
-            old.state, old.dependents = EntryState.GONE, []
+            old.state, old.dependents = _GONE, []
             for earlier in self._waited_for(old):
                 earlier.dependents = [entry if e is old else e for e in earlier.dependents]
             for key in CHAIN if self._chained else old.keys or ():
@@ -377,7 +383,7 @@ class Schedule:
         to_visit = [head]
         while to_visit:
             for entry in to_visit.pop().dependents:
-                if entry.state is EntryState.WAITING and entry.keys:
+                if entry.state is _WAITING and entry.keys:
                     entry.state = EntryState.BEHIND
                     entry.exceptional = True
                     marked.append(entry)
@@ -419,7 +425,7 @@ class Schedule:
         if self._stopped:
             self._stopped.pop(entry.seq, None)
         entry.content = None
-        entry.state = EntryState.GONE
+        entry.state = _GONE
         for key in CHAIN if self._chained else entry.keys or ():
             if self._tails.get(key) is entry:
                 del self._tails[key]
@@ -432,5 +438,5 @@ class Schedule:
 
     def _wake_dependent(self, entry: Entry) -> None:
         entry.waiting -= 1
-        if not entry.waiting and entry.state in (EntryState.WAITING, EntryState.BEHIND):
+        if not entry.waiting and entry.state in (_WAITING, EntryState.BEHIND):
             self._make_ready(entry)

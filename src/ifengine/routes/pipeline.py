@@ -39,6 +39,10 @@ from ifengine.store.giants import Enclosed
 from ifengine.transforms.base import CallNeededError, Reason
 from ifengine.transforms.memory import Call, Reply
 
+# looked up once: to ask an enumeration for a member costs more than a call (Python 3.11)
+_REUSED = GuardVerdict.REUSED
+_CURSOR = CursorKind.CHANNEL
+
 MEMORY_WINDOW = 2000  # messages with content that wait for their steps
 MEMORY_BYTES = 16 * 1024 * 1024
 MOST_UNCOMMITTED = 1024  # plans whose commit has not returned
@@ -246,10 +250,7 @@ class Pipeline(GiantPlanning, Catching):
         self._step_seconds.observe(self._parts.clock.monotonic() - started)
 
     def _decide(self, message: Message, received: Received) -> Decision:
-        if (
-            received.verdict is GuardVerdict.REUSED
-            and self.channel.config.dedupe_on_reuse == "dead_letter"
-        ):
+        if received.verdict is _REUSED and self.channel.config.dedupe_on_reuse == "dead_letter":
             return self._all_dead("control id (MSH-10) reused with other content")
         inbox_id, senders = received.inbox_id, self.senders
         waits = senders is not None and not received.run and senders.waits(inbox_id)
@@ -435,7 +436,7 @@ class Pipeline(GiantPlanning, Catching):
         if received.run == 0:
             opened.plans += 1
             self._uncommitted += 1
-            batch.cursors[CursorKind.CHANNEL, self.number] = received.inbox_id
+            batch.cursors[_CURSOR, self.number] = received.inbox_id
             self._skipped = received.inbox_id
         changes = decision.changes
         if decision.collected is not None:

@@ -24,6 +24,11 @@ from ifengine.store.base import (
 from ifengine.store.giants import Enclosed
 from ifengine.store.sealing import BlobKind
 
+# looked up once: to ask an enumeration for a member costs more than a call (Python 3.11)
+_WAITING = EntryState.WAITING
+_QUEUED, _HELD, _DEAD_LETTER = Fate.QUEUED, Fate.HELD, Fate.DEAD_LETTER
+_COPY = BlobKind.COPY
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -51,7 +56,7 @@ class Planned(NamedTuple):
         return f"<Planned {self.inbox_id}>"
 
 
-IN_OUTBOX = frozenset({Fate.QUEUED, Fate.DEAD_LETTER, Fate.HELD})
+IN_OUTBOX = frozenset({_QUEUED, _DEAD_LETTER, _HELD})
 _ENDS = (Fate.FILTERED, Fate.DROPPED, Fate.REJECTED, Fate.PARKED)
 
 Fed = tuple[Outbox, Entry, EntryState]
@@ -73,7 +78,7 @@ class PlanWriter:
                 channel, name, fate.name.lower()
             )
             for name in targets
-            for fate in (*_ENDS, Fate.DEAD_LETTER)
+            for fate in (*_ENDS, _DEAD_LETTER)
         }
 
     def hashed(self, keys: tuple[str, ...] | None) -> tuple[bytes, ...] | None:
@@ -105,7 +110,7 @@ class PlanWriter:
         """Return the parts of the copy that a delivery needs; none where it sends what came."""
         fate, content = delivery.fate, delivery.content
         # what was set aside has its bytes; what is held whole goes through the steps again
-        if fate is not Fate.QUEUED and (fate is not Fate.HELD or content is None):
+        if fate is not _QUEUED and (fate is not _HELD or content is None):
             return ()
         if self.targets[delivery.destination].is_files:
             name = delivery.file_name.encode() + b"\0"
@@ -123,12 +128,12 @@ class PlanWriter:
             if delivery.fate in IN_OUTBOX:
                 sealed = planned.sealed.get(place)
                 entry, state = self.queue(batch, planned, delivery, now_us, sealed=sealed)
-                if state is EntryState.WAITING and not target.is_files:
+                if state is _WAITING and not target.is_files:
                     changed = delivery.content
                     entry.content = planned.content if changed is None else changed
                 fed.append((target.outbox, entry, state))
                 fates.append(
-                    PlannedFate(target.number, Fate.QUEUED, target.outbox.number, entry.seq, "")
+                    PlannedFate(target.number, _QUEUED, target.outbox.number, entry.seq, "")
                 )
             else:
                 reason = delivery.reason.safe if delivery.reason else ""
@@ -168,10 +173,10 @@ class PlanWriter:
             copy_id = parts.numbers.next_copy_id()
             if sealed is None:
                 content = copy[0] if len(copy) == 1 else b"".join(copy)
-                row = parts.ring.seal(BlobKind.COPY, copy_id, 0, content)
+                row = parts.ring.seal(_COPY, copy_id, 0, content)
                 batch.copies.append((copy_id, row))
             else:
-                bound = parts.ring.place(BlobKind.COPY, copy_id, 0, sealed)
+                bound = parts.ring.place(_COPY, copy_id, 0, sealed)
                 batch.copies.append((copy_id, bound))
         keys = planned.keys if delivery.keys is None else self.hashed(delivery.keys)
         at_us = parts.steady.now_us()
@@ -193,13 +198,13 @@ class PlanWriter:
                 delivery.part,
             )
         )
-        state = EntryState.WAITING
-        if delivery.fate is Fate.DEAD_LETTER:
+        state = _WAITING
+        if delivery.fate is _DEAD_LETTER:
             state = EntryState.DEAD
             self._count_failure(delivery)
-        elif planned.held or delivery.fate is Fate.HELD:
+        elif planned.held or delivery.fate is _HELD:
             state = EntryState.HELD
-        if state is not EntryState.WAITING:
+        if state is not _WAITING:
             batch.exceptions.append(
                 self._exception(outbox.number, seq, delivery, planned.held, now_us)
             )
@@ -239,14 +244,14 @@ class PlanWriter:
 
     def _count_failure(self, delivery: PlannedDelivery) -> None:
         metrics = self._parts.metrics
-        self._settled[delivery.destination, Fate.DEAD_LETTER].inc()
+        self._settled[delivery.destination, _DEAD_LETTER].inc()
         metrics.transform_errors_total.labels(self.channel, delivery.step or "channel").inc()
         metrics.dead_lettered_total.labels(self.channel, delivery.destination, "steps").inc()
 
     def _exception(
         self, outbox: int, seq: int, delivery: PlannedDelivery, held: str, now_us: int
     ) -> ExceptionRow:
-        dead = delivery.fate is Fate.DEAD_LETTER
+        dead = delivery.fate is _DEAD_LETTER
         reason = delivery.reason.safe if delivery.reason else held
         full = delivery.reason.full if delivery.reason else ""
         detail = b""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ifengine.hl7.patterns import Pattern
 from ifengine.routes.config.models import NakReaction, RetryConfig
@@ -70,6 +70,11 @@ class Policy:
     duplicate_answer: Pattern | None = None  # what a receiver says to a message that it has
 
 
+# looked up once: to ask an enumeration for a member costs more than a call (Python 3.11)
+_ACCEPTED: Final = AttemptResult.ACCEPTED
+_SETTLE = Action.SETTLE
+
+
 def delay_seconds(retry: RetryConfig, attempt: int, dice: Callable[[], float]) -> float:
     """Return the wait before the next attempt: exponential, capped, with jitter.
 
@@ -107,9 +112,9 @@ def decide(
     ``refusals`` and ``doubts`` are the counts before this attempt; failures to connect count as
     neither.
     """
+    if attempt.result is _ACCEPTED:
+        return Decision(_SETTLE, refusals, doubts)
     match attempt.result:
-        case AttemptResult.ACCEPTED:
-            return Decision(Action.SETTLE, refusals, doubts)
         case AttemptResult.UNREACHABLE:
             return Decision(Action.WAIT, refusals, doubts, reason="no connection")
         case AttemptResult.UNSENDABLE:

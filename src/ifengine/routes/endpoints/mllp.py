@@ -15,6 +15,7 @@ from ifengine.routes.retry import Attempt, AttemptResult
 REMEMBERED_IDS = 4096  # control ids sent on this connection
 MOST_STRAY_ANSWERS = 3  # malformed answers before the connection is given up
 
+_YES = AttemptResult.ACCEPTED
 _ACCEPTED = frozenset({"AA", "CA"})
 _APPLICATION = frozenset({"AA", "AE", "AR"})
 _REFUSED = frozenset({"AE", "AR", "CE", "CR"})
@@ -139,8 +140,7 @@ class MllpLane:
         fp("deliver.ack_checked")
         code = answer.code
         if code in _ACCEPTED:
-            accepted = AttemptResult.ACCEPTED
-            self._end(Attempt(accepted, code.lower(), code, (), b"", content, self._control_id))
+            self._end(Attempt(_YES, code.lower(), code, (), b"", content, self._control_id))
         elif code in _REFUSED:
             detail = answer.text.encode("utf-8", "surrogateescape")
             self._end(
@@ -181,7 +181,7 @@ class MllpLane:
             return
         if self._sent and self._silent and self._client.is_connected:
             # the message itself forbids an answer (MSH-15/16): silence is all there will be
-            self._end(Attempt(AttemptResult.ACCEPTED, "none"))
+            self._end(Attempt(_YES, "none"))
             return
         self._give_up("unframed" if self._unframed else "timeout")
 
