@@ -147,14 +147,15 @@ def join_segments(
 ) -> list[bytes]:
     """Return the segments of a message as lines, without their ends."""
     join = separator.join
-    lines = [segment if isinstance(segment, bytes) else join(segment) for segment in segments]
-    if not isinstance(segments[0], bytes):
-        lines[0] = join_fields(segments[0], separator)  # MSH
-    if not NUMBERED_FROM_SEPARATOR.isdisjoint(names[1:]):
+    msh, *others = segments
+    if NUMBERED_FROM_SEPARATOR.isdisjoint(names[1:]):
+        lines = [segment if isinstance(segment, bytes) else join(segment) for segment in others]
+    else:
         lines = [
             segment if isinstance(segment, bytes) else join_fields(segment, separator)
-            for segment in segments
+            for segment in others
         ]
+    lines.insert(0, msh if isinstance(msh, bytes) else join_fields(msh, separator))
     return lines
 
 

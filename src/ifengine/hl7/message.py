@@ -54,7 +54,7 @@ class Message(MessageView):
             FieldError: as ``set_text``; then none of them is written.
         """
         encoded = [(f, self._encoded_text(i, f, None, None, None, value)) for f, value in values]
-        if any(f <= 2 for f, _ in values) and self._names[i] in NUMBERED_FROM_SEPARATOR:
+        if self._names[i] in NUMBERED_FROM_SEPARATOR:  # MSH-1 and MSH-2 cannot be written
             for f, value in encoded:
                 self.put_field(i, f, value)
         else:
