@@ -42,6 +42,44 @@ BUGS = (
         quick=True,
     ),
     Bug(
+        name="burst_without_turns",
+        promise="G9",
+        breaks="a connection hands over all it has before another one is read",
+        file="mllp/inbound.py",
+        old="                if self.frames >= turn_ends:\n",
+        new="                if False:\n",
+        caught_by=(
+            "mllp/test_listener_turns.py::"
+            "test_a_burst_on_one_connection_lets_the_others_have_their_turn",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="flood_answered_first",
+        promise="G9",
+        breaks="who sends much is answered before who sent little in the same commit",
+        file="routes/intake_pending.py",
+        old="    return sorted(by_connection.items(), key=_how_many)\n",
+        new="    return list(by_connection.items())\n",
+        caught_by=(
+            "engine/test_fair_answers.py::"
+            "test_of_what_one_commit_holds_who_sent_least_is_answered_first",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="pages_without_a_share",
+        promise="G9",
+        breaks="pages of metrics that are asked for without end take all of the loop's time",
+        file="telemetry/http.py",
+        old="        if self.now() >= self._due_at:\n",
+        new="        if True:\n",
+        caught_by=(
+            "telemetry/test_http.py::test_pages_asked_for_without_end_take_a_small_share_of_the_time_and_all_are_answered",
+        ),
+        quick=True,
+    ),
+    Bug(
         name="giant_taken_in_on_the_loop",
         promise="G7",
         breaks="a message of many megabytes is copied and sealed on the loop: everybody waits for it",

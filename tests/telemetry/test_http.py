@@ -1,6 +1,6 @@
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from hypothesis import given
@@ -160,3 +160,43 @@ def test_the_port_answers_on_uvloop_too(state: State) -> None:
         return found
 
     assert uvloop.run(answers()) == (200, b"ready\n")
+
+
+async def test_pages_asked_for_without_end_take_a_small_share_of_the_time_and_all_are_answered(
+    state: State,
+) -> None:
+    made: list[float] = []
+    now = [1000.0]
+
+    def text() -> bytes:
+        made.append(now[0])
+        now[0] += 0.04  # what a page takes
+        return b"page %d\n" % len(made)
+
+    due: list[tuple[float, Callable[[], None]]] = []
+
+    class Timed(MetricsServer):
+        def later(self, at: float, act: Callable[[], None]) -> None:
+            due.append((at, act))
+
+        def now(self) -> float:
+            return now[0]
+
+    server = Timed("127.0.0.1", 0, text, lambda: state.live, lambda: state.ready)
+    await server.start()
+    try:
+        assert await get(server, "/metrics") == (200, b"page 1\n")
+        asked = [asyncio.create_task(get(server, f"/metrics?{n}")) for n in range(20)]
+        while len(server._waiting) < 20 and not any(one.done() for one in asked):
+            await asyncio.sleep(0)
+        assert await get(server, "/livez") == (200, b"live\n")  # no page: at once
+        assert made == [1000.0]
+        (at, act), *more = due
+        assert not more
+        assert at == pytest.approx(1000.04 + 0.36)
+        now[0] = at
+        act()
+        assert await asyncio.gather(*asked) == [(200, b"page 2\n")] * 20
+        assert len(made) == 2
+    finally:
+        await server.stop()

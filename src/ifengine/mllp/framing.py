@@ -236,9 +236,9 @@ class FrameDecoder:
         """Whether the peer closed its sending side."""
         return self._eof
 
-    def take_rest(self) -> bytes:
-        """Return the bytes that are held and give up on them."""
-        rest = self._copy(self._position, len(self._buffer))
+    def take_rest(self, *, wanted: bool = True) -> bytes:
+        """Give up on the bytes that are held; return them, where they are wanted."""
+        rest = self._copy(self._position, len(self._buffer)) if wanted else b""
         self._buffer = b""
         self._position = 0
         self._searched = 1

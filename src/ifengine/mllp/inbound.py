@@ -17,14 +17,17 @@ from ifengine.mllp.framing import (
 from ifengine.mllp.giants import Giant
 from ifengine.pieces import GIANT_BYTES
 
-MAX_PENDING = 1000
-"""Frames handed over and not answered at which a connection is not read any more."""
+MAX_PENDING = 128
+"""Frames handed over and not answered at which a connection is not read any more.
+
+All that waits for one commit is answered in one turn of the loop: a few that flood must not make it long.
+"""
 
 SILENCE_SECONDS = 0.25
 """After this, an end block without CR ends its frame; longer than a TCP retransmission takes."""
 
-FRAMES_A_TURN = 64
-"""Frames that a connection hands over before the others have their turn."""
+FRAMES_A_TURN = 16
+"""Frames that a connection hands over before the others have their turn: a millisecond or two."""
 
 LINGER_SECONDS = 2.0
 """How long a closing connection waits for its peer, so that the last answers arrive."""
@@ -246,7 +249,7 @@ class Inbound(asyncio.Protocol):
 
     def give_up_unfinished(self) -> None:
         """Let go of what is no whole frame yet and close: nobody was promised it."""
-        self._decoder.take_rest()
+        self._decoder.take_rest(wanted=False)
         self._measure()
         self.end()
 
@@ -353,7 +356,7 @@ class Inbound(asyncio.Protocol):
         if self._silence is not None:
             self._silence.cancel()
             self._silence = None
-        self._decoder.take_rest()
+        self._decoder.take_rest(wanted=False)
         self._measure()
         self._home.closed(self)
 

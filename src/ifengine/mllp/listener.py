@@ -26,7 +26,8 @@ __all__ = ["Inbound", "ListenerCounts", "ListenerOptions", "MllpListener", "Rece
 SWEEP_SECONDS = 1.0
 ACCEPT_PAUSE_SECONDS = 1.0
 """Rest after an accept error such as too many open files."""
-ACCEPTS_AT_ONCE = 64
+ACCEPTS_AT_ONCE = 8
+"""Connections that are taken before those that are open have their turn."""
 ANSWERS_IN_KERNEL_BYTES = 128 * 1024
 """Room for answers that a peer does not read; the system would grow it to megabytes of its own."""
 LINGER_AT_STOP_SECONDS = 0.5

@@ -25,7 +25,14 @@ from ifengine.routes.config.models import ChannelConfig, ListenConnection
 from ifengine.routes.gates import TAG_ONLY, Gate, Gates, compared_bytes
 from ifengine.routes.giants import GiantIntake, Prepared
 from ifengine.routes.intake_load import IntakeLoad
-from ifengine.routes.intake_pending import Asked, Decision, Judged, Pending, answered_as
+from ifengine.routes.intake_pending import (
+    Asked,
+    Decision,
+    Judged,
+    Pending,
+    answered_as,
+    in_fair_order,
+)
 from ifengine.routes.parts import Parts
 from ifengine.routes.received import Received
 from ifengine.store.base import Batch, GuardVerdict, InboxKind, NewAudit, NewInboxEntry
@@ -312,37 +319,41 @@ class Intake(GiantIntake):
         fp("intake.post_commit_pre_ack")
         now = self._parts.clock.monotonic()
         now_us = self._parts.clock.now_us()
-        outgoing: dict[Inbound, tuple[list[bytes], list[int]]] = {}
         size = 0
         for item in pending:
             size += self._load.weight(item.content)
-            if item.senders is not None:
-                written = outgoing.pop(item.connection, None)
-                if written is not None:
-                    self._lines.write(item.connection, b"".join(written[0]), written[1][0])
-                self._let_wait(item, now_us)
-                continue
-            frames, count = outgoing.setdefault(item.connection, ([], [0]))
+        for connection, items in in_fair_order(pending):
+            self._answer_all(connection, items, now, now_us)
+        for item in pending:
+            self._hand_on(item)
+        self._load.remove(size, len(pending))
+
+    def _answer_all(
+        self, connection: Inbound, items: Sequence[Pending], now: float, now_us: int
+    ) -> None:
+        """Answer frames of one connection, in their order; one whose sender waits comes alone."""
+        if items[0].senders is not None:
+            self._let_wait(items[0], now_us)
+            return
+        frames: list[bytes] = []
+        count = 0
+        for item in items:
             if item.reply is None:
-                count[0] += item.header is not None
+                count += item.header is not None
                 for answer in self._answers(item, now_us):
                     frames.append(encode_frame(answer))
                 if item.decision.gate.kind is _ACKNOWLEDGMENT:
                     frames += self._accepts(item)
             elif item.reply.add(self._answers(item, now_us)):
-                count[0] += 1
+                count += 1
                 frames.append(encode_frame(item.reply.content(now_us, item.entry.inbox_id)))
             channel = item.decision.channel
             if channel is not None:
                 channel.ack_seconds.observe(now - item.started)
-        for connection, (frames, count) in outgoing.items():
-            if self._lines:
-                self._lines.write(connection, b"".join(frames), count[0])
-            else:
-                connection.answer(b"".join(frames), count[0])
-        for item in pending:
-            self._hand_on(item)
-        self._load.remove(size, len(pending))
+        if self._lines:
+            self._lines.write(connection, b"".join(frames), count)
+        else:
+            connection.answer(b"".join(frames), count)
 
     def _let_wait(self, item: Pending, now_us: int) -> None:
         """Answer what is due at the commit, and keep the place of the answer that comes later."""

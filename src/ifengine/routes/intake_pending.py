@@ -1,5 +1,6 @@
 """What intake holds of a frame until its answer has left."""
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ifengine.hl7.ack_passing import Told, write_told
@@ -91,3 +92,23 @@ class Asked:
 def answered_as(entry: NewInboxEntry) -> int:
     """Return whose number the answer carries: a repetition gets the answer to the first."""
     return entry.origin if entry.verdict is _DUPLICATE else entry.inbox_id
+
+
+def in_fair_order(
+    pending: Sequence[Pending],
+) -> Iterable[tuple[Inbound, Sequence[Pending]]]:
+    """Return what one commit stored by connection: who sent least is answered first.
+
+    So a flood does not come before those who behave. Where senders wait for what a destination
+    answers, a repetition must not come before what it repeats: all stays in its order.
+    """
+    by_connection: dict[Inbound, list[Pending]] = {}
+    for item in pending:
+        if item.senders is not None:
+            return [(one.connection, (one,)) for one in pending]
+        by_connection.setdefault(item.connection, []).append(item)
+    return sorted(by_connection.items(), key=_how_many)
+
+
+def _how_many(sent: tuple[Inbound, Sequence[Pending]]) -> int:
+    return len(sent[1])

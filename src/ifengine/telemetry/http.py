@@ -11,6 +11,8 @@ from typing import cast
 MOST_REQUEST_BYTES = 8192
 REQUEST_SECONDS = 5.0
 MOST_CONNECTIONS = 32
+MOST_SHARE = 0.1
+"""Of the loop's time that pages of metrics may take, however many are asked for."""
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PLAIN = "text/plain; charset=utf-8"
 _END = b"\r\n\r\n"
@@ -46,6 +48,10 @@ class MetricsServer:
         self._ready = ready
         self._server: asyncio.Server | None = None
         self._open: set[_Request] = set()
+        self._waiting: list[tuple[_Request, bytes]] = []
+        self._text: bytes | None = None  # the page, while those that wait are answered
+        self._is_sharing = False
+        self._due_at = 0.0  # when the next page of metrics may be made
 
     @property
     def port(self) -> int:
@@ -82,8 +88,40 @@ class MetricsServer:
         """Forget a connection."""
         self._open.discard(request)
 
+    def ask(self, request: "_Request", head: bytes) -> None:
+        """Answer a request; one for the metrics not before their share of the time allows it.
+
+        All that wait get the same page, made then: what it says is true when it is sent.
+        """
+        if b"/metrics" not in head.split(b"\r\n", 1)[0]:
+            request.answer(self.respond(head))
+            return
+        self._waiting.append((request, head))
+        if self.now() >= self._due_at:
+            self._answer_waiting()
+        elif len(self._waiting) == 1:
+            self.later(self._due_at, self._answer_waiting)
+
+    def now(self) -> float:
+        """Return the loop's time, in seconds."""
+        return asyncio.get_running_loop().time()
+
+    def later(self, at: float, act: Callable[[], None]) -> None:
+        """Let something be done at a time of the loop."""
+        asyncio.get_running_loop().call_at(at, act)
+
+    def _answer_waiting(self) -> None:
+        begun = self.now()
+        waiting, self._waiting = self._waiting, []
+        self._is_sharing = True
+        for request, head in waiting:
+            request.answer(self.respond(head))
+        self._is_sharing, self._text = False, None
+        now = self.now()
+        self._due_at = now + (now - begun) * (1 / MOST_SHARE - 1)
+
     def respond(self, head: bytes) -> bytes:
-        """Return the whole response to a request's head."""
+        """Return the whole response to a request's head; ``ask`` says when."""
         line = head.split(b"\r\n", 1)[0].split(b" ")
         if len(line) != 3 or not line[2].startswith(b"HTTP/1."):
             return response(400, b"bad request\n")
@@ -99,7 +137,10 @@ class MetricsServer:
     def _page(self, path: bytes) -> tuple[int, bytes, str]:
         match path:
             case b"/metrics":
-                return 200, self._metrics_text(), METRICS_TYPE
+                text = self._metrics_text() if self._text is None else self._text
+                if self._is_sharing:
+                    self._text = text
+                return 200, text, METRICS_TYPE
             case b"/livez":
                 return (200, b"live\n", _PLAIN) if self._live() else (503, b"not live\n", _PLAIN)
             case b"/readyz":
@@ -135,15 +176,20 @@ class _Request(asyncio.Protocol):
             return
         self._buffer += data
         if _END in self._buffer:
-            answer = self._server.respond(bytes(self._buffer.split(_END, 1)[0]))
+            head = bytes(self._buffer.split(_END, 1)[0])
+            self._answered = True
+            self._buffer.clear()
+            self._server.ask(self, head)
         elif len(self._buffer) > MOST_REQUEST_BYTES:
-            answer = response(413, b"too large\n")
-        else:
-            return
-        self._answered = True
-        self._buffer.clear()
-        self._transport.write(answer)
-        self._transport.close()
+            self._answered = True
+            self._buffer.clear()
+            self.answer(response(413, b"too large\n"))
+
+    def answer(self, whole: bytes) -> None:
+        """Write the response, and close."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(whole)
+            self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.closed(self)
