@@ -28,11 +28,18 @@ MOVER, WRITER = "store-mover", "store-writer"
 
 @pytest.fixture(autouse=True)
 def short_logs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a round begin after fifty pages."""
+    """Let a round begin after fifty pages, and the writer wait for none."""
     monkeypatch.setattr(sqlite_log, "WAL_PAGES", 50)
     monkeypatch.setattr(sqlite_log, "REST_PAGES", 8)
     monkeypatch.setattr(sqlite_log, "RETRY_PAGES", 25)
+    monkeypatch.setattr(sqlite_log, "MOST_PAGES", 1_000_000)
+
+
+@pytest.fixture
+def bound(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Let the writer wait for the mover from so many pages on."""
     monkeypatch.setattr(sqlite_log, "MOST_PAGES", 1000)
+    return 1000
 
 
 class Gate:
@@ -153,7 +160,6 @@ def test_commits_are_told_while_the_disk_holds_up_what_is_moved(
 def test_the_writer_itself_moves_little_at_a_time(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_log, "MOST_PAGES", 1_000_000)
     moved = {MOVER: 0, WRITER: 0}
     rests: list[int] = []
     finish = Log._finish
@@ -178,7 +184,7 @@ def test_the_writer_itself_moves_little_at_a_time(
 # --- the length of the log ------------------------------------------------------------------------
 
 
-def test_the_log_starts_again_while_the_writer_never_rests(site: Site) -> None:
+def test_the_log_starts_again_while_the_writer_never_rests(site: Site, bound: int) -> None:
     told = threading.Event()
     for number in range(1, 1001):
         last = (lambda error: told.set()) if number == 1000 else (lambda error: None)
@@ -186,7 +192,7 @@ def test_the_log_starts_again_while_the_writer_never_rests(site: Site) -> None:
     assert told.wait(LONG)
     site.number = 1000
     # some 4,000 pages were written
-    assert site.log_pages <= sqlite_log.MOST_PAGES + 10
+    assert site.log_pages <= bound + 10
     site.check()
 
 
@@ -208,12 +214,12 @@ def test_a_disk_too_slow_to_move_the_log_holds_the_writer_up_before_it_grows_wit
     site.check()
 
 
-def test_a_reader_that_stays_holds_the_log_up_and_nothing_else(site: Site) -> None:
+def test_a_reader_that_stays_holds_the_log_up_and_nothing_else(site: Site, bound: int) -> None:
     site.commit(5)
     reader = site.store.reader()
     reader._connection.execute("BEGIN; SELECT count(*) FROM inbox")
     site.commit(400)
-    assert site.log_pages > sqlite_log.MOST_PAGES
+    assert site.log_pages > bound
     reader._connection.execute("END")
     site.commit_until(lambda: 0 < site.store._log.pages < 100)
     site.store.checkpoint()
@@ -329,7 +335,7 @@ def test_after_a_failed_commit_the_mover_copies_no_further(site: Site, gate: Gat
     again.close()
 
 
-def test_a_full_disk_holds_the_mover_up_and_gives_the_ballast(site: Site) -> None:
+def test_a_full_disk_holds_the_mover_up_and_gives_the_ballast(site: Site, bound: int) -> None:
     site.store.space.wanted_bytes = 1 << 20
     assert site.store.space.make()
 

@@ -57,10 +57,9 @@ class Log:
 
     def tend(self) -> None:
         """Do what is due behind a commit: begin a round, or take note of the end of one."""
-        if not self._mover.is_busy:
-            if self.pages >= self._begin_at:
-                self._begin()
-        elif self._mover.has_ended or self.pages >= MOST_PAGES:
+        if not self._mover.is_busy and self.pages >= self._begin_at:
+            self._begin()
+        if self._mover.has_ended or (self._mover.is_busy and self.pages >= MOST_PAGES):
             self._end_round()
 
     def check(self) -> None:
@@ -123,7 +122,12 @@ class Log:
             self._left = left
             self._mover.begin()
         else:
-            self._begin_at = self.pages + RETRY_PAGES
+            self._begin_at = self._later(self.pages)
+
+    def _later(self, pages: int) -> int:
+        """Return how long the log is at the next try: it may grow meanwhile, not over its bound."""
+        later = max(WAL_PAGES, pages + RETRY_PAGES)
+        return later if pages >= MOST_PAGES else min(later, MOST_PAGES)
 
     def _finish(self, moved: int) -> None:
         """Move the rest, and note it: the next commit starts the log from its beginning."""
@@ -137,7 +141,7 @@ class Log:
                 return
         fp("store.ckpt_after")
         # where a reader keeps the log from starting again, it may grow before the next try
-        self._begin_at = max(WAL_PAGES, pages + RETRY_PAGES)
+        self._begin_at = self._later(pages)
         if moved == pages:
             self._mark.moved()
             self.pages = 0
@@ -145,7 +149,7 @@ class Log:
 
     def _hold(self, cause: apsw.Error) -> None:
         # no room: all of it stays readable in the log, and what was moved is moved again
-        self._begin_at = self.pages + RETRY_PAGES
+        self._begin_at = self._later(self.pages)
         if isinstance(cause, apsw.FullError) and self._space.release():
             self._begin()
 

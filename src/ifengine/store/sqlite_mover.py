@@ -69,12 +69,12 @@ class Mover:
     @property
     def has_ended(self) -> bool:
         """Whether the round is over, and waits for ``end``."""
-        return self._done.is_set()
+        return self.is_busy and self._done.is_set()
 
     @property
     def has_failed(self) -> bool:
         """Whether the round is over, and ``end`` will raise."""
-        return self._done.is_set() and self._error is not None
+        return self.has_ended and self._error is not None
 
     def end(self) -> int:
         """Take note of the end of a round; waits for it. The log may start again from now on.
