@@ -4,7 +4,10 @@
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from enum import StrEnum
 from pathlib import Path
+from typing import get_type_hints
 
 import click
 
@@ -22,6 +25,7 @@ from ifengine.routes.config import (
 from ifengine.routes.config.explain_codes import CODES
 from ifengine.routes.config.explain_rules import RULES
 from ifengine.routes.config.sections import Key, SectionKind, Status
+from ifengine.telemetry.events import Event, every_event
 from ifengine.telemetry.metrics import FAMILIES, PREFIX
 from ifengine.transforms.table_of_steps import NOT_YET, STEPS
 
@@ -190,6 +194,41 @@ def metrics_page() -> str:
     )
 
 
+def _fields(kind: type[Event]) -> str:
+    hints = get_type_hints(kind)
+    shown = []
+    for field in fields(kind):
+        words = hints[field.name]
+        closed = isinstance(words, type) and issubclass(words, StrEnum)
+        said = f" ({', '.join(words)})" if closed else ""
+        shown.append(f"`{field.name}`{said}")
+    return "; ".join(shown)
+
+
+def log_page() -> str:
+    """Return the page of the log: every event."""
+    rows = [
+        (
+            f"`{name}`",
+            kind.level.value,
+            _fields(kind),
+            cell(" ".join((kind.__doc__ or "").split())),
+            cell(kind.advice),
+        )
+        for name, kind in every_event().items()
+    ]
+    return (
+        f"{HEAD}# Log\n\nOne line of JSON an event on standard error, with `at` (UTC), `level` and "
+        "`event` before the fields below; under systemd `journalctl -u ifengine`. Beside them stand "
+        "the lines that a start and a stop show to people. The log is for connections, states and "
+        "faults: what became of a message is in `ifengine messages`. Fields are numbers, words of "
+        "closed lists, and names of the configuration, of users and of places in the program; never "
+        "text of a message, nor the address of a peer. What comes often (a `count` or `times`) is "
+        "told at once the first time and then summed up, one line a minute for each connection and "
+        "reason.\n\n" + table(("event", "level", "fields", "when", "what to do"), rows)
+    )
+
+
 def _help(command: click.Command, words: str, parent: click.Context | None) -> list[str]:
     context = click.Context(
         command,
@@ -234,6 +273,7 @@ def pages() -> dict[str, str]:
         "site-keys.md": keys_page("Keys of the site file", SITE_TABLES),
         "codes.md": codes_page(),
         "metrics.md": metrics_page(),
+        "log.md": log_page(),
         "commands.md": commands_page(),
     }
 

@@ -272,6 +272,7 @@ TESTED_BY = {
     "store/commit_points.py": "test_failpoints.py",
     "store/memory_*.py": "store/test_memory.py",
     "store/sqlite_*.py": "store/test_sqlite.py",
+    "telemetry/words.py": "telemetry/test_events.py",
     "transforms/deidentify*.py": "transforms/test_steps_deidentify.py",
     "transforms/document_types.py": "transforms/test_steps_documents.py",
     "transforms/steps/deidentify_message.py": "transforms/test_steps_deidentify.py",

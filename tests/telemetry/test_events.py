@@ -1,30 +1,67 @@
+import ast
 import json
 from dataclasses import fields
+from enum import StrEnum
+from pathlib import Path
 from typing import get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifengine.telemetry import events
+from ifengine.telemetry import events, words
 from ifengine.telemetry.events import Event, Name, name, shortened
 
-EVENTS = [
-    kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, Event)
-]
+SOURCE = Path(events.__file__).parents[1]
+EVENTS = list(events.every_event().values())
 
 
 @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
 def test_an_event_has_no_field_that_could_hold_content(kind: type[Event]) -> None:
     allowed = {Name, int, float, bool}
     hints = get_type_hints(kind)
-    assert {hints[field.name] for field in fields(kind)} <= allowed
+    types = {hints[field.name] for field in fields(kind)}
+    # text that is neither a checked name nor a word of a closed list has no field to stand in
+    assert {one for one in types if not is_closed_list(one)} <= allowed
+
+
+def is_closed_list(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, StrEnum)
+
+
+def test_every_event_is_told_somewhere_and_nowhere_but_by_its_class() -> None:
+    made: set[str] = set()
+    for module in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                made.add(node.func.id)
+    assert {kind.__name__ for kind in EVENTS} - made == set()
+
+
+def test_no_word_an_event_may_say_is_one_that_nothing_says() -> None:
+    text = "\n".join(
+        module.read_text(encoding="utf-8")
+        for module in SOURCE.rglob("*.py")
+        if module.name != "words.py"
+    )
+    for closed in (words.Drop, words.Refusal, words.StopReason, words.StorageFault):
+        assert [str(one) for one in closed if f"{closed.__name__}.{one.name}" not in text] == []
+
+
+@pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
+def test_every_event_of_a_fault_says_what_to_do(kind: type[Event]) -> None:
+    assert (kind.__doc__ or "").endswith(".")
+    assert kind.advice or kind.level is events.Level.INFO
 
 
 def test_every_event_has_a_name_of_its_own() -> None:
-    names = [kind.event for kind in EVENTS if kind is not Event]
-    assert len(set(names)) == len(names) > 15
-    assert all(names)
+    classes = {
+        kind
+        for kind in vars(events).values()
+        if isinstance(kind, type) and issubclass(kind, Event) and kind is not Event
+    }
+    assert len(EVENTS) == len(classes) > 15
+    assert all(name(kind.event) for kind in classes)
 
 
 @pytest.mark.parametrize(

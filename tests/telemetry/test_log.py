@@ -34,9 +34,7 @@ def lines(stream: io.StringIO) -> list[dict[str, object]]:
 
 
 def test_an_event_is_one_json_line_with_its_time_and_level(stream: io.StringIO) -> None:
-    log.emit(
-        DeadLettered(channel=name("adt"), destination=name("lab"), inbox_id=7, stage=name("steps"))
-    )
+    log.emit(DeadLettered(channel=name("adt"), destination=name("lab"), count=7))
     assert lines(stream) == [
         {
             "at": "2026-01-05T10:00:00.000Z",
@@ -44,8 +42,7 @@ def test_an_event_is_one_json_line_with_its_time_and_level(stream: io.StringIO) 
             "event": "dead_lettered",
             "channel": "adt",
             "destination": "lab",
-            "inbox_id": 7,
-            "stage": "steps",
+            "count": 7,
         }
     ]
 

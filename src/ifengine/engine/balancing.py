@@ -25,6 +25,12 @@ class BalanceCheck:
         self._looking = False
         self._uneven: set[tuple[str, str]] = set()
         self.struck = 0
+        self.faults = 0
+
+    @property
+    def places(self) -> int:
+        """How many channels and destinations had a residue when it was struck last."""
+        return len(self._uneven)
 
     def turn(self, now: float) -> None:
         """Look, when it is time and no look is under way."""
@@ -67,6 +73,7 @@ class BalanceCheck:
         for labels in residues.keys() | self._uneven:
             metrics.balance_residue.labels(*labels).set(residues.get(labels, 0))
         self._uneven = uneven
-        metrics.balance_faults.set(len(balance.faults))
+        self.faults = len(balance.faults)
+        metrics.balance_faults.set(self.faults)
         metrics.balance_struck_timestamp_seconds.set(parts.clock.now_us() / 1e6)
         self.struck += 1

@@ -4,7 +4,8 @@ import sys
 from collections.abc import Sequence
 
 from ifengine.errors import DiskFullError, EngineError, StorageFailedError
-from ifengine.telemetry.log import describe
+from ifengine.telemetry.events import PartLate, shortened
+from ifengine.telemetry.log import describe, emit
 
 EXIT_DONE = 0
 EXIT_UNFORESEEN = 1
@@ -20,6 +21,8 @@ def exit_code(failure: BaseException | None, late: Sequence[str]) -> int:
     """
     if late:
         sys.stderr.write(f"stopped; not finished in time: {', '.join(late)}\n")
+        for part in late:
+            emit(PartLate(part=shortened(part)))
     if failure is None:
         return EXIT_DONE
     if not isinstance(failure, StorageFailedError):

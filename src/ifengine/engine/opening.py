@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from ifengine.errors import StoreFullError
 from ifengine.store.base import Store
+from ifengine.telemetry.events import RoomAwaited
+from ifengine.telemetry.log import emit
 
 LOOK_AGAIN_SECONDS = 1.0
 
@@ -29,6 +31,7 @@ async def open_with_room(make: Callable[[], Store], stop: asyncio.Event) -> Stor
             if not said:
                 sys.stderr.write(f"waiting for room on the disk: {error}\n")
                 sys.stderr.flush()
+                emit(RoomAwaited())
                 said = True
         try:
             async with asyncio.timeout(LOOK_AGAIN_SECONDS):

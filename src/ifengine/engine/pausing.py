@@ -1,5 +1,7 @@
 """Why nothing is read from senders: several reasons may hold the intake at once."""
 
+from collections import Counter
+
 from ifengine.engine.building import Built
 from ifengine.routes.file_source import FileSource
 
@@ -10,6 +12,7 @@ class IntakePause:
     def __init__(self) -> None:
         self.built: Built | None = None  # None: nothing is made yet
         self.ended = False  # the listeners are being closed: nothing is started again
+        self.times: Counter[str] = Counter()  # how often each reason came
         self._reasons: set[str] = set()
         self._turn = 0  # which listener reads first when the intake goes on
 
@@ -17,9 +20,14 @@ class IntakePause:
         """Whether anything holds the intake."""
         return bool(self._reasons)
 
+    def holds(self, why: str) -> bool:
+        """Whether this reason holds it."""
+        return why in self._reasons
+
     def set(self, why: str, paused: bool) -> None:
         """Let one reason hold, or end."""
         before = self.is_on()
+        self.times[why] += paused and why not in self._reasons
         (self._reasons.add if paused else self._reasons.discard)(why)
         after = self.is_on()
         if before == after or self.ended or self.built is None:

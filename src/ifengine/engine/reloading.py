@@ -24,6 +24,8 @@ from ifengine.routes.parts import Parts
 from ifengine.routes.worker_process import call_now
 from ifengine.store.base import ConfigVersionRow, NewAudit
 from ifengine.store.sealing import BlobKind
+from ifengine.telemetry.events import Reloaded, ReloadRefused, shortened
+from ifengine.telemetry.log import emit
 from ifengine.transforms.source import Severity
 
 if TYPE_CHECKING:
@@ -54,10 +56,17 @@ class Reloader:
         """Load the site again and switch to it, unless something stands in the way."""
         async with self._lock:
             try:
-                return await self._reload(actor, reason, dry_run=dry_run, skip_tests=skip_tests)
+                report = await self._reload(actor, reason, dry_run=dry_run, skip_tests=skip_tests)
             except EngineError as error:
                 await self.switch.abandon()
-                return self._refuse([f"{error}" + (f" ({error.hint})" if error.hint else "")])
+                report = self._refuse([f"{error}" + (f" ({error.hint})" if error.hint else "")])
+        version, who = report.version, shortened(actor)
+        if report.done:
+            emit(Reloaded(config_version=version, actor=who))
+        elif report.refused and not dry_run:
+            problems = len(report.refused)
+            emit(ReloadRefused(config_version=version, actor=who, problems=problems))
+        return report
 
     async def _reload(
         self, actor: str, reason: str, *, dry_run: bool, skip_tests: bool

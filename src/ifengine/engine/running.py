@@ -19,12 +19,14 @@ from ifengine.engine.ending import exit_code, first_error
 from ifengine.engine.gauges import Gauges
 from ifengine.engine.keeping import keeper
 from ifengine.engine.late import LateService
+from ifengine.engine.life import Life, start_lines
 from ifengine.engine.opening import open_with_room
 from ifengine.engine.pausing import IntakePause
 from ifengine.engine.records import audit_counter, audit_gauge, audit_received, suspect_record
 from ifengine.engine.reloading import Reloader
 from ifengine.engine.runtime import EngineRuntime
 from ifengine.engine.switching import Switch
+from ifengine.engine.telling import Teller
 from ifengine.engine.watch import Watch
 from ifengine.errors import EngineError, StorageFailedError
 from ifengine.failpoints import fp
@@ -113,6 +115,7 @@ class Engine:
         self._load_site = load or (lambda: load_site(directory, environ=os.environ))
         self._announce = announce
         self._clock: Clock = SystemClock()
+        self._life = Life(self._clock)
         self._stop = asyncio.Event()
         self._workers = Workers(self._clock)  # none runs before a step asks for one
         self._failure: BaseException | None = None
@@ -130,7 +133,11 @@ class Engine:
         install_safe_handlers(loop)
         loop.set_exception_handler(self._unforeseen)
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(number, self._stop_by, number)
+        with self._life:
+            return await self._run(loop)
+
+    async def _run(self, loop: asyncio.AbstractEventLoop) -> int:
         store = await open_with_room(self._open, self._stop)
         store.failing = self._suspect.drop
         giving_up = loop.create_task(self._give_up_late(store))
@@ -351,38 +358,23 @@ class Engine:
         _settle_memory()
         runtime.is_ready = True
         parts.spawn(service.load(self._stop))
-        self._announce(self._start_lines(parts, built, recovered, metrics.port))
+        self._announce(start_lines(site, parts, built, recovered, metrics.port))
+        self._begin_to_tell(parts, built, watch)
 
-    def _start_lines(
-        self, parts: Parts, built: Built, recovered: int, metrics_port: int
-    ) -> list[str]:
-        site = self._settings.site
-        listening = "   ".join(
-            f"{listener.name} :{listener.port}"
-            + (" tls" if listener.options.ssl_context is not None else "")
-            for listener in built.listeners
-        )
-        waiting = sum(
-            d.waiting for outbox in built.outboxes.values() for d in outbox.destinations.values()
-        )
-        reserve = site.reserve_bytes // (1024 * 1024)
-        lines = [
-            f"  config {parts.config_version} ({site.digest[:6]})",
-            f"  listening  {listening}",
-            f"  store {site.store_path}  (reserve {reserve} MiB)"
-            f"  metrics {site.metrics_host}:{metrics_port}",
-        ]
-        if parts.unclean:
-            more = "" if built.is_counted() else "more than "
-            lines.append(
-                f"  the last run ended without a stop:"
-                f" {more}{recovered} messages to process, {more}{waiting} to deliver"
-            )
-        return lines
+    def _begin_to_tell(self, parts: Parts, built: Built, watch: Watch) -> None:
+        self._teller = Teller(parts, built, watch, self._pause)
+        watch.tell = self._teller.look
+        self._teller.look()
+        self._life.started(self._settings.site, parts, built, suspect=self._was_suspect)
 
     # --- running ------------------------------------------------------------------------------
 
+    def _stop_by(self, number: signal.Signals) -> None:
+        self._life.asked(number)
+        self._stop.set()
+
     def _storage_failed(self, error: BaseException) -> None:
+        self._life.storage_failed(error)
         self._suspect.drop(error)
         self._failure = self._failure or error
         self._stop.set()
@@ -411,6 +403,7 @@ class Engine:
     async def _end(self, parts: Parts, built: Built, watch: Watch) -> int:
         """Drain in the direction messages flow; returns the exit code."""
         deadline = self._clock.monotonic() + self._settings.stop_grace_seconds
+        self._life.stopping(self._failure)
         self._pause.ended, late = True, list[str]()
         failed = self._failure is not None  # nothing is drained: memory is not to be trusted
         for listener in built.listeners:
@@ -430,7 +423,8 @@ class Engine:
         if not failed:
             await self._last_commit(parts, late)
         await self._close_servers()
-        return exit_code(self._failure, late)
+        self._teller.look(last=True)
+        return self._life.stopped(exit_code(self._failure, late))
 
     async def _abandon(self, built: Built) -> None:
         """Close what is open, after a failure: nothing is drained, nothing more is promised."""

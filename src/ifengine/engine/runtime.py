@@ -27,6 +27,8 @@ from ifengine.settings import Settings
 from ifengine.store.base import Batch, NewAudit, Reader
 from ifengine.store.names import Names
 from ifengine.store.sealing import BlobKind, KeyRing
+from ifengine.telemetry.events import ChannelPaused, ChannelResumed, shortened
+from ifengine.telemetry.log import emit
 from ifengine.transforms.memory import Call, Change, Reply
 
 T = TypeVar("T")
@@ -245,6 +247,7 @@ class EngineRuntime:
 
         self.set_paused(pipeline, f"paused by {actor}: {reason}")
         await self.commit(fill)
+        emit(ChannelPaused(channel=shortened(name), actor=shortened(actor)))
 
     async def resume_channel(self, name: str, *, actor: str) -> None:
         """Go on with a paused channel."""
@@ -256,6 +259,7 @@ class EngineRuntime:
             batch.audits.append(NewAudit(now_us, actor, "resume", name, 0, "done", b""))
 
         await self.commit(fill)
+        emit(ChannelResumed(channel=shortened(name), actor=shortened(actor)))
         pipeline.note = ""
         pipeline.resume()
         for outbox in self._built.outboxes.values():

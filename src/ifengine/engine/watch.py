@@ -21,6 +21,8 @@ from ifengine.routes.retention import (
 )
 from ifengine.settings import Settings
 from ifengine.store.base import CursorKind, NewAudit, Reader, Store
+from ifengine.telemetry.events import KeyMade, Purged
+from ifengine.telemetry.log import emit
 
 TICK_SECONDS = 0.1
 SECOND = 1.0
@@ -69,6 +71,7 @@ class Watch:
         parts.steady.jumped = parts.metrics.clock_set_total.inc
         self.tidy: Callable[[], None] = _nothing
         self.auto: Callable[[], None] = _nothing  # looks whether the files changed
+        self.tell: Callable[[], None] = _nothing  # what the log is to say
 
     async def run(self) -> None:
         """Turn until the engine stops."""
@@ -107,6 +110,7 @@ class Watch:
         self.balance.turn(self._parts.clock.monotonic())
         self.tidy()
         self.auto()
+        self.tell()
         self._skip_quiet_channels()
         parts = self._parts
         now_us = parts.clock.now_us()
@@ -118,6 +122,7 @@ class Watch:
                 NewAudit(now_us, "engine", "key_made", f"key {row.key_id}", 0, "done", b"")
             )
             parts.group.lazily()
+            emit(KeyMade(key_id=row.key_id))
         received = sum(intake.received for intake in self._built.intakes.values())
         rate, self._received_before = received - self._received_before, received
         self._busy = rate >= BUSY_MESSAGES_A_SECOND
@@ -251,6 +256,7 @@ class Watch:
                 )
             )
             parts.group.lazily()
+            emit(Purged(messages=total))
         await self._forget(now_us)
         return total
 

@@ -77,6 +77,7 @@ class Outbox(AnsweringDeliveries):
         self.paused = False
         self.stopped = False  # on_nak: stop, or stop_after
         self.up: bool | None = None  # None: not tried yet
+        self.times_down, self.why_down = 0, ""  # a label: for the log
         self._parts = parts
         self._urgent = urgent_settle
         self._idle: list[Lane] = []
@@ -338,7 +339,7 @@ class Outbox(AnsweringDeliveries):
         )
         if attempt.result is _UNREACHABLE:
             decision = self._unreachable_too_long(entry, destination, decision)
-            self._note_unreachable(destination)
+            self._note_unreachable(destination, attempt)
         elif attempt.result is not _UNSENDABLE:
             self._unreachable_tries = 0
             self.up = True
@@ -371,9 +372,11 @@ class Outbox(AnsweringDeliveries):
             return decision
         return Decision(Action.DEAD_LETTER, entry.refusals, entry.doubts, "unreachable too long")
 
-    def _note_unreachable(self, destination: Destination) -> None:
+    def _note_unreachable(self, destination: Destination, attempt: Attempt) -> None:
         self._unreachable_tries += 1
-        self.up = False
+        if self.up is not False:
+            self.up, self.why_down = False, attempt.label
+            self.times_down += 1
         wait = delay_seconds(destination.policy.retry, self._unreachable_tries, self._parts.dice)
         if destination.channel_number in self.senders:
             wait = min(wait, LONGEST_WAIT_WITH_SENDER_SECONDS)
