@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from engine.support import Receiver, Site
+from engine.told import Told
+from ifengine.telemetry.log import LOGGER
 
 
 @pytest.fixture(autouse=True)
@@ -17,6 +19,17 @@ def _process_hooks() -> Iterator[None]:
     sys.excepthook = hook
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+@pytest.fixture
+def told() -> Iterator[Told]:
+    """The events that are told while the test runs."""
+    handler, level = Told(), LOGGER.level
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+    yield handler
+    LOGGER.removeHandler(handler)
+    LOGGER.setLevel(level)
 
 
 @pytest.fixture

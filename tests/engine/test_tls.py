@@ -24,6 +24,9 @@ from engine.support import (
     sender,
     until,
 )
+from engine.told import Told
+from ifengine.telemetry.events import ConnectionRefused
+from ifengine.telemetry.words import Refusal
 
 RETRY = "retry: {first: 50ms, factor: 1, max: 50ms, jitter: 0}"
 
@@ -125,7 +128,7 @@ async def tls_failures(engine: Running) -> float:
 
 
 async def test_only_a_sender_with_a_certificate_of_the_authority_is_heard(
-    site: Site, lab: Receiver, certificates: Certificates
+    site: Site, lab: Receiver, certificates: Certificates, told: Told
 ) -> None:
     secured(site, certificates, listen=LISTEN)
     async with running(site) as engine:
@@ -148,6 +151,8 @@ async def test_only_a_sender_with_a_certificate_of_the_authority_is_heard(
         assert list(await engine.states()) == ["M1"]
         assert await engine.ask("messages.list", state="rejected") == []
         await until(lambda: has_failures(engine, 2))
+    refused = [one for one in told.of(ConnectionRefused) if one.reason is Refusal.TLS]
+    assert sum(one.count for one in refused) >= 2
 
 
 async def has_failures(engine: Running, count: int) -> bool:

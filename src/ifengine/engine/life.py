@@ -29,7 +29,6 @@ class Life:
         self._clock = clock
         self._asked = StopReason.OTHER
         self._stopping_at = 0.0
-        self._storage_failed = False
 
     def __enter__(self) -> None:
         """Begin."""
@@ -64,10 +63,7 @@ class Life:
         self._asked = _SIGNALS[number]
 
     def storage_failed(self, error: BaseException) -> None:
-        """Tell of the first fault of the storage: others follow from it."""
-        if self._storage_failed:
-            return
-        self._storage_failed = True
+        """Tell of a fault of the storage."""
         fault = StorageFault.FAILED
         if isinstance(error, DiskFullError):
             fault = StorageFault.DISK_FULL

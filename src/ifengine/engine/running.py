@@ -374,7 +374,8 @@ class Engine:
         self._stop.set()
 
     def _storage_failed(self, error: BaseException) -> None:
-        self._life.storage_failed(error)
+        if self._failure is None:  # what fails after a fault of ours follows from that
+            self._life.storage_failed(error)
         self._suspect.drop(error)
         self._failure = self._failure or error
         self._stop.set()
