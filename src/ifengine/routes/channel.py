@@ -58,6 +58,9 @@ from ifengine.transforms.identity import (
 from ifengine.transforms.memory import Blank, Document, Scratch, Space
 from ifengine.transforms.trace import Trace
 
+# every look at a member of an enumeration costs more than a call, and each message asks for these
+_QUEUED, _FILTERED, _REJECTED, _VISIT = Fate.QUEUED, Fate.FILTERED, Fate.REJECTED, Space.VISIT
+
 __all__ = [
     "NO_REPEAT",
     "UNMATCHED",
@@ -303,11 +306,11 @@ class Channel:
             own: list[Document] = []
             aside: list[Aside] = []
             delivery = self._deliver(destination, message, context, scope, (own, aside), trace)
-            if context.sender_waits and delivery.fate is Fate.REJECTED:
+            if context.sender_waits and delivery.fate is _REJECTED:
                 reason = delivery.reason or Reason("", "")
                 return self._refused(wanted, Refusal("AE", reason), delivery.step)
             plan.append(delivery)
-            if delivery.fate is not Fate.QUEUED:
+            if delivery.fate is not _QUEUED:
                 memory.undo(left)  # what a destination leaves counts with its delivery
                 continue
             documents += own
@@ -319,7 +322,7 @@ class Channel:
                     )
                 plan += set_aside(delivery, held)
         config = self.config
-        if config.no_match == "dead_letter" and all(p.fate is Fate.FILTERED for p in plan):
+        if config.no_match == "dead_letter" and all(p.fate is _FILTERED for p in plan):
             plan.append(self._unmatched(scope))
         return Decision(tuple(plan), memory.changes(), tuple(documents))
 
@@ -421,12 +424,12 @@ class Channel:
         try:
             refused = not_for(self.config, destination, scope)
             if refused is not None:
-                return PlannedDelivery(name, Fate.FILTERED, reason=refused)
+                return PlannedDelivery(name, _FILTERED, reason=refused)
             if destination.follow is not None:
                 visit = visit_of(destination.follow, name, scope)
                 if visit[2]:
                     until_us = scope.memory.now_us + destination.follow.lasts_us
-                    scope.memory.put(Space.VISIT, visit, "", until_us=until_us)
+                    scope.memory.put(_VISIT, visit, "", until_us=until_us)
             copy, steps = message, destination.steps
             if steps.steps:
                 copy = message.copy()
@@ -458,7 +461,7 @@ class Channel:
             mint(copy, scope.message_id, f"{self.name}.{name}", scope.part)
         content = copy.encode() if copy.touched else None
         file_name = destination.files.name.render(scope) if destination.files else ""
-        return PlannedDelivery(name, Fate.QUEUED, content, file_name)
+        return PlannedDelivery(name, _QUEUED, content, file_name)
 
     def _unmatched(self, scope: StepScope) -> PlannedDelivery:
         values = [

@@ -35,6 +35,11 @@ class Space(IntEnum):
     REFUSED = 16  # (guard key,): the last message under it whose sender was told no
     APPLICATION = 17  # what waits for an application acknowledgment, and what came of it
 
+    __hash__ = int.__hash__  # that of enumerations asks for the name, in several calls
+
+
+_COUNTER = Space.COUNTER
+
 
 class Remembered(NamedTuple):
     """One thing remembered: by which message, when, and until when (0: for ever)."""
@@ -115,7 +120,7 @@ class Scratch:
 
     def put(self, space: Space, key: Key, value: str, *, until_us: int = 0) -> None:
         """Remember; replaces what stood there."""
-        if not self.is_replay or space is Space.COUNTER:
+        if not self.is_replay or space is _COUNTER:
             at_us = self.at_us or self.now_us
             self._changes[space, key] = Remembered(value, self.message, at_us, until_us)
 
