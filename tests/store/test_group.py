@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ifengine.clock import SystemClock
+from ifengine.clock import ManualClock, SystemClock
 from ifengine.errors import StorageFailedError
 from ifengine.store.base import Batch, CursorKind
 from ifengine.store.group import GroupCommit, linger
@@ -29,7 +29,7 @@ class Disk:
         self.submitted.set()
 
     async def next_batch(self) -> Batch:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             await self.submitted.wait()
         self.submitted.clear()
         return self.batches[-1]
@@ -101,7 +101,7 @@ async def test_durable_returns_only_when_the_disk_has_it(made: Group) -> None:
     await turns(20)
     assert not waiting.done()
     made.disk.finished[0](None)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         await waiting
 
 
@@ -116,7 +116,7 @@ async def test_what_is_added_during_a_commit_is_not_durable_with_it(made: Group)
     await turns()
     assert not waiting.done()
     made.disk.finished[1](None)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         await waiting
 
 
@@ -212,7 +212,7 @@ async def test_a_waiter_that_gave_up_disturbs_nobody(made: Group) -> None:
     waiting.cancel()
     await turns()
     made.disk.finished[0](None)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         await other
     assert waiting.cancelled()
     assert made.failures == []
@@ -257,7 +257,8 @@ def test_only_a_slow_disk_is_lingered_for_and_never_long() -> None:
 async def test_on_a_slow_disk_a_batch_waits_for_those_that_the_last_answers_call_up(
     made: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ifengine.store.group.MOST_LINGER_SECONDS", 0.2)
+    monkeypatch.setattr("ifengine.store.group.MOST_LINGER_SECONDS", 2.0)
+    monkeypatch.setattr("ifengine.store.group.TURN_SECONDS", 0.5)
     made.disk.commit_seconds = 4.0
     made.group.batch.inbox.append(entry(1))
     made.group.soon()
@@ -279,3 +280,17 @@ async def test_on_a_slow_disk_a_batch_waits_for_those_that_the_last_answers_call
     made.group.soon()
     await turns()
     assert len(made.disk.batches) == 3  # a disk that is not slow is not waited for
+
+
+async def test_a_clock_that_stands_still_holds_no_batch_on_a_slow_disk(made: Group) -> None:
+    made.group._clock = ManualClock()
+    made.disk.commit_seconds = 4.0
+    made.group.batch.inbox.append(entry(1))
+    made.group.soon()
+    await made.disk.next_batch()
+    made.disk.finished[0](None)
+    await turns()
+    made.group.batch.inbox.append(entry(2))
+    made.group.soon()
+    batch = await made.disk.next_batch()
+    assert [e.inbox_id for e in batch.inbox] == [2]

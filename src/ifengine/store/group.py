@@ -20,6 +20,7 @@ SLOW_SECONDS = 0.001  # a disk that takes less gains nothing by waiting
 LINGER_SHARE = 0.05
 MOST_LINGER_SECONDS = 0.0005
 TURN_SECONDS = 0.0004  # uvloop counts in milliseconds: less than half of one is a turn of the loop
+MOST_TURNS = 4  # a batch lingers no longer, whatever the clock says: one that stands holds nobody
 LAZY_SECONDS = 0.005  # what nobody waits for may ride along with the next urgent commit this long
 
 
@@ -47,6 +48,7 @@ class GroupCommit:
         self._urgent = False
         self._lazy: asyncio.TimerHandle | None = None
         self._open_until = 0.0
+        self._turns = 0  # that the open batch has lingered
         self._waiters: list[asyncio.Future[None]] = []
         self.error: BaseException | None = None
 
@@ -102,10 +104,12 @@ class GroupCommit:
         if self._in_flight or self.error is not None:
             return
         left = self._open_until - self._clock.monotonic()
-        if left > 0:
+        if left > 0 and self._turns < MOST_TURNS:
             self._scheduled = True
+            self._turns += 1
             self._loop.call_later(min(left, TURN_SECONDS), self._flush)
             return
+        self._turns = 0
         for add_due in self.before_commit:
             add_due(self.batch)
         if self.batch.is_empty():
