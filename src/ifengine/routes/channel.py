@@ -24,6 +24,7 @@ from ifengine.routes.decisions import (
     PlanTrace,
     Refusal,
     Waiting,
+    everywhere,
     failed,
     joined,
     of_part,
@@ -168,14 +169,14 @@ class Channel:
             return self._run(scope, context, memory, wanted, trace)
         if config is None:
             gone = Reason("the channel does not split messages any more", "")
-            return Decision(_all(wanted, Fate.DEAD_LETTER, gone, SPLIT))
+            return Decision(everywhere(wanted, Fate.DEAD_LETTER, gone, SPLIT))
         try:
             parts = split(message, config, context.message_id)
         except SplitError as error:
-            return Decision(_all(wanted, Fate.DEAD_LETTER, Reason(str(error), ""), SPLIT))
+            return Decision(everywhere(wanted, Fate.DEAD_LETTER, Reason(str(error), ""), SPLIT))
         if part and len(parts) < max(part, 2):
             gone = Reason("the message has no such part any more", "")
-            return Decision(_all(wanted, Fate.DEAD_LETTER, gone, SPLIT))
+            return Decision(everywhere(wanted, Fate.DEAD_LETTER, gone, SPLIT))
         if len(parts) == 1:
             scope = self._scope(message, context, memory, trace.channel if trace else None)
             return self._run(scope, context, memory, wanted, trace)
@@ -219,7 +220,7 @@ class Channel:
             decisions.append(decided._replace(plan=plan))
         waiting = waiting_of(decisions)
         if waiting is not None:
-            plan = _all(wanted, Fate.PARKED, waiting.reason, waiting.step)
+            plan = everywhere(wanted, Fate.PARKED, waiting.reason, waiting.step)
             return self._leaving_little(Decision(plan, waiting=waiting), memory)
         return joined(decisions, memory.changes())
 
@@ -254,7 +255,7 @@ class Channel:
                 scope.message = gathered.message  # what was put together is what the steps get
                 members = [self.order_keys(one, context.alike) for one in gathered.members]
                 if gathered.late is not None:
-                    ended = Decision(_all(wanted, Fate.DEAD_LETTER, gathered.late, COMBINE))
+                    ended = Decision(everywhere(wanted, Fate.DEAD_LETTER, gathered.late, COMBINE))
             if ended is None and not self.config.steps.is_empty:
                 self.config.steps.run(scope)
         except CallNeededError:
@@ -333,10 +334,10 @@ class Channel:
         config = self.config
         if self._too_many_patients(message):
             reason = Reason("more than one patient (PID) in one message", "")
-            return Decision(_all(wanted, Fate.DEAD_LETTER, reason, "channel"))
+            return Decision(everywhere(wanted, Fate.DEAD_LETTER, reason, "channel"))
         if config.accept is not None and not config.accept.holds(scope):
             refused = rule(config, "accept", config.accept_line)
-            return Decision(_all(wanted, Fate.FILTERED, refused))
+            return Decision(everywhere(wanted, Fate.FILTERED, refused))
         return None
 
     def _repeated(
@@ -351,10 +352,10 @@ class Channel:
         if config is None or not repeat.original or config.on_repeat == "send":
             return None
         if memory.is_replay:
-            return Decision(_all(wanted, Fate.HELD, DUPLICATE, "dedupe"))
+            return Decision(everywhere(wanted, Fate.HELD, DUPLICATE, "dedupe"))
         if config.on_repeat == "reject" and context.sender_waits:
             return self._refused(wanted, Refusal("AR", DUPLICATE), "dedupe")
-        return Decision(_all(wanted, Fate.DROPPED, DUPLICATE, "dedupe"))
+        return Decision(everywhere(wanted, Fate.DROPPED, DUPLICATE, "dedupe"))
 
     def _ended(
         self, error: EngineError, wanted: Sequence[DestinationConfig], context: MessageContext
@@ -362,32 +363,32 @@ class Channel:
         """Return what a message becomes that ended in the channel's own steps: no state is left."""
         match error:
             case ParkedError():
-                plan = _all(wanted, Fate.PARKED, error.reason, error.step)
+                plan = everywhere(wanted, Fate.PARKED, error.reason, error.step)
                 until_us = context.now_us + error.up_to_us
                 return Decision(
                     plan, waiting=Waiting(error.keys, until_us, error.reason, error.step)
                 )
             case HeldError():
-                return Decision(_all(wanted, Fate.HELD, error.reason, error.step))
+                return Decision(everywhere(wanted, Fate.HELD, error.reason, error.step))
             case DroppedError():
-                return Decision(_all(wanted, Fate.DROPPED, error.reason, error.step))
+                return Decision(everywhere(wanted, Fate.DROPPED, error.reason, error.step))
             case RejectedError() if context.sender_waits:
                 refusal = Refusal(error.answer, error.reason, error.errors)
                 return self._refused(wanted, refusal, error.step)
             case StepFailedError() | RejectedError():
                 if context.sender_waits:
                     return self._refused(wanted, Refusal("AE", error.reason), error.step)
-                return Decision(_all(wanted, Fate.DEAD_LETTER, error.reason, error.step))
+                return Decision(everywhere(wanted, Fate.DEAD_LETTER, error.reason, error.step))
             case _:
                 reason = Reason(str(error), "")
                 if context.sender_waits:
                     return self._refused(wanted, Refusal("AE", reason), "channel")
-                return Decision(_all(wanted, Fate.DEAD_LETTER, reason, "channel"))
+                return Decision(everywhere(wanted, Fate.DEAD_LETTER, reason, "channel"))
 
     @staticmethod
     def _refused(wanted: Iterable[DestinationConfig], refusal: Refusal, step: str) -> Decision:
         # the sender keeps the responsibility: nothing of it goes anywhere (safety-rules.md 1)
-        return Decision(_all(wanted, Fate.REJECTED, refusal.reason, step), refusal=refusal)
+        return Decision(everywhere(wanted, Fate.REJECTED, refusal.reason, step), refusal=refusal)
 
     def _scope(
         self,
@@ -486,12 +487,6 @@ class Channel:
             and len(message.each("PID")) > 1
             and message.header.message_code != b"ADT"
         )
-
-
-def _all(
-    destinations: Iterable[DestinationConfig], fate: Fate, reason: Reason, step: str = ""
-) -> Plan:
-    return tuple(PlannedDelivery(d.name, fate, reason=reason, step=step) for d in destinations)
 
 
 def _reads_pid(config: ChannelConfig) -> bool:

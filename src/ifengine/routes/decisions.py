@@ -9,6 +9,7 @@ from ifengine.errors import EngineError
 from ifengine.hl7.ack import AckError
 from ifengine.hl7.message import Message
 from ifengine.routes.collecting import NOTHING, Collected, Collection
+from ifengine.routes.config.models import DestinationConfig
 from ifengine.routes.dedupe import Repeat
 from ifengine.routes.splitting import mint, part_place
 from ifengine.store.base import Fate
@@ -134,6 +135,13 @@ class PlanTrace:
     channel: Trace = field(default_factory=Trace)
     destinations: dict[str, Trace] = field(default_factory=dict)
     parts: dict[int, "PlanTrace"] = field(default_factory=dict)
+
+
+def everywhere(
+    destinations: Iterable[DestinationConfig], fate: Fate, reason: Reason, step: str = ""
+) -> Plan:
+    """Return the same for every destination."""
+    return tuple(PlannedDelivery(d.name, fate, reason=reason, step=step) for d in destinations)
 
 
 def waiting_of(decisions: Iterable[Decision]) -> Waiting | None:
