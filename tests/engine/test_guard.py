@@ -27,7 +27,8 @@ async def test_a_difference_in_any_byte_makes_a_message_of_its_own(
     """The last as the first: a result that was corrected there is never taken for a repetition."""
     message = adt("M1", extra="NTE|1||" + "a" * 3000 + "\r")
     other = message.replace(b"aaa\r", b"aab\r")
-    assert len(other) == len(message) and other != message
+    assert len(other) == len(message)
+    assert other != message
     async with running(site) as engine, sender(site) as his:
         assert await his.send(message) == "AA"
         assert await his.send(other) == "AA"
