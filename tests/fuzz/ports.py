@@ -125,6 +125,9 @@ class Transport:
 
     abort = close
 
+    def is_closing(self) -> bool:
+        return self.closed
+
 
 def http(data: bytes) -> None:
     """Any bytes in any cuts: one whole answer or a wait for more, and no byte of the request in it."""

@@ -65,15 +65,18 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def crashed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a killed writer leaves: part of its rows is in the log only."""
     made = tmp_path_factory.mktemp("crashed")
-    store = SqliteStore(made / "store")
-    for number in range(1, BATCHES + 1):
-        commit(store, batch(number))
-        if number == BATCHES // 2:
-            store.close()
-            store = SqliteStore(made / "store")
-    folder = made / "copy"
-    shutil.copytree(made / "store", folder, ignore=shutil.ignore_patterns("*-shm"))
-    store.close()
+    with pytest.MonkeyPatch.context() as patch:
+        # however long the copy takes: a store at rest moves its log, and cuts it
+        patch.setattr("ifengine.store.sqlite._IDLE_SECONDS", 3600.0)
+        store = SqliteStore(made / "store")
+        for number in range(1, BATCHES + 1):
+            commit(store, batch(number))
+            if number == BATCHES // 2:
+                store.close()
+                store = SqliteStore(made / "store")
+        folder = made / "copy"
+        shutil.copytree(made / "store", folder, ignore=shutil.ignore_patterns("*-shm"))
+        store.close()
     assert (folder / "store.db-wal").stat().st_size > 500_000
     return folder
 

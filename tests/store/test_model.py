@@ -214,6 +214,20 @@ class MemoryMachine(StoreMachine):
         return self.store.reopened()
 
 
+def of_one_moment(folder: Path) -> dict[str, bytes]:
+    """Return the files of a store as a kill leaves them: its threads may write while they are read."""
+    before: dict[str, bytes] | None = None
+    while True:
+        now = {
+            file.name: file.read_bytes()
+            for file in sorted(folder.iterdir())
+            if file.is_file() and not file.name.endswith("-shm")
+        }
+        if now == before:
+            return now
+        before = now
+
+
 class SqliteMachine(StoreMachine):
     def open(self) -> Store:
         self.folder = Path(tempfile.mkdtemp())
@@ -223,9 +237,8 @@ class SqliteMachine(StoreMachine):
     def crash(self) -> None:
         """Go on with the files as they lie, as after a kill: the log is not moved, nothing is closed."""
         copied = Path(tempfile.mkdtemp())
-        for file in self.folder.iterdir():
-            if file.is_file() and not file.name.endswith("-shm"):
-                shutil.copy2(file, copied / file.name)
+        for name, content in of_one_moment(self.folder).items():
+            (copied / name).write_bytes(content)
         self.store.close()
         shutil.rmtree(self.folder)
         self.folder = copied
