@@ -161,9 +161,12 @@ BUGS = (
         name="pages_moved_without_a_sync",
         promise="G1",
         breaks="the log begins anew while pages that were moved are in the memory of the kernel alone",
-        file="store/sqlite_schema.py",
-        old="        _sync_all(connection)\n        _refuse_foreign(connection)",
-        new='        connection.pragma("synchronous", "off")\n        _refuse_foreign(connection)',
+        file="store/sqlite_mover.py",
+        # one of the two would do: only without both are they lost
+        old="            self._connection = open_mover(path, vfs)\n",
+        new="            self._connection = open_mover(path, vfs)\n"
+        '            self._connection.pragma("synchronous", "off")\n',
+        also=(("            sync(self._file)\n", "            pass\n"),),
         caught_by=(
             "store/test_power_loss.py::"
             "test_after_a_power_cut_all_that_was_acknowledged_is_there_and_nothing_is_half",
