@@ -1,5 +1,6 @@
 """The log is moved into the database while commits go on. See ADR 0030."""
 
+import shutil
 import subprocess
 import threading
 import time
@@ -360,3 +361,29 @@ def test_a_stop_waits_for_the_round_under_way_and_loses_nothing(site: Site, gate
     assert MOVER not in {thread.name for thread in threading.enumerate()}
     assert site.log_pages == 0
     site.check()
+
+
+def test_the_log_that_a_crash_left_is_noted_as_moved_before_it_is_cut(tmp_path: Path) -> None:
+    """A start after a crash may commit nothing: what stands in the log is still known of."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ifengine.store.sqlite._IDLE_SECONDS", 3600.0)  # nothing is moved by itself
+        store = SqliteStore(tmp_path / "store")
+        commit(store, Batch(inbox=[entry(1)]))
+        shutil.copytree(tmp_path / "store", first, ignore=shutil.ignore_patterns("*-shm"))
+        store.close()
+    log = first / "store.db-wal"
+    assert log.stat().st_size > 0
+    store = SqliteStore(first)
+    store.checkpoint()
+    deadline = time.monotonic() + LONG
+    while log.stat().st_size:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    shutil.copytree(first, second, ignore=shutil.ignore_patterns("*-shm"))
+    store.close()
+    store = SqliteStore(second)
+    reader = store.reader()
+    assert reader.inbox(1) is not None
+    reader.close()
+    store.close()

@@ -30,14 +30,17 @@ class Log:
     def __init__(
         self, connection: apsw.Connection, mark: LogMark, mover: Mover, space: Space
     ) -> None:
-        """Follow the commits of a connection."""
-        self.pages = 0  # how long the log is; 0: all of it is in the database, and noted so
+        """Follow the commits of a connection; before the first of this run."""
+        # how long the log is; 0: all of it is in the database, and noted so. After a crash it has
+        # what that left, and a start that finds nothing to change commits nothing.
+        found, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+        self.pages = max(0, found)
         self._connection = connection
         self._mark = mark
         self._mover = mover
         self._space = space
-        self._length = 0  # at the last commit
-        self._longest = 0  # since it was last cut: the size of its file
+        self._length = self.pages  # at the last commit
+        self._longest = self.pages  # since it was last cut: the size of its file
         self._left = 0  # pages not in the database when the round began
         self._begin_at = WAL_PAGES
         self._is_tried = False  # since the last commit, at rest
