@@ -5,8 +5,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from ifengine.clock import MICROSECONDS
+from ifengine.routes.decisions import Waiting
 from ifengine.routes.parked_messages import ParkedMessages
 from ifengine.store.base import Batch
+from ifengine.transforms.base import Reason
 from routes.works import Works
 from store.builders import commit, parked
 
@@ -49,3 +51,26 @@ async def test_what_is_left_of_a_wait_is_counted_on_the_steady_clock(tmp_path: P
     cast(Any, works.parts.clock).jump(3650 * DAY)
     parking = (await taken_up(works)).parking
     assert round(cast(Any, parking.get(1)).due) == 8
+
+
+async def test_a_wait_that_begins_after_the_wall_clock_was_set_is_as_long_as_any(
+    tmp_path: Path,
+) -> None:
+    works = Works(tmp_path)
+    parts = works.parts
+    rows: list[int] = []
+    parts.memories = cast(Any, SimpleNamespace(tag=lambda space, key: key[-1].encode()))
+    writer: Any = SimpleNamespace(
+        number=NUMBER, parked=lambda inbox_id, waiting, since_us, keys: rows.append(since_us)
+    )
+    found = ParkedMessages(parts, writer, lambda: None, by_patient=False)
+    before_us = parts.steady.now_us()
+    cast(Any, parts.clock).jump(3650 * DAY)
+    received_us = parts.steady.now_us()
+    reason = Reason("an order", "")
+    waiting = Waiting((("results", "order", "P1"),), received_us + 20 * MICROSECONDS, reason, "")
+    found.park(Batch(), 1, waiting, None, received_us=received_us)
+    one = cast(Any, found.parking.get(1))
+    assert round(one.due - parts.clock.monotonic()) == 20
+    assert rows == [received_us]
+    assert received_us - before_us < MICROSECONDS

@@ -466,11 +466,9 @@ BUGS = (
             "            received_us = since_us\n"
         ),
         caught_by=(
-            "simulation/test_jumps.py::"
-            "test_a_clock_that_jumps_loses_repeats_reorders_forgets_and_holds_nothing[load]",
+            "routes/test_parked_messages.py::"
+            "test_a_wait_that_begins_after_the_wall_clock_was_set_is_as_long_as_any",
         ),
-        environ={"IFENGINE_JUMPS": "1000"},
-        seconds=240,
     ),
     Bug(
         name="digest_of_the_beginning",
