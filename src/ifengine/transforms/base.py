@@ -350,14 +350,15 @@ def _actions_of(steps: Iterable[CompiledStep]) -> Iterator[tuple[Action, Compile
             yield _group(run), run[0]
             continue
         for step in run:
-            yield _guarded(_group([step]) if step.short else step.action, step.when), step
+            yield guarded(_group([step]) if step.short else step.action, step.when), step
 
 
 def _group(steps: Iterable[CompiledStep]) -> Group:
     return Group([Member(step.short, step.action, step.ended) for step in steps], _FAILURES)
 
 
-def _guarded(action: Action, when: Condition | None) -> Action:
+def guarded(action: Action, when: Condition | None) -> Action:
+    """Return an action that is done where the condition holds; None: always."""
     if when is None:
         return action
     holds = when.holds

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ifengine.hl7.condition import Condition
-from ifengine.transforms.base import Action, CompiledStep, Steps, StepScope, Uses
+from ifengine.transforms.base import CompiledStep, Steps, Uses, guarded
 from ifengine.transforms.looping import loop, read_loop
 from ifengine.transforms.reading import Built, Context, Known, Room
 from ifengine.transforms.source import Entries, Node, Problems, Text
@@ -123,7 +123,7 @@ def _step(item: Node, context: Context) -> CompiledStep | None:
         return _looped_when(built, when, context, item, name)
     action, when_once, uses = built.action, when, built.uses
     if over is not None:
-        action, when_once = loop(over, _guarded(built.action, when)), None
+        action, when_once = loop(over, guarded(built.action, when)), None
         reads = (*uses.reads, over, *(when.paths() if when is not None else ()))
         uses = replace(uses, reads=reads)
     return CompiledStep(
@@ -140,22 +140,11 @@ def _looped_when(
     uses = Uses(
         reads=(path, *when.paths()), tables=when.table_names(), reads_variables=when.variables()
     )
-    action = loop(path, _guarded(steps.run, when))
+    action = loop(path, guarded(steps.run, when))
     return CompiledStep(
         context.number, "for_each", item.position.line, action, None, name, built.detail, uses,
         built.inner,
     )  # fmt: skip
-
-
-def _guarded(action: Action, when: Condition | None) -> Action:
-    if when is None:
-        return action
-
-    def act(scope: StepScope) -> None:
-        if when.holds(scope):
-            action(scope)
-
-    return act
 
 
 def _verb(item: Entries, keys: dict[str, tuple[Text, Node]], context: Context) -> StepRow | None:
