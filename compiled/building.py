@@ -5,6 +5,7 @@ compiler makes libraries that lie beside the copies of their sources and are imp
 Everything else of the package is as it was.
 """
 
+import ast
 import hashlib
 import os
 import re
@@ -21,6 +22,7 @@ HOME = TOP / "build" / "compiled"
 PACKAGE = "ifengine"
 OPTIMISE = "3"  # the modules decide what a message costs; a minute of compiling is spent once
 
+_CONSTANT = re.compile(r"_?[A-Z][A-Z0-9_]+")
 # a native class has slots anyway, and dataclasses would make a second class to give it some
 _SLOTS = re.compile(r"(@dataclass\([^)\n]*?)(?:, slots=True|slots=True, |slots=True)")
 
@@ -36,8 +38,32 @@ def modules() -> list[str]:
 
 
 def native_source(text: str) -> str:
-    """Return the text of a module as mypyc takes it."""
-    return _SLOTS.sub(r"\1", text).replace("@dataclass()", "@dataclass")
+    """Return the text of a module as mypyc takes it best: slots left out, constants final.
+
+    A constant of a module is looked up by its name each time, unless it is said to be final.
+    """
+    tree = ast.parse(text)
+    lines = text.splitlines(keepends=True)
+    changed = {
+        name for node in ast.walk(tree) if isinstance(node, ast.Global) for name in node.names
+    }
+    for node in tree.body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if not (isinstance(target, ast.Name) and _CONSTANT.fullmatch(target.id)):
+            continue
+        line, name = node.lineno - 1, target.id
+        if name in changed or not lines[line].startswith(name):
+            continue
+        if isinstance(node, ast.Assign):
+            lines[line] = f"{name}: Final{lines[line].removeprefix(name)}"
+        elif isinstance(node, ast.AnnAssign) and "Final" not in ast.unparse(node.annotation):
+            kind = ast.unparse(node.annotation)
+            value = lines[line][lines[line].index(" = ", lines[line].index(":")) :]
+            lines[line] = f"{name}: Final[{kind}]{value}"
+    has_head = ast.get_docstring(tree) is not None
+    begins = [node.lineno - 1 for node in tree.body[has_head:]]
+    lines.insert(begins[0] if begins else len(lines), "from typing import Final\n")
+    return _SLOTS.sub(r"\1", "".join(lines)).replace("@dataclass()", "@dataclass")
 
 
 def digest() -> str:

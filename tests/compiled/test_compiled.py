@@ -177,7 +177,19 @@ def slices_and_questions(tree: ast.AST) -> list[str]:
     ]
 
 
-RULES = (handlers_of_one_name, chains_that_show, second_names_of_methods, slices_and_questions)
+def lengths_without_truth(tree: ast.AST) -> list[str]:
+    """An object that may be None and has a length alone is always true in native code."""
+    found = []
+    for kind in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        methods = {one.name for one in kind.body if isinstance(one, ast.FunctionDef)}
+        found += [kind.name] if "__len__" in methods and "__bool__" not in methods else []
+    return found
+
+
+RULES = (
+    handlers_of_one_name, chains_that_show, second_names_of_methods, slices_and_questions,
+    lengths_without_truth,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -196,6 +208,8 @@ def test_a_compiled_module_keeps_to_what_native_code_can_do(module: str) -> None
         ("def f():\n try: g()\n except A: raise unchained(B()) from None", []),
         ("class A:\n def get(self): pass\n look_up = get", ["A: look_up = get"]),
         ("x[slice(1, 2)]", ["line 1: slice"]),
+        ("class A:\n def __len__(self): return 0", ["A"]),
+        ("class A:\n def __len__(self): return 0\n def __bool__(self): return False", []),
     ],
 )
 def test_the_rules_find_what_they_are_for(source: str, found: list[str]) -> None:
