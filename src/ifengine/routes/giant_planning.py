@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
 
+from ifengine.errors import EngineError
 from ifengine.hl7.charset import CharsetPolicy
 from ifengine.hl7.message import Message
 from ifengine.pieces import GIANT_BYTES
@@ -105,7 +106,10 @@ class GiantPlanning(ABC):
         self._current = received.inbox_id
 
         async def seal() -> None:
-            sealed = await enclosed(self._parts, giants)
+            try:
+                sealed = await enclosed(self._parts, giants)
+            except EngineError:
+                return  # of a commit: the engine stops
             if self._parts.stopping:
                 return  # it is planned after the next start
             self._go_on()

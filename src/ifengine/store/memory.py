@@ -16,6 +16,7 @@ from ifengine.store.base import (
     Batch,
     ExceptionRow,
     Fate,
+    GiantOf,
     GuardVerdict,
     InboxKind,
     InboxRow,
@@ -89,6 +90,7 @@ class MemoryStore:
         again = MemoryStore(latency_seconds=self.latency_seconds)
         again.store_id = self.store_id
         again._contents = self._contents
+        self._contents.forget_orphans()
         again._head = self._head
         return again
 
@@ -131,6 +133,10 @@ class MemoryStore:
     def _apply(self, batch: Batch) -> None:
         kept = self._contents
         _refuse_taken(kept, batch)
+        for giant, n, body in batch.pieces:
+            kept.pieces.setdefault(giant, {})[n] = bytes(body)
+        for giant in batch.lost_giants:
+            kept.pieces.pop(giant, None)
         kept.data_keys.update((row.key_id, row) for row in batch.data_keys)
         kept.names.update((row[0], row) for row in batch.names)
         kept.config_versions.update((row.version, row) for row in batch.config_versions)
@@ -140,6 +146,8 @@ class MemoryStore:
             kept.plans.setdefault(plan.inbox_id, {})[plan.run] = plan
         for copy_id, sealed in batch.copies:
             kept.copies.put(copy_id, bytes(sealed))
+        for copy_id, giant in batch.copy_giants.items():
+            kept.giants[GiantOf.COPY, copy_id] = giant
         for row in batch.outbox:
             _shelf(kept.outbox, row.outbox).put(row.seq, row)
         for change in batch.exceptions:
@@ -191,6 +199,10 @@ class MemoryStore:
             if claim is not None:
                 guard[key] = claim
         duplicate = entry.verdict is GuardVerdict.DUPLICATE
+        if entry.giant and duplicate:
+            self._contents.pieces.pop(entry.giant, None)
+        elif entry.giant:
+            self._contents.giants[GiantOf.INBOX, entry.inbox_id] = entry.giant
         return InboxRow(
             entry.inbox_id,
             entry.received_us,
@@ -214,6 +226,7 @@ class MemoryStore:
             if row is None:
                 continue
             newest_us = max(newest_us, row.received_us)
+            kept.leave(GiantOf.INBOX, inbox_id)
             kept.purged_inbox = max(kept.purged_inbox, inbox_id)
             for plan in kept.plans.pop(inbox_id, {}).values():
                 for fate in plan.fates:
@@ -255,6 +268,7 @@ class MemoryStore:
             row = _shelf(kept.outbox, outbox).remove(seq)
             if row is not None:
                 kept.copies.remove(row.copy_id)
+                kept.leave(GiantOf.COPY, row.copy_id)
             kept.exceptions.pop((outbox, seq), None)
             kept.attempts.pop((outbox, seq), None)
             outcome = _shelf(kept.outcomes, outbox).remove(seq)
@@ -278,6 +292,7 @@ def _refuse_taken(kept: Contents, batch: Batch) -> None:
         ((entry.inbox_id for entry in batch.inbox), kept.inbox.rows.__contains__),
         (((p.inbox_id, p.run) for p in batch.plans), lambda k: k[1] in kept.plans.get(k[0], ())),
         ((copy_id for copy_id, _ in batch.copies), kept.copies.rows.__contains__),
+        (((p.giant, p.n) for p in batch.pieces), lambda k: k[1] in kept.pieces.get(k[0], ())),
         (((r.outbox, r.seq) for r in batch.outbox), lambda k: _holds(kept.outbox, k)),
         (((r.outbox, r.seq) for r in batch.outcomes), lambda k: _holds(kept.outcomes, k)),
     ]
