@@ -236,7 +236,7 @@ class SqliteStore:
         if job.sweep:
             self._sweep.is_due = False
         if job.finished is not None:
-            if job.purge and self._sweep:
+            if job.batch is None and self._sweep:
                 self._sweep.waiting.append(job.finished)
             else:
                 self._tell(job.finished, error)

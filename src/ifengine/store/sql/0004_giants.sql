@@ -9,10 +9,11 @@ CREATE TABLE giant (
     UNIQUE (kind, number)
 ) STRICT;
 
--- pieces of no row in `giant` belong to a message that was never committed, or is purged
+-- pieces of no row in `giant` belong to a message that was never committed, or is purged. Not WITHOUT
+-- ROWID: a search in such a table reads the bodies it passes
 CREATE TABLE giant_piece (
     giant INTEGER NOT NULL,
     n INTEGER NOT NULL,
     body BLOB NOT NULL,
-    PRIMARY KEY (giant, n)
-) STRICT, WITHOUT ROWID;
+    UNIQUE (giant, n)
+) STRICT;
