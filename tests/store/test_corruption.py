@@ -30,7 +30,13 @@ TRIALS = trials(300, 5_000, "IFENGINE_CORRUPTIONS")
 SEED = seed()
 BATCHES = 60
 LOG_HEADER = 32
-SEALED = ("inbox", "copy", "config_content", "state", "giant_piece")  # tables whose last column is sealed
+SEALED = (
+    "inbox",
+    "copy",
+    "config_content",
+    "state",
+    "giant_piece",
+)  # tables whose last column is sealed
 
 Rows = dict[str, list[tuple[Any, ...]]]
 

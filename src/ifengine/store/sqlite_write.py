@@ -85,7 +85,9 @@ class SqliteWriter:
         self.head = Head(*newest[0]) if newest else EMPTY
         self.mac: AuditMac | None = None
         self.giants = Giants(connection)
-        self.gone: list[int] = []  # giants that this transaction leaves without an owner; the caller's
+        self.gone: list[
+            int
+        ] = []  # giants that this transaction leaves without an owner; the caller's
         self._swept_to = b""  # where the sweep over the guard's rows goes on
 
     # --- one batch ----------------------------------------------------------------------------
