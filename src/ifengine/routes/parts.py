@@ -16,7 +16,7 @@ from ifengine.routes.memory import Memories
 from ifengine.routes.received import Received
 from ifengine.routes.runs import Runs
 from ifengine.routes.steady import Steady
-from ifengine.store.base import Reader
+from ifengine.store.base import Counters, Reader
 from ifengine.store.group import GroupCommit
 from ifengine.store.names import Names
 from ifengine.store.sealing import KeyRing
@@ -40,6 +40,11 @@ class Numbers:
     copy_id: int = 0
     key_id: int = 0
     giant: int = 0
+
+    @classmethod
+    def after(cls, used: Counters) -> "Numbers":
+        """Count on from the numbers that a store has."""
+        return cls(used.inbox_id, used.copy_id, used.key_id, used.giant)
 
     def next_inbox_id(self) -> int:
         """Return a number no message has had."""

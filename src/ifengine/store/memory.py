@@ -133,10 +133,7 @@ class MemoryStore:
     def _apply(self, batch: Batch) -> None:
         kept = self._contents
         _refuse_taken(kept, batch)
-        for giant, n, body in batch.pieces:
-            kept.pieces.setdefault(giant, {})[n] = bytes(body)
-        for giant in batch.lost_giants:
-            kept.pieces.pop(giant, None)
+        self._apply_giants(batch)
         kept.data_keys.update((row.key_id, row) for row in batch.data_keys)
         kept.names.update((row[0], row) for row in batch.names)
         kept.config_versions.update((row.version, row) for row in batch.config_versions)
@@ -146,8 +143,6 @@ class MemoryStore:
             kept.plans.setdefault(plan.inbox_id, {})[plan.run] = plan
         for copy_id, sealed in batch.copies:
             kept.copies.put(copy_id, bytes(sealed))
-        for copy_id, giant in batch.copy_giants.items():
-            kept.giants[GiantOf.COPY, copy_id] = giant
         for row in batch.outbox:
             _shelf(kept.outbox, row.outbox).put(row.seq, row)
         for change in batch.exceptions:
@@ -171,6 +166,15 @@ class MemoryStore:
                 kept.audits.append(linked)
                 self._head = Head(linked.seq, linked.digest)
             kept.settings[HEAD_SETTING] = head_text(self._head, self._mac)
+
+    def _apply_giants(self, batch: Batch) -> None:
+        kept = self._contents
+        for giant, n, body in batch.pieces:
+            kept.pieces.setdefault(giant, {})[n] = bytes(body)
+        for giant in batch.lost_giants:
+            kept.pieces.pop(giant, None)
+        for copy_id, giant in batch.copy_giants.items():
+            kept.giants[GiantOf.COPY, copy_id] = giant
 
     def _apply_memory(self, batch: Batch) -> None:
         kept = self._contents

@@ -289,8 +289,9 @@ class KeyRing:
         return enclose(self._store_id, _GIANT_HEAD_BYTES, *parts)
 
     def place(self, kind: BlobKind, a: int, b: int, body: Enclosed) -> bytearray:
-        """Bind what ``enclose`` made to one place, once; return it sealed, or its head where its body
-        was put away.
+        """Bind what ``enclose`` made to one place, once; return it sealed.
+
+        Where its body was put away, that is its head.
 
         Raises:
             SealError: as ``seal``.

@@ -64,12 +64,14 @@ class Giants:
             found = self._run(
                 "DELETE FROM giant WHERE kind = ? AND number = ? RETURNING giant", (of, number)
             )
-            gone += [row[0] for row in found.fetchall()]
+            rows: list[Any] = found.fetchall()
+            gone += [row[0] for row in rows]
         return gone
 
     def orphans(self) -> list[int]:
         """Return every giant that has pieces and no owner."""
-        found, giant = [], 0
+        found: list[int] = []
+        giant = 0
         while True:  # from giant to giant along the key: the pieces between are not read
             after: int | None = self._run(
                 "SELECT min(giant) FROM giant_piece WHERE giant > ?", (giant,)

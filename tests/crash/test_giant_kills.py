@@ -111,8 +111,6 @@ async def test_a_kill_between_the_pieces_of_a_giant_and_its_message_leaves_nothi
         assert ward.look("SELECT count(*) FROM inbox") == [(0,)]
         assert ward.pieces()[-1][1] == number
     # and while the pieces of nobody are removed
-    await asyncio.to_thread(ward.site.spawn)
-    ward.site.kill()
     ward.site.environ[VARIABLE] = "store.giant_swept=kill@1"
     await asyncio.to_thread(ward.site.spawn)
     await ward.killed()
