@@ -24,6 +24,7 @@ from engine.support import (
     until,
 )
 from engine.test_isolation import RoomyReceiver
+from ifengine.hl7 import message_view
 from ifengine.mllp.giants import Giant
 from ifengine.pieces import GIANT_BYTES
 from ifengine.routes import giants
@@ -174,6 +175,62 @@ async def test_while_a_giant_is_sealed_for_its_destination_other_channels_go_on(
                 await until(lambda: len(made["ward"].ids) == 2, PATIENCE)
                 assert made["ward"].received[0] == large.replace(b"Sample", b"SAMPLE")
                 assert made["ward"].ids == ["G1", "B1"]
+
+
+@pytest.fixture
+def joining(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """What the steps made of a giant is joined no further than to here."""
+    real = message_view.ended
+    with opened_in_the_end(Gate()) as gate:
+
+        def ended(lines: list[bytes]) -> bytes:
+            gate.wait()
+            return real(lines)
+
+        monkeypatch.setattr(message_view, "ended", ended)
+        yield gate
+
+
+async def test_while_what_was_made_of_a_giant_is_joined_other_channels_go_on(
+    tmp_path: Path, joining: Gate
+) -> None:
+    large = giant("G1")
+    async with receivers() as made:
+        site = site_of(tmp_path, made, HEAD + STEPS)
+        async with running(site), sender(site) as one:
+            one.writer.write(START + large + END)
+            assert code(await one.answer(PATIENCE)) == "AA"
+            await until(lambda: joining.reached == 1, PATIENCE)
+            assert not joining.on_the_loop
+            assert await one.send(adt("B1", patient="1")) == "AA"
+            for number in range(20):
+                assert await one.send(result(f"R{number}")) == "AA"
+            await until(lambda: len(made["archive"].ids) == 20, PATIENCE)
+            assert made["ward"].ids == []  # in its channel it is overtaken by nothing
+            joining.open.set()
+            await until(lambda: len(made["ward"].ids) == 2, PATIENCE)
+            assert made["ward"].received[0] == large.replace(b"Sample", b"SAMPLE")
+            assert made["ward"].ids == ["G1", "B1"]
+    assert joining.reached == 1  # the second run found what the first one asked for
+
+
+async def test_what_two_destinations_make_of_a_giant_is_joined_for_each(
+    tmp_path: Path, joining: Gate
+) -> None:
+    joining.open.set()
+    large = giant("G1")
+    async with receivers() as made:
+        site = site_of(tmp_path, made, HEAD + STEPS)
+        site.options["archive"] = "steps: [{set: {PID-5.2: OTHER}}]"
+        async with running(site), sender(site) as one:
+            one.writer.write(START + large + END)
+            assert code(await one.answer(PATIENCE)) == "AA"
+            await until(lambda: made["ward"].ids == made["archive"].ids == ["G1"], PATIENCE)
+    changed = large.replace(b"Sample", b"SAMPLE")
+    assert made["ward"].received == [changed]
+    assert made["archive"].received == [changed.replace(b"^Sam|", b"^OTHER|")]
+    assert joining.reached == 2
+    assert not joining.on_the_loop
 
 
 async def test_giants_come_in_a_few_at_a_time_and_those_that_wait_stay_with_their_connections(

@@ -18,7 +18,7 @@ from ifengine.routes.channel import (
 from ifengine.routes.collecting import ContentsNeededError
 from ifengine.routes.delivery import Outbox
 from ifengine.routes.gates import HISTORICAL_MODES
-from ifengine.routes.giant_planning import GiantPlanning
+from ifengine.routes.giant_planning import GiantPlanning, JoinNeededError
 from ifengine.routes.giants import NO_GIANTS
 from ifengine.routes.lanes import Entry, EntryState
 from ifengine.routes.members import ReadCollection, context_of, read_for
@@ -229,7 +229,7 @@ class Pipeline(GiantPlanning, Catching):
                 decision = self._decide(message, received)
                 fp("process.transformed")
             except CallNeededError as needed:
-                self._call(received, needed.call)
+                self._begin_what_is(needed, received)
                 return
             except ContentsNeededError as needed:
                 self._read_members(received, needed.inbox_ids)
@@ -263,7 +263,7 @@ class Pipeline(GiantPlanning, Catching):
             sender_waits=waits,
             collection=collection,
         )
-        return self.channel.process(message, context)
+        return self.channel.process(message, context._replace(encode=self._encode))
 
     def _all_dead(self, reason: str) -> Decision:
         return Decision(
@@ -305,6 +305,12 @@ class Pipeline(GiantPlanning, Catching):
         self._soon()
 
     # --- work of others ------------------------------------------------------------------------
+
+    def _begin_what_is(self, needed: CallNeededError, received: Received) -> None:
+        if isinstance(needed, JoinNeededError):
+            self._join_first(received, needed.message)
+        else:
+            self._call(received, needed.call)
 
     def _call(self, received: Received, call: Call) -> None:
         """Let another process work; what comes after this message waits."""
