@@ -328,14 +328,11 @@ class Inbound(asyncio.Protocol):
         self._decoder.receive_data(data)
         self._pump()
         if self.unfinished >= GIANT_BYTES and not self._held:
-            self._let_others_read(len(data))
-
-    def _let_others_read(self, size: int) -> None:
-        self._turn_bytes += size
-        if self._turn_bytes >= BYTES_A_TURN:
-            self._turn_bytes = 0
-            self._hold(_BY_TURN)
-            asyncio.get_running_loop().call_soon(self._release, _BY_TURN)
+            self._turn_bytes += len(data)
+            if self._turn_bytes >= BYTES_A_TURN:
+                self._turn_bytes = 0
+                self._hold(_BY_TURN)
+                asyncio.get_running_loop().call_soon(self._release, _BY_TURN)
 
     def eof_received(self) -> bool:
         """Answer what is pending before closing, as far as the transport can (not under TLS)."""
