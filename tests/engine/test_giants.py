@@ -391,6 +391,25 @@ async def test_others_are_answered_between_two_pieces_of_a_giant(tmp_path: Path)
             await until(lambda: made["ward"].received == [large], PATIENCE)
 
 
+async def test_a_giant_waits_while_a_long_log_is_moved_and_others_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_behind = [True]
+    monkeypatch.setattr(SqliteStore, "is_behind", property(lambda store: is_behind[0]))
+    large = giant("G1")
+    async with receivers() as made:
+        site = site_of(tmp_path, made)
+        async with running(site), sender(site) as slow, sender(site) as quick:
+            slow.writer.write(START + large + END)
+            for number in range(20):
+                assert await quick.send(result(f"R{number}")) == "AA"
+            assert await slow.is_silent()
+            assert edit(site, "SELECT count(*) FROM giant_piece") == [(0,)]
+            is_behind[0] = False
+            assert code(await slow.answer(PATIENCE)) == "AA"
+            await until(lambda: made["ward"].received == [large], PATIENCE)
+
+
 async def test_pieces_of_a_giant_that_met_a_fault_of_ours_are_let_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,8 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import apsw
 import pytest
@@ -17,6 +19,7 @@ from ifengine.store.sealing import BlobKind, KeyRing
 from ifengine.store.sqlite import SqliteStore
 from ifengine.store.sqlite_checksums import checked_vfs
 from ifengine.store.sqlite_giants import SWEPT_PIECES, Giants
+from ifengine.store.sqlite_log import LONG_PAGES, Log
 from store.builders import commit, entry, purge
 from store.giants import HEAD, PIECES, commit_pieces, pieces_left, pieces_of, whole
 from store.test_sealing import FixedKek
@@ -191,6 +194,40 @@ def test_others_commit_while_a_large_message_is_purged(tmp_path: Path, steps: St
     assert steps.count >= 20 // SWEPT_PIECES
     assert pieces_left(store) == set()
     store.close()
+
+
+def test_a_removal_waits_while_a_long_log_is_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_behind = [False]
+    monkeypatch.setattr(Log, "is_behind", property(lambda log: is_behind[0]))
+    store = SqliteStore(tmp_path / "store")
+    large(store, 20)
+    is_behind[0] = True
+    told: list[str] = []
+    ended = threading.Event()
+    store.purge([1], noting(told, "purge", ended, "purge"))
+    for number in range(2, 7):
+        commit(store, Batch(inbox=[entry(number)]))
+    assert told == []
+    assert pieces_left(store) == {1}
+    is_behind[0] = False
+    store.checkpoint()  # as the end of a round does, it wakes the writer
+    assert ended.wait(30)
+    assert pieces_left(store) == set()
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("pages", "is_busy", "is_behind"),
+    [(LONG_PAGES, True, True), (LONG_PAGES, False, False), (LONG_PAGES - 1, True, False)],
+)
+def test_a_log_is_behind_while_it_is_long_and_moved(
+    pages: int, is_busy: bool, is_behind: bool
+) -> None:
+    log: Any = Log.__new__(Log)
+    log.pages, log._mover = pages, SimpleNamespace(is_busy=is_busy)
+    assert log.is_behind is is_behind  # where nobody moves it, nobody would end the waiting
 
 
 def test_a_store_that_is_closed_while_it_removes_pieces_goes_on_at_its_next_start(

@@ -23,6 +23,7 @@ from ifengine.store.giants import Enclosed
 
 MOST_GIANT_BYTES = 16 * 1024 * 1024
 """Of giants that are taken and not on disk yet; one of any size has room where there is no other."""
+BREATH_SECONDS = 0.005  # between two looks whether the store has caught up
 NO_GIANTS: Mapping[int, Enclosed] = MappingProxyType({})
 
 
@@ -166,6 +167,8 @@ async def put_away(parts: Parts, body: Enclosed) -> None:
     giant = parts.numbers.next_giant()
     for n, piece in enumerate(body.pieces()):
         async with parts.one_piece:
+            while parts.group.is_behind and not parts.stopping:
+                await parts.clock.sleep(BREATH_SECONDS)
             if parts.stopping:
                 return
             parts.group.batch.pieces.append(GiantPiece(giant, n, piece))

@@ -648,6 +648,11 @@ class Store(Protocol):
     commit_seconds: float  # what the disk took for a commit lately
     failing: Callable[[BaseException], None]  # told of the first failure, in the writer's thread
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether much that was committed is still to be moved: what is large should wait a moment."""
+        ...
+
     def submit(self, batch: Batch, finished: Callable[[BaseException | None], None]) -> None:
         """Write a batch; returns at once.
 

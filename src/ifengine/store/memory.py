@@ -41,6 +41,7 @@ class MemoryStore:
         self.store_id = secrets.token_bytes(16)
         self.space = Space()
         self.commit_seconds = 0.0
+        self.is_behind = False
         self.failing: Callable[[BaseException], None] = lambda error: None
         self.disk_full = False
         self.fail_next_commit = False

@@ -174,6 +174,11 @@ class SqliteStore:
         self._truncate_wanted = True
         self._put(_Job())
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the log is long, and being moved."""
+        return self._log.is_behind
+
     def protect_audit(self, mac: AuditMac) -> None:
         """Prove the head of the audit log with this MAC from the next record on."""
         self._writer.mac = mac
@@ -211,6 +216,7 @@ class SqliteStore:
                 if job.writes:
                     self._write(job)
                 self._tend_log()
+                self._plan_sweep()
         finally:
             self._end()
 
@@ -240,8 +246,6 @@ class SqliteStore:
                 self._sweep.waiting.append(job.finished)
             else:
                 self._tell(job.finished, error)
-        if error is None:
-            self._plan_sweep()
         if error is not None or not self._sweep:
             self._end_sweep(error)
 
@@ -252,8 +256,11 @@ class SqliteStore:
             self._fail("callback", cause)
 
     def _plan_sweep(self) -> None:
-        """Let the next step of a sweep wait its turn: what was submitted before it goes first."""
-        if self._sweep and not self._sweep.is_due:
+        """Let the next step of a sweep wait its turn: what was submitted before it goes first.
+
+        While the log is long it waits for the end of the round, which wakes the writer.
+        """
+        if self._sweep and not self._sweep.is_due and not self._log.is_behind and not self._failure:
             self._sweep.is_due = True
             self._jobs.put(_Job(sweep=True))
 
