@@ -15,6 +15,7 @@ from ifengine.errors import EngineError
 from ifengine.hl7.header import Header, read_header
 from ifengine.mllp.giants import Giant
 from ifengine.mllp.inbound import Inbound
+from ifengine.pieces import GIANT_BYTES
 from ifengine.routes.config.models import ListenConnection
 from ifengine.routes.gates import compared_bytes
 from ifengine.routes.parts import Parts
@@ -154,6 +155,33 @@ async def enclosed(parts: Parts, giants: Mapping[int, tuple[bytes, ...]]) -> Map
     for body in sealed.values():
         await put_away(parts, body)
     return sealed
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What was made of a giant before it had a number: its body is on the disk."""
+
+    sealed: Enclosed
+    digest: bytes
+
+
+async def ahead_of(parts: Parts, content: bytes) -> Ahead | None:
+    """Seal a giant that comes in on no connection, and put it away; None where none is needed.
+
+    Raises:
+        StorageFailedError: it is not on stable storage, and nothing will be.
+    """
+    if len(content) < GIANT_BYTES:
+        return None
+    ring = parts.ring
+    try:
+        found = await parts.loop.run_in_executor(
+            None, lambda: Ahead(ring.enclose(content), ring.digest(content))
+        )
+    except Exception:  # noqa: BLE001 - it is sealed as any content, or meets the fault
+        return None
+    await put_away(parts, found.sealed)
+    return found
 
 
 async def put_away(parts: Parts, body: Enclosed) -> None:
