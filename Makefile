@@ -4,12 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 # ONLY=part-of-a-name chooses tests of make crash, make chaos and make seeded
 CHOSEN = $(if $(ONLY),-k "$(ONLY)")
+# FORM=compiled runs make crash and make chaos on the compiled form
+RUN = $(BIN)/python$(if $(filter compiled,$(FORM)), -m compiled)
 # a campaign of ten minutes is no hang
 LONG := -o faulthandler_timeout=1800
 STAMP := $(VENV)/.installed
 FUZZ_STAMP := $(VENV)/.fuzz-installed
 
-.PHONY: demo test check bytecode bench crash chaos seeded guarantees lock clean test-deps format fuzz
+.PHONY: demo test check bytecode compiled wheel bench crash chaos seeded guarantees lock clean test-deps format fuzz
 
 $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("ifengine needs Python 3.11 or later") if sys.version_info < (3, 11) else None'
@@ -39,14 +41,20 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: bytecode  ## measure, print ratios, write benchmarks/results.md; CASES="backlog disk", or full
-	$(BIN)/python -m benchmarks $(CASES)
+compiled: bytecode  ## the modules every message passes as native code, in build/compiled; needs a C compiler
+	$(BIN)/python -m compiled
+
+wheel: $(STAMP)  ## a wheel of the compiled form, for this Python and kind of machine, in dist
+	IFENGINE_COMPILE=1 $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist .
+
+bench: bytecode  ## measure the compiled form, write benchmarks/results.md; CASES="backlog disk", or full
+	$(BIN)/python -m compiled -m benchmarks $(CASES)
 
 crash: bytecode  ## the long campaigns of kills, power cuts and failing disks, with a table
-	IFENGINE_CAMPAIGN=long $(BIN)/python -m pytest $(LONG) -m crash $(CHOSEN)
+	IFENGINE_CAMPAIGN=long $(RUN) -m pytest $(LONG) -m crash $(CHOSEN)
 
 chaos: bytecode  ## the long campaigns of lying peers, hostile clients, clocks and schedules, with a table
-	IFENGINE_CAMPAIGN=long $(BIN)/python -m pytest $(LONG) -m chaos $(CHOSEN)
+	IFENGINE_CAMPAIGN=long $(RUN) -m pytest $(LONG) -m chaos $(CHOSEN)
 
 $(FUZZ_STAMP): requirements-fuzz.lock $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.lock

@@ -20,6 +20,7 @@ from benchmarks import backlog, channels, foreign, machine, page, peers
 from benchmarks.groups import EVERY_GROUP, GROUPS
 from benchmarks.measuring import ROOT, WORK, Case, Figures, Programs, measure, median
 from benchmarks.serving import command
+from ifengine.form import FORM
 
 RESULTS = ROOT / "benchmarks" / "results.md"
 DEFAULT = ("core", "steps")
@@ -54,6 +55,7 @@ class Run:
         return syncs, "; ".join(
             (
                 datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+                f"the {FORM} form",
                 machine.describe(),
                 ", ".join(f"{name} {version(name)}" for name in versions),
                 f"generator and sink in {self.programs.kind}",

@@ -60,6 +60,9 @@ from_npm() {
 
 from_apt node nodejs npm
 from_apt cc gcc libc6-dev
+# the headers of the system's Python come apart from it; other Pythons bring theirs
+header=$(${PYTHON:-python3} -c 'import sysconfig; print(sysconfig.get_path("include") + "/Python.h")')
+[ -f "$header" ] || from_apt "$header" python3-dev
 from_apt promtool prometheus
 from_apt systemd-analyze systemd
 from_apt faketime faketime

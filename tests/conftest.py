@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from campaigns import Ledger, save, table
+from ifengine.form import FORM
 
 LEDGER = pytest.StashKey[Ledger]()
 
@@ -25,11 +26,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what only a campaign does."""
-    left_out = [item for item in items if item.get_closest_marker("campaign_only")]
+    """Leave out what only a campaign does, and in the compiled form what puts fakes into its classes."""
+    left_out = [
+        item
+        for item in items
+        if item.get_closest_marker("campaign_only") or (FORM == "compiled" and is_faking(item))
+    ]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+def is_faking(item: pytest.Item) -> bool:
+    """Whether a test hands compiled code what is not of its type, or changes its methods."""
+    fixtures = getattr(item, "fixturenames", ())
+    return "monkeypatch" in fixtures or item.get_closest_marker("interpreted") is not None
 
 
 @pytest.fixture

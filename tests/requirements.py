@@ -7,6 +7,7 @@ a machine meant to run everything cannot pass by running less.
 import os
 import shutil
 import subprocess
+import sysconfig
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,8 @@ def require(name: str) -> Path:
     """Return where a requirement is, or skip (or fail) the test that asks.
 
     ``npm:<package>`` is a package that ``make test-deps`` installed, and means Node.js too;
-    ``program:<name>`` is found on the search path; ``mount:tmpfs`` is the right to mount one.
+    ``program:<name>`` is found on the search path; ``mount:tmpfs`` is the right to mount one;
+    ``build:native`` is a compiler and the headers of this Python.
     """
     kind, _, what = name.partition(":")
     if kind == "npm":
@@ -30,6 +32,11 @@ def require(name: str) -> Path:
         found = NPM_PREFIX / "node_modules" / what
         if (found / "package.json").is_file():
             return found
+    elif kind == "build":
+        header = Path(sysconfig.get_path("include")) / "Python.h"
+        compiler = shutil.which((sysconfig.get_config_var("CC") or "cc").split()[0])
+        if header.is_file() and compiler is not None:
+            return header
     elif kind == "program":
         program = shutil.which(what)
         if program is not None:

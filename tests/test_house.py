@@ -187,6 +187,7 @@ def test_nothing_that_runs_text_or_objects_from_outside_is_used() -> None:
 # Tests stand where the module stands: a/b.py in a/test_b.py. What is tested with others, and where:
 TESTED_BY = {
     "hl7/message_view.py": "hl7/test_message.py",
+    "form.py": "compiled/test_compiled.py",
     "pieces.py": "store/test_sealing.py",
     "store/giants.py": "store/test_sealing.py",
     "store/sqlite_checksums.py": "store/test_corruption.py",

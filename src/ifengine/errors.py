@@ -1,6 +1,6 @@
 """Errors whose text is safe to show: names, positions, rules and counts, never a value."""
 
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 
 class EngineError(Exception):
@@ -80,3 +80,15 @@ class NotationError(Exception):
         self.message = message
         self.offset = offset
         self.hint = hint
+
+
+E = TypeVar("E", bound=BaseException)
+
+
+def unchained(error: E) -> E:
+    """Return an error whose traceback shows nothing of the one it stands for, which may quote a value.
+
+    ``raise ... from None`` does the same, except in native code (ADR 0034).
+    """
+    error.__suppress_context__ = True
+    return error

@@ -50,6 +50,7 @@ def leave(store: MemoryStore, memories: Memories, awaited: AwaitedFacts, message
     commit(store, batch)
 
 
+@pytest.mark.interpreted
 def test_the_first_destination_that_takes_a_message_makes_its_facts_count(
     store: MemoryStore, memories: Memories
 ) -> None:
@@ -67,6 +68,7 @@ def test_the_first_destination_that_takes_a_message_makes_its_facts_count(
     assert not awaited
 
 
+@pytest.mark.interpreted
 def test_after_a_start_what_is_in_the_store_is_awaited(
     store: MemoryStore, memories: Memories
 ) -> None:
@@ -79,6 +81,7 @@ def test_after_a_start_what_is_in_the_store_is_awaited(
     assert awaited.delivered(Batch(), 8, NOW_US) != ()
 
 
+@pytest.mark.interpreted
 def test_what_was_tampered_with_is_not_believed(store: MemoryStore, memories: Memories) -> None:
     awaited = AwaitedFacts(memories)
     leave(store, memories, awaited, 7)

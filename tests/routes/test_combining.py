@@ -324,6 +324,7 @@ class Kept(Blank):
         return Remembered("time 4", 9, NOW_US, 0) if space is Space.PART else None
 
 
+@pytest.mark.interpreted
 def test_what_was_put_together_once_is_put_together_again_whatever_waits_by_now(
     make: Make,
 ) -> None:

@@ -4,6 +4,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from ifengine.clock import MICROSECONDS
 from ifengine.routes.decisions import Waiting
 from ifengine.routes.parked_messages import ParkedMessages
@@ -32,6 +34,7 @@ def wait_from(works: Works, inbox_id: int, began: float, seconds: float, keys: b
     commit(works.sealed.store, Batch(parked=[row]))
 
 
+@pytest.mark.interpreted
 async def test_a_later_message_of_a_key_is_never_due_before_an_earlier_one(tmp_path: Path) -> None:
     works = Works(tmp_path)
     key, other = b"k" * 16, b"o" * 16
@@ -45,6 +48,7 @@ async def test_a_later_message_of_a_key_is_never_due_before_an_earlier_one(tmp_p
     assert due[0] <= 20.0  # and none waits longer than it was to
 
 
+@pytest.mark.interpreted
 async def test_what_is_left_of_a_wait_is_counted_on_the_steady_clock(tmp_path: Path) -> None:
     works = Works(tmp_path)
     wait_from(works, 1, -12.0, 20.0, b"k" * 16)
@@ -53,6 +57,7 @@ async def test_what_is_left_of_a_wait_is_counted_on_the_steady_clock(tmp_path: P
     assert round(cast(Any, parking.get(1)).due) == 8
 
 
+@pytest.mark.interpreted
 async def test_a_wait_that_begins_after_the_wall_clock_was_set_is_as_long_as_any(
     tmp_path: Path,
 ) -> None:

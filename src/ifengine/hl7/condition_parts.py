@@ -13,8 +13,6 @@ from ifengine.hl7.condition_values import Operand, PathValue, Readable, Scope
 class Test:
     """One value, asked one thing; with a quantifier, every occurrence of a path."""
 
-    __test__ = False  # no test class of pytest
-
     quantifier: str
     left: Operand
     check: Check

@@ -193,27 +193,31 @@ def _split_carefully(content: bytes, separator: bytes, known: dict[bytes, str]) 
     names: list[str] = []
     carried: dict[int, tuple[int, int]] = {}  # by segment: where it begins and ends in the content
     behind = 0  # where the line of the last segment ends
-    cut = _cut_giant if len(content) >= GIANT_BYTES else bytes.__getitem__
+    cut = _cut_giant if len(content) >= GIANT_BYTES else _cut
     for start, end in _lines(content):
         beginning = content[start : min(start + 4, end)]
         name = known.get(beginning) or _learn_name(beginning, separator, known)
         if name is None:
             carried[len(names) - 1] = behind, end
         else:
-            segments.append(cut(content, slice(start, end)))
+            segments.append(cut(content, start, end))
             names.append(name)
             behind = end
     if not carried:
         return segments, names, None
     tails = [b""] * len(names)
     for place, (start, end) in carried.items():
-        tails[place] = cut(content, slice(start, end))
+        tails[place] = cut(content, start, end)
     return segments, names, tails
 
 
-def _cut_giant(content: bytes, part: slice) -> bytes:
-    short = part.stop - part.start < PIECE_BYTES
-    return content[part] if short else copied(memoryview(content)[part])
+def _cut(content: bytes, start: int, end: int) -> bytes:
+    return content[start:end]
+
+
+def _cut_giant(content: bytes, start: int, end: int) -> bytes:
+    short = end - start < PIECE_BYTES
+    return content[start:end] if short else copied(memoryview(content)[start:end])
 
 
 def _lines(content: bytes) -> Iterator[tuple[int, int]]:

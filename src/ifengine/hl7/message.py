@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from ifengine.errors import FieldError
+from ifengine.errors import FieldError, unchained
 from ifengine.hl7.charset import to_internal
 from ifengine.hl7.delimiters import NoEscapeCharacterError
 from ifengine.hl7.lines import (
@@ -81,12 +81,16 @@ class Message(MessageView):
             encoded = value.encode() if ascii_only else codec.encode_value(value)
         except UnicodeError:
             rule = "the character set of the message (MSH-18) lacks a character of this value"
-            raise FieldError(self._place(i, f, r, c, s), rule, length=len(value)) from None
+            raise unchained(
+                FieldError(self._place(i, f, r, c, s), rule, length=len(value))
+            ) from None
         try:
             return self.delimiters.escape(encoded)
         except NoEscapeCharacterError:
             rule = "holds a delimiter, and MSH-2 names no escape character"
-            raise FieldError(self._place(i, f, r, c, s), rule, length=len(value)) from None
+            raise unchained(
+                FieldError(self._place(i, f, r, c, s), rule, length=len(value))
+            ) from None
 
     def set_raw(
         self, i: int, f: int, r: int | None, c: int | None, s: int | None, value: bytes
@@ -257,7 +261,9 @@ class Message(MessageView):
                 value = with_node(old, self.delimiters, r, c, s, value)
             except NoDelimiterError:
                 place = self._place(i, f, r, c, s)
-                raise FieldError(place, "MSH-2 names no delimiter for this part") from None
+                raise unchained(
+                    FieldError(place, "MSH-2 names no delimiter for this part")
+                ) from None
         self.put_field(i, f, value)
 
     def put_field(self, i: int, f: int, value: bytes) -> None:

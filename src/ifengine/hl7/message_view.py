@@ -99,9 +99,6 @@ class MessageView:
     _encoded: bytes | None
     _header: Header | None
 
-    def __init__(self) -> None:
-        raise TypeError("use Message.parse")
-
     @classmethod
     def parse(
         cls,

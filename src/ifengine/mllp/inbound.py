@@ -1,7 +1,7 @@
 """One inbound connection: a decoder, its flow control, and its end."""
 
 import asyncio
-from typing import Protocol, cast, runtime_checkable
+from typing import Protocol, cast
 
 from ifengine.failpoints import fp, write_through
 from ifengine.mllp.framing import (
@@ -64,7 +64,6 @@ class Receiver(Protocol):
         ...
 
 
-@runtime_checkable
 class GiantReceiver(Protocol):
     """A receiver that takes giants in when it has room and time for them.
 
@@ -153,7 +152,7 @@ class Inbound(asyncio.Protocol):
         self.unfinished = 0
         self._home = home
         self._receiver = receiver = home.receiver
-        self._giants = receiver if isinstance(receiver, GiantReceiver) else None
+        self._giants = cast(GiantReceiver, receiver) if hasattr(receiver, "giant_waits") else None
         self._decoder = FrameDecoder(
             max_content_bytes=home.max_content_bytes,
             tolerate=home.tolerate,

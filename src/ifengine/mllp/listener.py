@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ifengine.clock import Clock
+from ifengine.errors import unchained
 from ifengine.failpoints import fp
 from ifengine.mllp.framing import (
     DEFAULT_TOLERANCES,
@@ -399,7 +400,9 @@ async def _bind(options: ListenerOptions) -> list[socket.socket]:
             flags=socket.AI_PASSIVE,
         )
     except OSError as error:
-        raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from None
+        raise unchained(
+            OSError(error.errno, f"cannot listen on {where}: {error.strerror}")
+        ) from None
     bound: list[socket.socket] = []
     port = options.port
     try:
@@ -411,7 +414,9 @@ async def _bind(options: ListenerOptions) -> list[socket.socket]:
                     bound or len(found) > 1
                 ):
                     continue
-                raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from None
+                raise unchained(
+                    OSError(error.errno, f"cannot listen on {where}: {error.strerror}")
+                ) from None
             bound.append(listening)
             listening.listen(options.backlog)
             port = listening.getsockname()[1]  # the second family gets the port of the first

@@ -45,6 +45,9 @@ class AnswerLines:
     def __len__(self) -> int:
         return len(self._lines)
 
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
     def has(self, connection: Answerable) -> bool:
         """Return whether an earlier frame of a connection still waits for its answer."""
         return connection in self._lines

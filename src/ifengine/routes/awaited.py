@@ -24,6 +24,9 @@ class AwaitedFacts:
     def __len__(self) -> int:
         return len(self._messages)
 
+    def __bool__(self) -> bool:
+        return bool(self._messages)
+
     def load(self, reader: Reader) -> None:
         """Find them in the store, at the start."""
         after = b""

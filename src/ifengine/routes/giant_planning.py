@@ -4,7 +4,7 @@ What a channel remembers, and who its patients are, is read on the loop alone: n
 what another one wrote. What follows a giant in its channel waits, as it does for a call.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -12,6 +12,7 @@ from ifengine.errors import EngineError
 from ifengine.hl7.charset import CharsetPolicy
 from ifengine.hl7.message import Message
 from ifengine.pieces import GIANT_BYTES
+from ifengine.routes.catching_up import Catching
 from ifengine.routes.decisions import Decision
 from ifengine.routes.giants import NO_GIANTS, enclosed
 from ifengine.routes.parts import Parts
@@ -31,7 +32,7 @@ class JoinNeededError(CallNeededError):
         self.message = message  # of nobody else
 
 
-class GiantPlanning(ABC):
+class GiantPlanning(Catching):
     """The part of a pipeline that plans giants."""
 
     _parts: Parts

@@ -42,6 +42,9 @@ class Retired:
     def __len__(self) -> int:
         return len(self._tags)
 
+    def __bool__(self) -> bool:
+        return bool(self._tags)
+
     def load(self, reader: Reader) -> None:
         """Read what the store has; once, before the first message."""
         after = b""

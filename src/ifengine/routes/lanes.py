@@ -67,6 +67,9 @@ class Schedule:
     def __len__(self) -> int:
         return len(self._by_seq)
 
+    def __bool__(self) -> bool:
+        return bool(self._by_seq)
+
     def keeps_place(self, keys: tuple[bytes, ...] | None) -> bool:
         """Return whether a replay with these keys leaves in the place of its dead letter."""
         return self._holds_dead and (self._chained or bool(keys))

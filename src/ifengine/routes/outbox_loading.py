@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from ifengine.errors import DamagedPageError, SealError
+from ifengine.errors import DamagedPageError, SealError, unchained
 from ifengine.routes.counting import Uncounted
 from ifengine.routes.lanes import Entry, EntryState
 from ifengine.store.base import ExceptionRow, ExceptionState, OutboxRow, Reader
@@ -51,7 +51,7 @@ def unseal_content(
     try:
         return _unsealed(reader, ring, inbox_id, copy_id, with_name)
     except DamagedPageError:
-        raise SealError("the stored content cannot be read") from None
+        raise unchained(SealError("the stored content cannot be read")) from None
 
 
 def _unsealed(reader: Reader, ring: KeyRing, inbox_id: int, copy_id: int, with_name: bool) -> bytes:

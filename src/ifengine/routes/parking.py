@@ -39,6 +39,9 @@ class Parking:
     def __len__(self) -> int:
         return len(self._messages)
 
+    def __bool__(self) -> bool:
+        return bool(self._messages)
+
     def __contains__(self, inbox_id: int) -> bool:
         return inbox_id in self._messages
 

@@ -9,7 +9,6 @@ from ifengine.errors import EngineError, StorageFailedError
 from ifengine.failpoints import fp
 from ifengine.hl7.charset import CharsetPolicy
 from ifengine.hl7.message import Message
-from ifengine.routes.catching_up import Catching
 from ifengine.routes.channel import (
     Channel,
     Decision,
@@ -60,7 +59,7 @@ class _Uncommitted:
     last: int = 0
 
 
-class Pipeline(GiantPlanning, Catching):
+class Pipeline(GiantPlanning):
     """Runs one channel over its messages, in order, and commits what it decides."""
 
     def __init__(
@@ -231,15 +230,15 @@ class Pipeline(GiantPlanning, Catching):
             except CallNeededError as needed:
                 self._begin_what_is(needed, received)
                 return
-            except ContentsNeededError as needed:
-                self._read_members(received, needed.inbox_ids)
+            except ContentsNeededError as unread:
+                self._read_members(received, unread.inbox_ids)
                 return
             except StorageFailedError:
                 raise  # the message is not at fault: the engine stops, and it is planned later
             except EngineError as error:
                 decision = self._all_dead(str(error))
-            except Exception as error:  # noqa: BLE001 - a fault of ours costs this message only
-                decision = self._all_dead(f"unforeseen {type(error).__name__} in the steps")
+            except Exception as fault:  # noqa: BLE001 - a fault of ours costs this message only
+                decision = self._all_dead(f"unforeseen {type(fault).__name__} in the steps")
         self._replies, self._members = {}, {}
         if self.senders is not None and not received.run:
             decision = self.senders.weigh(received.inbox_id, decision, is_held=bool(held))

@@ -141,8 +141,8 @@ class GroupCommit:
         for tell in batch.done:
             try:
                 tell()
-            except Exception as error:  # noqa: BLE001 - the others must hear all the same
-                self._loop.call_exception_handler({"message": "done callback", "exception": error})
+            except Exception as fault:  # noqa: BLE001 - the others must hear all the same
+                self._loop.call_exception_handler({"message": "done callback", "exception": fault})
         self._waiters = [w for w in self._waiters if not w.done()]
         if self._urgent:
             self.soon()

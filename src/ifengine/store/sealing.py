@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from ifengine.errors import SealError
+from ifengine.errors import SealError, unchained
 from ifengine.pieces import GIANT_BYTES
 from ifengine.store.base import DataKeyRow
 from ifengine.store.giants import SEALED_KEY_BYTES, Enclosed, disclose, enclose
@@ -256,9 +256,11 @@ class KeyRing:
         try:
             return self._kek.unwrap(row.wrapped, self._context(row.key_id, row.purpose))
         except SealError:
-            raise SealError(
-                f"data key {row.key_id} does not open with key-encryption key {row.kek_id} "
-                f"of {self._kek.where}: its row was changed or comes from another store"
+            raise unchained(
+                SealError(
+                    f"data key {row.key_id} does not open with key-encryption key {row.kek_id} "
+                    f"of {self._kek.where}: its row was changed or comes from another store"
+                )
             ) from None
 
     def _admit(self, row: DataKeyRow, key: bytes) -> None:
@@ -339,8 +341,8 @@ class KeyRing:
             own_key = key.cipher.decrypt(header[6:], head, context)
             return disclose(own_key, self._store_id, body[_GIANT_HEAD_BYTES:])
         except InvalidTag:
-            raise SealError(
-                f"{place}: does not open with data key {key_id}; it was changed or moved"
+            raise unchained(
+                SealError(f"{place}: does not open with data key {key_id}; it was changed or moved")
             ) from None
 
     # --- keyed hashes -------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import struct
 from enum import IntEnum
 from typing import Any
 
-from ifengine.errors import DamagedPageError
+from ifengine.errors import DamagedPageError, unchained
 from ifengine.store.base import (
     ExceptionRow,
     ExceptionState,
@@ -62,7 +62,7 @@ def unpack_fates(packed: bytes) -> tuple[PlannedFate, ...]:
             reason = packed[offset - length : offset].decode()
             fates.append(PlannedFate(destination, FATES[fate], outbox, seq, reason))
     except (struct.error, IndexError, UnicodeDecodeError):
-        raise DamagedPageError("the fates of a plan cannot be read") from None
+        raise unchained(DamagedPageError("the fates of a plan cannot be read")) from None
     if offset != len(packed):
         raise DamagedPageError("the fates of a plan are cut short")
     return tuple(fates)

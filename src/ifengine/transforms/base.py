@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple, Protocol
 
-from ifengine.errors import EngineError, FieldError
+from ifengine.errors import EngineError, FieldError, unchained
 from ifengine.hl7.ack import AckError
 from ifengine.hl7.condition import Condition
 from ifengine.hl7.message import Message
@@ -325,7 +325,7 @@ class CompiledStep:
                 return False
             self.action(scope)
         except (ReasonError, FieldError, *ENDINGS) as error:
-            raise self.ended(error) from None
+            raise unchained(self.ended(error)) from None
         return True
 
     def ended(self, error: ReasonError | FieldError | Ending) -> EngineError:
@@ -402,7 +402,7 @@ class Steps:
             try:
                 action(scope)
             except _FAILURES as error:
-                raise step.ended(error) from None
+                raise unchained(step.ended(error)) from None
 
     def listing(self) -> list[tuple[str, str, int]]:
         """Return number, verb and line of every step, nested ones after their parent."""

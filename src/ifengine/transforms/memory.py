@@ -116,7 +116,9 @@ class Scratch:
             return None
         return found
 
-    look_up = get
+    def look_up(self, space: Space, key: Key) -> Remembered | None:
+        """Return the same: a memory may stand below another one."""
+        return self.get(space, key)
 
     def put(self, space: Space, key: Key, value: str, *, until_us: int = 0) -> None:
         """Remember; replaces what stood there."""

@@ -8,6 +8,7 @@ is not so, it says so, and the step's own action decides.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ifengine.errors import unchained
 from ifengine.hl7.delimiters import Delimiters
 from ifengine.hl7.lines import Positions
 from ifengine.hl7.message import Message
@@ -134,7 +135,7 @@ class Group:
         try:
             member.action(scope)
         except self._caught as error:
-            raise member.ended(error) from None
+            raise unchained(member.ended(error)) from None
 
     def _places_in(self, message: Message) -> tuple[int, ...] | None:
         positions = message.plain_positions
