@@ -31,6 +31,7 @@ class Point(NamedTuple):
 _INTAKE, _PIPELINE = "routes/intake.py", "routes/pipeline.py"
 _INBOUND, _CLIENT = "mllp/inbound.py", "mllp/client.py"
 _COMMIT, _WRITE, _SQLITE = "store/commit_points.py", "store/sqlite_write.py", "store/sqlite.py"
+_GIANTS = "store/sqlite_giants.py"
 _LOG, _MOVER = "store/sqlite_log.py", "store/sqlite_mover.py"
 _SCHEMA, _CHECKSUMS = "store/sqlite_schema.py", "store/sqlite_checksums.py"
 _LETTERS, _RUNNING = "routes/dead_letters.py", "engine/running.py"
@@ -75,6 +76,8 @@ POINTS: Mapping[str, Point] = {
     "store.upgrade_pre_commit": Point(_SCHEMA, "a step of the schema was made, before its commit"),
     "store.upgrade_post_commit": Point(_SCHEMA, "a step of the schema was committed"),
     "store.upgrade_vacuumed": Point(_CHECKSUMS, "an older store was written anew, with checksums"),
+    "store.giant_piece": Point(_COMMIT, "a piece of a giant was committed, its message not"),
+    "store.giant_swept": Point(_GIANTS, "some pieces of a giant of nobody were removed"),
     "store.purge_mid": Point(_WRITE, "deliveries of old messages were removed, the messages not"),
     "audit.appended": Point(_WRITE, "an audit record was written and its head proven"),
     "audit.sign_before": Point(_WRITE, "an audit record was written, its head not proven"),

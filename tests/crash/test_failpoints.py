@@ -42,7 +42,7 @@ UNDER_LOAD = tuple(
     for name in POINTS
     if name.startswith(("intake.", "process.", "deliver.", "keys.", "audit.", "store."))
     and name != "store.purge_mid"
-    and not name.startswith("store.upgrade_")
+    and not name.startswith(("store.upgrade_", "store.giant_"))
 )
 # a dead letter, and an attempt that an error ended, hold their key back, not their connection
 BY_KEY = {"east": "key", "west": "key"}

@@ -64,3 +64,50 @@ def test_a_message_of_nothing_but_lines_is_walked_through_once(line: bytes) -> N
     message.encode()
     # a second; it took minutes where every line copied what came before it
     assert time.monotonic() - begun < 60
+
+
+@pytest.mark.parametrize("piece", [1, 3, 10, 1000])
+@given(given_lines=st.lists(st.binary(max_size=40), max_size=12))
+def test_lines_that_are_put_together_in_pieces_are_the_same(
+    piece: int, given_lines: list[bytes]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lines, "PIECE_BYTES", piece)
+        assert lines.ended(given_lines) == b"".join(line + b"\r" for line in given_lines)
+
+
+def giant_of(*more: bytes) -> Message:
+    return Message.parse(b"\r".join((MSH, b"PID|1||7||Old^Name", *more)) + b"\r")
+
+
+def changed(message: Message, value: str = "New") -> Message:
+    copy = message.copy()
+    copy.set_text(1, 5, None, 1, None, value)
+    return copy
+
+
+def test_a_message_takes_over_the_encoded_form_of_one_that_says_the_same_and_of_no_other() -> None:
+    message = giant_of(b"ZZZ|" + b"x" * 1000)
+    one, same = changed(message), changed(message)
+    assert not same.encode_as(one)  # it was not encoded
+    content = one.encode()
+    assert same.encode_as(one)
+    assert same.encode() is content
+    assert same.touched
+    for other in (
+        changed(message, "Newer"),
+        message.copy(),
+        changed(giant_of(b"ZZZ|" + b"x" * 999)),
+        changed(giant_of(b"ZZZ|" + b"x" * 1000, b"NTE|1")),
+        changed(giant_of(b"ZZZ|" + b"x" * 1000, b"stray")),
+        changed(Message.parse(b"\xef\xbb\xbf" + message.encode())),
+    ):
+        before = other.encode()
+        assert not other.encode_as(one)
+        assert other.encode() == before != content
+
+
+def test_a_message_tells_whether_it_is_large() -> None:
+    message = changed(giant_of(b"ZZZ|" + b"x" * 1000))
+    assert message.is_at_least(1000)
+    assert not message.is_at_least(len(message.encode()) + 1)

@@ -3,8 +3,11 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from ifengine.mllp.framing import encode_frame
-from ifengine.mllp.inbound import FRAMES_A_TURN, Inbound
+from ifengine.mllp.inbound import BYTES_A_TURN, FRAMES_A_TURN, Inbound
+from ifengine.pieces import GIANT_BYTES
 from mllp.peers import Notes, listening, on_both_loops, peer_of, until
 
 
@@ -59,3 +62,41 @@ async def test_who_had_no_turn_before_the_engine_was_full_is_the_first_the_next_
             while len(notes.frames) < 1001:
                 listener.resume_reading()
                 await asyncio.sleep(0)
+
+
+@on_both_loops
+async def test_of_a_giant_no_more_is_read_in_a_turn_of_the_loop_than_the_others_can_wait_for() -> (
+    None
+):
+    loop, read, turns = asyncio.get_running_loop(), [0], 0
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        if len(notes.frames) < 1:
+            read.append(0)
+            loop.call_soon(turn)
+
+    notes = Notes()
+    received, largest = Inbound.data_received, 0
+
+    def data_received(self: Inbound, data: bytes) -> None:
+        nonlocal largest
+        if self.unfinished >= GIANT_BYTES:
+            read[-1] += len(data)
+            largest = max(largest, len(data))
+        received(self, data)
+
+    content = b"x" * (24 * GIANT_BYTES)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Inbound, "data_received", data_received)
+        async with (
+            listening(notes, max_content_bytes=32 * GIANT_BYTES) as listener,
+            peer_of(listener.port) as peer,
+        ):
+            turn()
+            peer.send(encode_frame(content))
+            await until(lambda: len(notes.frames) == 1, 30)
+    assert notes.frames == [content]
+    assert sum(read) > 20 * GIANT_BYTES
+    assert max(read) <= BYTES_A_TURN + largest

@@ -285,4 +285,44 @@ BUGS = (
         ),
         seconds=240,
     ),
+    Bug(
+        name="giant_joined_on_the_loop",
+        promise="G7",
+        breaks="what the steps made of a giant is joined on the loop: everybody waits for it",
+        file="routes/giant_planning.py",
+        old="        if self._joins < MOST_JOINS and message.is_at_least(GIANT_BYTES):\n",
+        new="        if self._joins > MOST_JOINS:\n",
+        caught_by=(
+            "engine/test_giants.py::"
+            "test_while_what_was_made_of_a_giant_is_joined_other_channels_go_on",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="joined_for_another",
+        promise="G2",
+        breaks="what was joined for one destination is taken for what another one gets",
+        file="hl7/message.py",
+        old="            and self._segments == other._segments\n",
+        new="",
+        caught_by=(
+            "hl7/test_lines.py::"
+            "test_a_message_takes_over_the_encoded_form_of_one_that_says_the_same_and_of_no_other",
+            "engine/test_giants.py::test_what_two_destinations_make_of_a_giant_is_joined_for_each",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="giant_read_in_one_turn",
+        promise="G7",
+        breaks="a giant that comes fast is read without end: nobody else is read meanwhile",
+        file="mllp/inbound.py",
+        old="            if self._turn_bytes >= BYTES_A_TURN:\n",
+        new="            if self._turn_bytes < 0:\n",
+        caught_by=(
+            "mllp/test_listener_turns.py::"
+            "test_of_a_giant_no_more_is_read_in_a_turn_of_the_loop_than_the_others_can_wait_for",
+        ),
+        quick=True,
+    ),
 )

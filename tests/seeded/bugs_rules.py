@@ -97,8 +97,8 @@ BUGS = (
         promise="G7",
         breaks="what the steps made of a giant is sealed on the loop: every channel waits for it",
         file="routes/giants.py",
-        old="        return await parts.loop.run_in_executor(None, work)\n",
-        new="        return work()\n",
+        old="        sealed = await parts.loop.run_in_executor(None, work)\n",
+        new="        sealed = work()\n",
         caught_by=(
             "engine/test_giants.py::"
             "test_while_a_giant_is_sealed_for_its_destination_other_channels_go_on",

@@ -375,4 +375,82 @@ BUGS = (
         ),
         quick=True,
     ),
+    Bug(
+        name="giant_answered_before_its_pieces",
+        promise="G1",
+        breaks="a giant is stored and answered while the pieces of its body are still being written",
+        file="routes/giants.py",
+        old="    giant = parts.numbers.next_giant()\n    for n, piece in enumerate(body.pieces()):\n",
+        new=(
+            "    giant = parts.numbers.next_giant()\n"
+            "    pieces = list(body.pieces())\n"
+            "    body.put_away(giant)\n"
+            "    parts.spawn(_write_pieces(parts, giant, pieces))\n"
+            "\n"
+            "\n"
+            "async def _write_pieces(parts: Parts, giant: int, pieces: list[memoryview]) -> None:\n"
+            "    for n, piece in enumerate(pieces):\n"
+        ),
+        also=(
+            (
+                "            await parts.group.durable()\n    body.put_away(giant)\n",
+                "            await parts.group.durable()\n",
+            ),
+        ),
+        caught_by=(
+            "crash/test_giant_kills.py::"
+            "test_a_kill_between_the_pieces_of_a_giant_and_its_message_leaves_nothing_of_it",
+        ),
+        seconds=120,
+    ),
+    Bug(
+        name="pieces_of_nobody_stay",
+        promise="G9",
+        breaks="what a kill left of a giant is found by no start: content stays that nobody can purge",
+        file="store/sqlite_giants.py",
+        old="        self._left = deque(giants.orphans())\n",
+        new="        self._left: deque[int] = deque()\n",
+        caught_by=(
+            "store/test_sqlite.py::TestSqliteStore::"
+            "test_pieces_of_a_message_that_never_came_are_shown_nowhere_and_gone_after_a_start",
+            "store/test_power_loss.py::"
+            "test_after_a_power_cut_all_that_was_acknowledged_is_there_and_nothing_is_half",
+        ),
+        seconds=120,
+    ),
+    Bug(
+        name="pieces_of_a_repeat_stay",
+        promise="G9",
+        breaks="the body of a giant that came twice stays in the store beside its message",
+        file="store/sqlite_write.py",
+        old="                self.gone += [entry.giant] if entry.giant else []\n",
+        new="",
+        caught_by=(
+            "store/test_sqlite.py::TestSqliteStore::"
+            "test_pieces_of_a_repeat_and_of_what_was_given_up_are_let_go",
+        ),
+        quick=True,
+    ),
+    Bug(
+        name="giant_in_one_commit",
+        promise="G7",
+        breaks="all pieces of a giant ride with one commit: whoever waits for it waits for all of them",
+        file="routes/giants.py",
+        old="            await parts.group.durable()\n    body.put_away(giant)\n",
+        new="            parts.group.soon()\n    body.put_away(giant)\n",
+        caught_by=("engine/test_giants.py::test_no_commit_carries_more_of_giants_than_one_piece",),
+        quick=True,
+    ),
+    Bug(
+        name="giant_purged_in_one_step",
+        promise="G7",
+        breaks="all pieces of a purged giant are removed in one transaction",
+        file="store/sqlite_giants.py",
+        old="SWEPT_PIECES = 2  # in one transaction\n",
+        new="SWEPT_PIECES = 1_000_000\n",
+        caught_by=(
+            "store/test_sqlite_giants.py::test_others_commit_while_a_large_message_is_purged",
+        ),
+        quick=True,
+    ),
 )

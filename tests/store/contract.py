@@ -37,12 +37,13 @@ from store.builders import (
     queued,
     trouble,
 )
+from store.contract_giants import GiantsContract
 from store.contract_states import StatesContract
 
 Reopen = Callable[[Store], Store]
 
 
-class StoreContract(StatesContract):
+class StoreContract(StatesContract, GiantsContract):
     """Needs the fixtures ``store`` and ``reopen`` (close and open again)."""
 
     # --- rows -----------------------------------------------------------------------------------

@@ -24,15 +24,28 @@ from ifengine.store.sqlite_damage import read_failure
 from ifengine.store.sqlite_mark import MARK
 from ifengine.store.sqlite_schema import PAGE_BYTES, open_reader
 from store.builders import commit, entry
-from store.test_power_loss import batch, content
+from store.test_power_loss import ahead, batch, content, in_pieces
 
 TRIALS = trials(300, 5_000, "IFENGINE_CORRUPTIONS")
 SEED = seed()
 BATCHES = 60
 LOG_HEADER = 32
-SEALED = ("inbox", "copy", "config_content", "state")  # tables whose last column is sealed
+SEALED = (
+    "inbox",
+    "copy",
+    "config_content",
+    "state",
+    "giant_piece",
+)  # tables whose last column is sealed
 
 Rows = dict[str, list[tuple[Any, ...]]]
+
+
+def write(store: SqliteStore, number: int) -> None:
+    """Commit a batch, and what it needs to be there."""
+    for pieces in ahead(number):
+        commit(store, pieces)
+    commit(store, in_pieces(batch(number)))
 
 
 def rows_of_all_tables(folder: Path) -> Rows:
@@ -55,7 +68,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stopped") / "store"
     store = SqliteStore(folder)
     for number in range(1, BATCHES + 1):
-        commit(store, batch(number))
+        write(store, number)
     store.close()
     assert (folder / "store.db-wal").stat().st_size == 0
     return folder
@@ -70,7 +83,7 @@ def crashed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr("ifengine.store.sqlite._IDLE_SECONDS", 3600.0)
         store = SqliteStore(made / "store")
         for number in range(1, BATCHES + 1):
-            commit(store, batch(number))
+            write(store, number)
             if number == BATCHES // 2:
                 store.close()
                 store = SqliteStore(made / "store")
@@ -206,7 +219,7 @@ def test_an_older_log_in_the_place_of_the_present_one_is_refused(
     other = tmp_path / "other"
     store = SqliteStore(other)
     for number in range(1, BATCHES):
-        commit(store, batch(number))
+        write(store, number)
     shutil.copy(other / "store.db-wal", folder / "store.db-wal")
     store.close()
     with pytest.raises(StoreRefusedError, match="messages that were acknowledged are missing"):

@@ -41,6 +41,7 @@ from store.builders import (
     state,
     trouble,
 )
+from store.giants import HEAD, commit_pieces, pieces_left, whole
 
 KEYS = st.sampled_from([b"a", b"b", b"c"])
 DIGESTS = st.sampled_from([b"1", b"2", b"3", b"4"])
@@ -66,6 +67,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.store = self.open()
         self.store.protect_audit(mac)
         self.messages: dict[int, tuple[bool, bytes]] = {}  # inbox id -> (duplicate, sealed)
+        self.giants: dict[int, int] = {}  # inbox id -> whose pieces it has
+        self.giant = 0
         self.highest = 0
         self.seq = 0
         self.copies: dict[int, bytes] = {}
@@ -78,6 +81,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.cursor = 0
         self.remembered: dict[bytes, bytes] = {}
         self.identity = self.store.store_id
+        self.given_up = False
 
     @rule(frames=st.lists(st.tuples(KEYS, DIGESTS), min_size=1, max_size=6))
     def receive(self, frames: list[tuple[bytes, bytes]]) -> None:
@@ -86,11 +90,18 @@ class StoreMachine(RuleBasedStateMachine):
             self.highest += 1
             sealed = b"%d" % self.highest
             entries.append(guarded(self.highest, key, digest, sealed=sealed))
+            if self.highest % 3 == 0:
+                self.giant += 1
+                commit_pieces(self.store, self.giant)
+                entries[-1].sealed, entries[-1].giant = HEAD, self.giant
         self.audits += 1
         commit(self.store, Batch(inbox=entries, audits=[act(self.audits)]))
         for frame in entries:
             duplicate = frame.verdict is GuardVerdict.DUPLICATE
-            self.messages[frame.inbox_id] = (duplicate, b"" if duplicate else frame.sealed)
+            sealed = whole(frame.giant) if frame.giant else frame.sealed
+            self.messages[frame.inbox_id] = (duplicate, b"" if duplicate else sealed)
+            if frame.giant and not duplicate:
+                self.giants[frame.inbox_id] = frame.giant
 
     @rule(count=st.integers(1, 4), with_copy=st.booleans())
     def plan_some(self, count: int, with_copy: bool) -> None:
@@ -145,6 +156,7 @@ class StoreMachine(RuleBasedStateMachine):
         purge(self.store, *gone)
         for inbox_id in gone:
             del self.messages[inbox_id]
+            self.giants.pop(inbox_id, None)
         for seq in [seq for seq, inbox_id in self.deliveries.items() if inbox_id in gone]:
             del self.deliveries[seq]
             for part in (self.copies, self.states, self.ends, self.attempts):
@@ -165,8 +177,23 @@ class StoreMachine(RuleBasedStateMachine):
         commit(self.store, batch)
 
     @rule()
+    def lose_a_giant(self) -> None:
+        """Write pieces for a message that never comes."""
+        self.giant += 1
+        commit_pieces(self.store, self.giant)
+        self.given_up = True
+
+    @rule()
+    def look_for_pieces(self) -> None:
+        """Pieces that nobody has are gone after a start at the latest."""
+        if not self.given_up:
+            purge(self.store)  # it ends when what is to be removed is gone
+            assert pieces_left(self.store) == set(self.giants.values())
+
+    @rule()
     def restart(self) -> None:
         self.store = self.reopen()
+        self.given_up = False
         self.store.protect_audit(mac)
 
     @rule()
@@ -244,6 +271,7 @@ class SqliteMachine(StoreMachine):
         self.folder = copied
         self.store = SqliteStore(self.folder)
         self.store.protect_audit(mac)
+        self.given_up = False
 
     def reopen(self) -> Store:
         self.store.close()

@@ -35,6 +35,7 @@ from store.builders import (
     state,
     trouble,
 )
+from store.giants import HEAD, pieces_left, pieces_of
 from store.journal import Event, Image, Journal, chosen_cuts, damage_shown, images, journal_mark
 
 IMAGES = trials(500, 15_000, "IFENGINE_IMAGES")
@@ -42,10 +43,17 @@ SEED = seed()
 COMMITS = 120
 
 
+COPIES = 100_000  # the giant of a copy has the number of its message and this
+
+
 def content(inbox_id: int) -> bytes:
     size = (20, 300, 1052, 9000)[inbox_id % 4]
     seed = hashlib.sha256(b"%d" % inbox_id).digest()
-    return (seed * (size // 32 + 1))[:size]
+    return (HEAD if is_giant(inbox_id) else b"") + (seed * (size // 32 + 1))[:size]
+
+
+def is_giant(inbox_id: int) -> bool:
+    return inbox_id % 8 == 3
 
 
 def rows_of(number: int) -> range:
@@ -99,6 +107,27 @@ def batch(number: int) -> Batch:
     )
 
 
+def ahead(number: int) -> list[Batch]:
+    """What is committed before a batch: the bodies of its giants, a piece in each."""
+    giants = [i for i in rows_of(number) if is_giant(i)]
+    bodies = [(i, i) for i in giants] + [(COPIES + i, i) for i in giants if i % 3 == 0]
+    return [
+        Batch(pieces=[piece])
+        for giant, i in bodies
+        for piece in pieces_of(giant, content(i)[len(HEAD) :])
+    ]
+
+
+def in_pieces(whole: Batch) -> Batch:
+    """Return a batch whose giants have their bodies in what was committed before it."""
+    for entry in whole.inbox:
+        if is_giant(entry.inbox_id):
+            entry.sealed, entry.giant = HEAD, entry.inbox_id
+    whole.copies = [(i, HEAD if is_giant(i) else sealed) for i, sealed in whole.copies]
+    whole.copy_giants = {i: COPIES + i for i, _ in whole.copies if is_giant(i)}
+    return whole
+
+
 PURGED_AFTER = 60
 PURGED = 40  # messages
 
@@ -120,8 +149,10 @@ def run_workload(store: Store, log: list[Event], commits: int = COMMITS) -> None
                 log.append(("ack", number))
             told.set()
 
+        for pieces in ahead(number):
+            commit(store, pieces)
         told.clear()
-        store.submit(batch(number), finished)
+        store.submit(in_pieces(batch(number)), finished)
         assert told.wait(30)
         if number % 17 == 0:
             store.checkpoint()
@@ -217,6 +248,10 @@ def faults_inside(store: SqliteStore, acknowledged: int) -> list[str]:
         faults.append(f"audit: {report}")
     reader.close()
     try:
+        purge(store)  # it ends when the pieces of nobody are gone
+        giants = {i for i in expected if is_giant(i)}
+        if pieces_left(store) != giants | {COPIES + i for i in giants if i % 3 == 0}:
+            faults.append("pieces of giants do not fit the messages")
         commit(store, batch(last + 1))
     except StorageFailedError as error:
         faults.append(f"cannot go on: {error}")

@@ -198,7 +198,7 @@ class Engine:
                 read=read,
                 spawn=lambda work: tasks.create_task(self._watched(work)),
                 dice=_dice,
-                numbers=Numbers(counters.inbox_id, counters.copy_id, counters.key_id),
+                numbers=Numbers.after(counters),
             )
             await self._first_commit(parts)
             looking = store.reader()  # for the loop's own thread: what steps remember

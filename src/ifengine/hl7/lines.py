@@ -3,11 +3,12 @@
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from io import BytesIO
 from operator import itemgetter
 from typing import Any, NamedTuple, cast
 
 from ifengine.hl7.delimiters import BREAKING_BYTES
-from ifengine.pieces import GIANT_BYTES, PIECE_BYTES, copied
+from ifengine.pieces import GIANT_BYTES, PIECE_BYTES, copied, let_others_go_on, pieces
 
 Segments = tuple[list[bytes | list[bytes]], list[str], list[bytes] | None]
 
@@ -140,6 +141,34 @@ def join_fields(fields: list[bytes], separator: bytes) -> bytes:
     if len(fields) > 1 and fields[1] == separator:
         return separator.join([fields[0], *fields[2:]])
     return separator.join(fields)
+
+
+def ended(lines: Iterable[bytes]) -> bytes:
+    """Return lines, each ended by CR, put together piece by piece. For any thread."""
+    found = BytesIO()  # grows in place, and gives its bytes away without another copy
+    some: list[bytes] = []
+    size = 0
+    for line in lines:
+        if len(line) < PIECE_BYTES:
+            some.append(line)
+            size += len(line)
+            if size < PIECE_BYTES:
+                continue
+            rest: list[memoryview] = []
+        else:
+            rest = pieces(line)
+        some.append(b"")
+        found.write(b"\r".join(some))
+        let_others_go_on()
+        for piece in rest:
+            found.write(piece)
+            let_others_go_on()
+        if rest:
+            found.write(b"\r")
+        some, size = [], 0
+    some.append(b"")
+    found.write(b"\r".join(some))
+    return found.getvalue()
 
 
 def join_segments(

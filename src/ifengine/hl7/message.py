@@ -303,3 +303,30 @@ class Message(MessageView):
         if c is not None or s is not None:
             place += f".{c or 1}"
         return place if s is None else f"{place}.{s}"
+
+    # --- encoding of giants -------------------------------------------------------------------
+
+    def is_at_least(self, size: int) -> bool:
+        """Whether the message has so many bytes, line ends not counted."""
+        for segment in self._segments:
+            size -= len(segment) if isinstance(segment, bytes) else sum(map(len, segment))
+            if size <= 0:
+                return True
+        return False
+
+    def encode_as(self, other: "Message") -> bool:
+        """Take over what ``other`` was encoded to, where it says the same; return whether it does.
+
+        Cheap where both are copies of one message: what neither changed is the same object.
+        """
+        is_same = (
+            other._encoded is not None
+            and self._names == other._names
+            and self._segments == other._segments
+            and self._tails == other._tails
+            and (self._separator, self._bom) == (other._separator, other._bom)
+            and self._codec is other._codec
+        )
+        if is_same:
+            self._encoded = other._encoded
+        return is_same

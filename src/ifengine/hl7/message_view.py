@@ -33,6 +33,7 @@ from ifengine.hl7.lines import (
     LineEnds,
     Positions,
     count_line_ends,
+    ended,
     join_fields,
     join_segments,
     positions_by_name,
@@ -40,6 +41,7 @@ from ifengine.hl7.lines import (
     split_segments,
 )
 from ifengine.hl7.parts import leaves_of, node_of, part_of
+from ifengine.pieces import GIANT_BYTES
 
 _UNREADABLE = frozenset(
     {HeaderFault.EMPTY, HeaderFault.NO_MSH, HeaderFault.BATCH, HeaderFault.BAD_DELIMITERS}
@@ -203,8 +205,11 @@ class MessageView:
             lines = join_segments(self._segments, self._names, self._separator)
             if self._tails is not None:
                 lines = [line + tail for line, tail in zip(lines, self._tails, strict=True)]
-            lines.append(b"")
-            content = b"\r".join(lines)
+            if len(self._content) < GIANT_BYTES:
+                lines.append(b"")
+                content = b"\r".join(lines)
+            else:
+                content = ended(lines)
             if self._codec.wide:
                 content = self._in_its_charset(content)
             self._encoded = BYTE_ORDER_MARK + content if self._bom else content

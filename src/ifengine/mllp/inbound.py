@@ -29,6 +29,9 @@ SILENCE_SECONDS = 0.25
 FRAMES_A_TURN = 16
 """Frames that a connection hands over before the others have their turn: a millisecond or two."""
 
+BYTES_A_TURN = 512 * 1024
+"""Of a giant, read before the others have their turn. The loop itself reads on while there is more."""
+
 LINGER_SECONDS = 2.0
 """How long a closing connection waits for its peer, so that the last answers arrive."""
 
@@ -133,6 +136,7 @@ class Inbound(asyncio.Protocol):
         "_silence",
         "_tls",
         "_transport",
+        "_turn_bytes",
         "frames",
         "listener",
         "peer",
@@ -159,6 +163,7 @@ class Inbound(asyncio.Protocol):
         self._tls = False
         self._held = 0
         self._reading = True
+        self._turn_bytes = 0  # of a giant, read since the others had their turn
         self._pumping = False
         self._eof = False
         self._gone = False  # nothing is written any more
@@ -321,6 +326,12 @@ class Inbound(asyncio.Protocol):
             self._silence = None
         self._decoder.receive_data(data)
         self._pump()
+        if self.unfinished >= GIANT_BYTES and not self._held:
+            self._turn_bytes += len(data)
+            if self._turn_bytes >= BYTES_A_TURN:
+                self._turn_bytes = 0
+                self._hold(_BY_TURN)
+                asyncio.get_running_loop().call_soon(self._release, _BY_TURN)
 
     def eof_received(self) -> bool:
         """Answer what is pending before closing, as far as the transport can (not under TLS)."""

@@ -440,10 +440,10 @@ class Channel:
                 outside = scope.enter(name, copy, record, leaves)
                 try:
                     steps.run(scope)
-                    return self._queued(destination, copy, message, scope)
+                    return self._queued(destination, copy, message, scope, context)
                 finally:
                     scope.leave(outside)
-            return self._queued(destination, copy, message, scope)
+            return self._queued(destination, copy, message, scope, context)
         except CallNeededError:
             raise
         except EngineError as error:
@@ -451,7 +451,12 @@ class Channel:
             return failed(name, error, context.sender_waits and answers)
 
     def _queued(
-        self, destination: DestinationConfig, copy: Message, message: Message, scope: StepScope
+        self,
+        destination: DestinationConfig,
+        copy: Message,
+        message: Message,
+        scope: StepScope,
+        context: MessageContext,
     ) -> PlannedDelivery:
         """Return the delivery of what the steps left; ``message`` is the channel's, left alone."""
         name = destination.name
@@ -460,7 +465,7 @@ class Channel:
         if destination.mints:
             copy = message.copy() if copy is message else copy
             mint(copy, scope.message_id, f"{self.name}.{name}", scope.part)
-        content = copy.encode() if copy.touched else None
+        content = context.encode(copy) if copy.touched else None
         file_name = destination.files.name.render(scope) if destination.files else ""
         return PlannedDelivery(name, _QUEUED, content, file_name)
 
@@ -472,12 +477,8 @@ class Channel:
             for path in destination.accept.paths()
         ]
         full = f"no destination accepts {', '.join(dict.fromkeys(values))}"
-        return PlannedDelivery(
-            UNMATCHED,
-            Fate.DEAD_LETTER,
-            reason=Reason("no destination accepts it", full),
-            step="no_match",
-        )
+        reason = Reason("no destination accepts it", full)
+        return PlannedDelivery(UNMATCHED, Fate.DEAD_LETTER, reason=reason, step="no_match")
 
     def _too_many_patients(self, message: Message) -> bool:
         # ADT events that name two patients (A17, A24, A40 ...) order by all of them; any other

@@ -58,6 +58,8 @@ class MessageContext(NamedTuple):
     # which identifiers took a retired one's place: for who is one patient in what is combined
     onward: Callable[[Identifier], Iterable[Identifier]] | None = None
     collection: Collection = NOTHING  # what `combine` has so far
+    # what is sent of a message that was changed; a giant's may have to be made first, elsewhere
+    encode: Callable[[Message], bytes] = Message.encode
 
     def __repr__(self) -> str:
         return f"<MessageContext {self.message_id}>"

@@ -19,6 +19,7 @@ from ifengine.hl7.header import Header, read_header
 from ifengine.routes.channel_intake import ChannelIntake
 from ifengine.routes.config.models import ChannelConfig, FilesSource
 from ifengine.routes.gates import TAG_ONLY, Gates
+from ifengine.routes.giants import Ahead, ahead_of
 from ifengine.routes.parts import Parts
 from ifengine.routes.received import Received
 from ifengine.store.base import GuardVerdict, InboxKind, NewInboxEntry
@@ -188,8 +189,12 @@ class FileSource:
             await self._put_away(found, good=good, number=before.message)
             return
         messages, reason = await self._in_thread(partial(self._split, found.content))
+        ahead = [await ahead_of(parts, content) for content in messages]
         # from here to the batch nothing is awaited: numbers are committed in their order
-        entries = [self._entry(content, reason) for content in messages]
+        entries = [
+            self._entry(content, reason, before)
+            for content, before in zip(messages, ahead, strict=True)
+        ]
         first = entries[0][0].inbox_id if entries else parts.numbers.inbox_id
         batch = parts.group.batch
         batch.inbox.extend(entry for entry, _ in entries)
@@ -225,8 +230,11 @@ class FileSource:
             return [content], NOTHING
         return found.messages, ""
 
-    def _entry(self, content: bytes, reason: str) -> tuple[NewInboxEntry, Header]:
+    def _entry(
+        self, content: bytes, reason: str, ahead: Ahead | None
+    ) -> tuple[NewInboxEntry, Header]:
         parts, intake = self._parts, self._intake
+        ring = parts.ring
         header = read_header(content)
         gate = self._gates.decide(header)
         kind = gate.kind
@@ -242,18 +250,23 @@ class FileSource:
             kind=kind,
             size=len(content),
             peer="file",
-            sealed=parts.ring.seal(BlobKind.INBOX, inbox_id, 0, content),
+            sealed=(
+                ring.seal(BlobKind.INBOX, inbox_id, 0, content)
+                if ahead is None
+                else ring.place(BlobKind.INBOX, inbox_id, 0, ahead.sealed)
+            ),
             reason=reason or gate.reason,
+            giant=0 if ahead is None else ahead.sealed.giant,
         )
         if kind in (InboxKind.MESSAGE, InboxKind.UNROUTED) and not reason and header.control_id:
-            entry.guard_key = parts.ring.tag(
+            entry.guard_key = ring.tag(
                 "guard",
                 self._config.name.encode() + b".files",
                 header.sending_application,
                 header.sending_facility,
                 header.control_id,
             )
-            entry.digest = parts.ring.digest(content)
+            entry.digest = ring.digest(content) if ahead is None else ahead.digest
             entry.guard_at_us = parts.steady.now_us()
             entry.tag_only = header.message_code in TAG_ONLY
             entry.guard_window_us = intake.window_us

@@ -107,7 +107,7 @@ class Intake(GiantIntake):
         try:
             header = read_header(content)
             came = None
-            if header.fault is _BATCH and takes_batches(header, self._configs()):
+            if self._is_taken_apart(header):
                 came = take_batch(content, self._configs())
                 judged = self._judge_batch(connection, came)
             else:
@@ -126,6 +126,9 @@ class Intake(GiantIntake):
         for one in judged:
             self._take(connection, one, reply)
         self._parts.group.soon()
+
+    def _is_taken_apart(self, header: Header) -> bool:
+        return header.fault is _BATCH and takes_batches(header, self._configs())
 
     def _judge(
         self,
@@ -259,6 +262,7 @@ class Intake(GiantIntake):
                 else ring.place(_INBOX, inbox_id, 0, prepared.sealed)
             ),
             reason=decision.gate.reason,
+            giant=0 if prepared is None else prepared.sealed.giant,
         )
         fp("intake.sealed")
         if header is not None and decision.gate.kind in _GUARDED:

@@ -16,7 +16,7 @@ from ifengine.routes.memory import Memories
 from ifengine.routes.received import Received
 from ifengine.routes.runs import Runs
 from ifengine.routes.steady import Steady
-from ifengine.store.base import Reader
+from ifengine.store.base import Counters, Reader
 from ifengine.store.group import GroupCommit
 from ifengine.store.names import Names
 from ifengine.store.sealing import KeyRing
@@ -39,6 +39,12 @@ class Numbers:
     inbox_id: int = 0
     copy_id: int = 0
     key_id: int = 0
+    giant: int = 0
+
+    @classmethod
+    def after(cls, used: Counters) -> "Numbers":
+        """Count on from the numbers that a store has."""
+        return cls(used.inbox_id, used.copy_id, used.key_id, used.giant)
 
     def next_inbox_id(self) -> int:
         """Return a number no message has had."""
@@ -49,6 +55,11 @@ class Numbers:
         """Return a number no stored copy has had."""
         self.copy_id += 1
         return self.copy_id
+
+    def next_giant(self) -> int:
+        """Return a number under which no pieces of a giant are stored."""
+        self.giant += 1
+        return self.giant
 
 
 class Entrance(Protocol):
@@ -98,6 +109,8 @@ class Parts:
     remembered: Callable[[Sequence[Change]], None] = _nobody_listens
     entrances: Mapping[int, Entrance] = field(default_factory=dict)  # of channels, by number
     numbers: Numbers = field(default_factory=Numbers)
+    # held while a piece of a giant is written: one piece a commit, whatever many giants there are
+    one_piece: asyncio.Lock = field(default_factory=asyncio.Lock)
     runs: Runs = field(default_factory=Runs)
     answers: Answers | None = None  # who waits for application acknowledgments
     config_version: int = 0

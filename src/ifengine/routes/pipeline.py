@@ -17,7 +17,7 @@ from ifengine.routes.channel import (
 from ifengine.routes.collecting import ContentsNeededError
 from ifengine.routes.delivery import Outbox
 from ifengine.routes.gates import HISTORICAL_MODES
-from ifengine.routes.giant_planning import GiantPlanning
+from ifengine.routes.giant_planning import GiantPlanning, JoinNeededError
 from ifengine.routes.giants import NO_GIANTS
 from ifengine.routes.lanes import Entry, EntryState
 from ifengine.routes.members import ReadCollection, context_of, read_for
@@ -228,7 +228,7 @@ class Pipeline(GiantPlanning):
                 decision = self._decide(message, received)
                 fp("process.transformed")
             except CallNeededError as needed:
-                self._call(received, needed.call)
+                self._begin_what_is(needed, received)
                 return
             except ContentsNeededError as unread:
                 self._read_members(received, unread.inbox_ids)
@@ -262,7 +262,7 @@ class Pipeline(GiantPlanning):
             sender_waits=waits,
             collection=collection,
         )
-        return self.channel.process(message, context)
+        return self.channel.process(message, context._replace(encode=self._encode))
 
     def _all_dead(self, reason: str) -> Decision:
         return Decision(
@@ -304,6 +304,12 @@ class Pipeline(GiantPlanning):
         self._soon()
 
     # --- work of others ------------------------------------------------------------------------
+
+    def _begin_what_is(self, needed: CallNeededError, received: Received) -> None:
+        if isinstance(needed, JoinNeededError):
+            self._join_first(received, needed.message)
+        else:
+            self._call(received, needed.call)
 
     def _call(self, received: Received, call: Call) -> None:
         """Let another process work; what comes after this message waits."""

@@ -178,6 +178,8 @@ class PlanWriter:
             else:
                 bound = parts.ring.place(_COPY, copy_id, 0, sealed)
                 batch.copies.append((copy_id, bound))
+                if sealed.giant:
+                    batch.copy_giants[copy_id] = sealed.giant
         keys = planned.keys if delivery.keys is None else self.hashed(delivery.keys)
         at_us = parts.steady.now_us()
         batch.outbox.append(

@@ -74,6 +74,7 @@ class NewInboxEntry:
     tag_only: bool = False
     guard_window_us: int = 0
     guard_at_us: int = 0  # when it came, on a clock that no jump moves; 0: received_us
+    giant: int = 0  # whose pieces, written before, are the rest of ``sealed``; 0: that is all
     verdict: GuardVerdict = GuardVerdict.NEW
     origin: int = 0
 
@@ -92,6 +93,27 @@ class InboxRow(NamedTuple):
     origin: int
     verdict: GuardVerdict
     sealed: bytes  # b"" where nothing is stored or it was not asked for
+
+
+# --- giants: bodies in pieces ----------------------------------------------------------------
+
+
+class GiantOf(IntEnum):
+    """What the body of a giant belongs to."""
+
+    INBOX = 1  # a message, by inbox id
+    COPY = 2  # by copy id
+
+
+class GiantPiece(NamedTuple):
+    """A part of a sealed body, in a batch before the one that holds what it belongs to.
+
+    A reader gives out the whole. Pieces that nothing came to belong to are removed at the next start.
+    """
+
+    giant: int
+    n: int
+    body: bytes | bytearray | memoryview
 
 
 # --- plan: what a channel decided about a message --------------------------------------------
@@ -321,11 +343,15 @@ class Batch:
     """
 
     data_keys: list[DataKeyRow] = field(default_factory=list)
+    pieces: list[GiantPiece] = field(default_factory=list)
     names: list[tuple[int, NameKind, str]] = field(default_factory=list)
     config_versions: list[ConfigVersionRow] = field(default_factory=list)
     inbox: list[NewInboxEntry] = field(default_factory=list)
     plans: list[PlanRow] = field(default_factory=list)
     copies: list[tuple[int, bytes | bytearray]] = field(default_factory=list)
+    # copy id -> giant whose pieces, written before, are the rest of it
+    copy_giants: dict[int, int] = field(default_factory=dict)
+    lost_giants: list[int] = field(default_factory=list)  # nothing will ever belong to their pieces
     outbox: list[OutboxRow] = field(default_factory=list)
     # ExceptionRow puts, (outbox, seq) removes
     exceptions: list[ExceptionRow | tuple[int, int]] = field(default_factory=list)
@@ -354,6 +380,8 @@ class Batch:
             or self.outbox
             or self.exceptions
             or self.copies
+            or self.pieces
+            or self.lost_giants
             or self.attempts
             or self.cursors
             or self.audits
@@ -378,6 +406,7 @@ class Counters(NamedTuple):
     key_id: int
     name_id: int
     config_version: int
+    giant: int = 0
 
 
 class InboxFilter(NamedTuple):
@@ -619,6 +648,11 @@ class Store(Protocol):
     commit_seconds: float  # what the disk took for a commit lately
     failing: Callable[[BaseException], None]  # told of the first failure, in the writer's thread
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether much that was committed is still to be moved: what is large should wait a moment."""
+        ...
+
     def submit(self, batch: Batch, finished: Callable[[BaseException | None], None]) -> None:
         """Write a batch; returns at once.
 
@@ -641,7 +675,8 @@ class Store(Protocol):
     ) -> None:
         """Remove these messages with their plans, copies, outbox and outcome rows, in one batch.
 
-        The caller has checked that they are settled. Claims of the guard whose window ended before
+        The pieces of giants follow, a few in a batch, others between; ``finished`` is called when they
+        are gone. The caller has checked that the messages are settled. Claims of the guard whose window ended before
         ``ended_us`` go too; None: before the newest of these messages came.
         """
         ...

@@ -28,7 +28,11 @@ def before_commit(batch: Batch) -> None:
 
 def after_commit(batch: Batch) -> None:
     """Mark that a batch was committed, and nobody has heard."""
-    if is_armed() and _has_dead_letter(batch):
+    if not is_armed():
+        return
+    if batch.pieces:
+        fp("store.giant_piece")
+    if _has_dead_letter(batch):
         fp("dead.post_move")
 
 

@@ -7,6 +7,7 @@ will stand. The data key then seals that key, 32 bytes, for one place::
 """
 
 import secrets
+from collections.abc import Iterator
 from io import BytesIO
 
 from cryptography.exceptions import InvalidTag
@@ -19,20 +20,36 @@ from ifengine.pieces import Bytes, let_others_go_on, pieces
 KEY_BYTES = 32
 TAG_BYTES = 16
 SEALED_KEY_BYTES = KEY_BYTES + TAG_BYTES
+STORED_BYTES = 512 * 1024
+"""Of a piece in the store: so much of a giant holds up a commit, a millisecond or two."""
 _NONCE = bytes(12)  # the key is used once
 
 
 class Enclosed:
     """A sealed body and the key that opens it. The key stays in memory until its place is known."""
 
-    __slots__ = ("key", "sealed")
+    __slots__ = ("_head_bytes", "giant", "is_placed", "key", "sealed")
 
-    def __init__(self, key: bytes, sealed: bytearray) -> None:
+    def __init__(self, key: bytes, sealed: bytearray, head_bytes: int) -> None:
         self.key = key
         self.sealed = sealed  # begins with room for the head
+        self.giant = 0  # the number of its pieces in the store; 0: the body is here
+        self.is_placed = False
+        self._head_bytes = head_bytes
 
     def __repr__(self) -> str:
         return f"Enclosed({len(self.sealed)} bytes)"
+
+    def pieces(self) -> Iterator[memoryview]:
+        """Yield the body in the pieces in which the store is to have it."""
+        body = memoryview(self.sealed)[self._head_bytes :]
+        for at in range(0, len(body), STORED_BYTES):
+            yield body[at : at + STORED_BYTES]
+
+    def put_away(self, giant: int) -> None:
+        """Let go of the body: it is in the store, in pieces under this number."""
+        self.giant = giant
+        self.sealed = bytearray(self._head_bytes)
 
 
 def enclose(store_id: bytes, head_bytes: int, *parts: Bytes) -> Enclosed:
@@ -46,7 +63,7 @@ def enclose(store_id: bytes, head_bytes: int, *parts: Bytes) -> Enclosed:
         let_others_go_on()
     cipher.finalize()
     sealed += cipher.tag
-    return Enclosed(key, sealed)
+    return Enclosed(key, sealed, head_bytes)
 
 
 def disclose(key: bytes, store_id: bytes, body: memoryview) -> bytes:

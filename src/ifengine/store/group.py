@@ -57,6 +57,11 @@ class GroupCommit:
         """Whether something received is not on stable storage yet: its sender waits."""
         return self._receives or bool(self.batch.inbox)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether what is large should wait a moment before more of it is committed."""
+        return self.error is None and self._store.is_behind
+
     def soon(self) -> None:
         """Commit the open batch at the end of this turn of the loop, or right after the one in flight."""
         self._urgent = True

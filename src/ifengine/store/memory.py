@@ -16,6 +16,7 @@ from ifengine.store.base import (
     Batch,
     ExceptionRow,
     Fate,
+    GiantOf,
     GuardVerdict,
     InboxKind,
     InboxRow,
@@ -40,6 +41,7 @@ class MemoryStore:
         self.store_id = secrets.token_bytes(16)
         self.space = Space()
         self.commit_seconds = 0.0
+        self.is_behind = False
         self.failing: Callable[[BaseException], None] = lambda error: None
         self.disk_full = False
         self.fail_next_commit = False
@@ -89,6 +91,7 @@ class MemoryStore:
         again = MemoryStore(latency_seconds=self.latency_seconds)
         again.store_id = self.store_id
         again._contents = self._contents
+        self._contents.forget_orphans()
         again._head = self._head
         return again
 
@@ -131,6 +134,7 @@ class MemoryStore:
     def _apply(self, batch: Batch) -> None:
         kept = self._contents
         _refuse_taken(kept, batch)
+        self._apply_giants(batch)
         kept.data_keys.update((row.key_id, row) for row in batch.data_keys)
         kept.names.update((row[0], row) for row in batch.names)
         kept.config_versions.update((row.version, row) for row in batch.config_versions)
@@ -164,6 +168,15 @@ class MemoryStore:
                 self._head = Head(linked.seq, linked.digest)
             kept.settings[HEAD_SETTING] = head_text(self._head, self._mac)
 
+    def _apply_giants(self, batch: Batch) -> None:
+        kept = self._contents
+        for giant, n, body in batch.pieces:
+            kept.pieces.setdefault(giant, {})[n] = bytes(body)
+        for giant in batch.lost_giants:
+            kept.pieces.pop(giant, None)
+        for copy_id, giant in batch.copy_giants.items():
+            kept.giants[GiantOf.COPY, copy_id] = giant
+
     def _apply_memory(self, batch: Batch) -> None:
         kept = self._contents
         for state in batch.states:
@@ -191,6 +204,10 @@ class MemoryStore:
             if claim is not None:
                 guard[key] = claim
         duplicate = entry.verdict is GuardVerdict.DUPLICATE
+        if entry.giant and duplicate:
+            self._contents.pieces.pop(entry.giant, None)
+        elif entry.giant:
+            self._contents.giants[GiantOf.INBOX, entry.inbox_id] = entry.giant
         return InboxRow(
             entry.inbox_id,
             entry.received_us,
@@ -214,6 +231,7 @@ class MemoryStore:
             if row is None:
                 continue
             newest_us = max(newest_us, row.received_us)
+            kept.leave(GiantOf.INBOX, inbox_id)
             kept.purged_inbox = max(kept.purged_inbox, inbox_id)
             for plan in kept.plans.pop(inbox_id, {}).values():
                 for fate in plan.fates:
@@ -255,6 +273,7 @@ class MemoryStore:
             row = _shelf(kept.outbox, outbox).remove(seq)
             if row is not None:
                 kept.copies.remove(row.copy_id)
+                kept.leave(GiantOf.COPY, row.copy_id)
             kept.exceptions.pop((outbox, seq), None)
             kept.attempts.pop((outbox, seq), None)
             outcome = _shelf(kept.outcomes, outbox).remove(seq)
@@ -278,6 +297,7 @@ def _refuse_taken(kept: Contents, batch: Batch) -> None:
         ((entry.inbox_id for entry in batch.inbox), kept.inbox.rows.__contains__),
         (((p.inbox_id, p.run) for p in batch.plans), lambda k: k[1] in kept.plans.get(k[0], ())),
         ((copy_id for copy_id, _ in batch.copies), kept.copies.rows.__contains__),
+        (((p.giant, p.n) for p in batch.pieces), lambda k: k[1] in kept.pieces.get(k[0], ())),
         (((r.outbox, r.seq) for r in batch.outbox), lambda k: _holds(kept.outbox, k)),
         (((r.outbox, r.seq) for r in batch.outcomes), lambda k: _holds(kept.outcomes, k)),
     ]

@@ -14,6 +14,7 @@ from ifengine.store.base import (
     DataKeyRow,
     ExceptionRow,
     Fate,
+    GiantOf,
     InboxRow,
     NameKind,
     OutboxRow,
@@ -23,6 +24,7 @@ from ifengine.store.base import (
     StateRow,
 )
 from ifengine.store.guard import Claim
+from ifengine.store.sealing import is_head
 
 Row = TypeVar("Row")
 
@@ -77,6 +79,8 @@ class Contents:
         self.guard: dict[bytes, Claim] = {}
         self.plans: dict[int, dict[int, PlanRow]] = {}
         self.copies: Shelf[bytes] = Shelf()
+        self.pieces: dict[int, dict[int, bytes]] = {}  # of giants, by number
+        self.giants: dict[tuple[GiantOf, int], int] = {}  # by what they belong to
         self.outbox: dict[int, Shelf[OutboxRow]] = {}
         self.exceptions: dict[tuple[int, int], ExceptionRow] = {}
         self.attempts: dict[tuple[int, int], list[AttemptRow]] = {}
@@ -93,3 +97,20 @@ class Contents:
         self.purged: Counter[tuple[int, int, Fate]] = Counter()
         self.purged_inbox = 0
         self.purged_outbox: dict[int, int] = {}
+
+    def whole(self, of: GiantOf, number: int, sealed: bytes) -> bytes:
+        """Return a sealed value, of a giant with its body."""
+        if not is_head(sealed):
+            return sealed
+        pieces = self.pieces.get(self.giants.get((of, number), 0), {})
+        return b"".join((sealed, *(pieces[n] for n in sorted(pieces))))
+
+    def leave(self, of: GiantOf, number: int) -> None:
+        """Forget the pieces of what is removed."""
+        giant = self.giants.pop((of, number), 0)
+        self.pieces.pop(giant, None)
+
+    def forget_orphans(self) -> None:
+        """Forget pieces that nothing came to belong to; at a start."""
+        owned = set(self.giants.values())
+        self.pieces = {giant: kept for giant, kept in self.pieces.items() if giant in owned}

@@ -15,6 +15,7 @@ from ifengine.store.base import (
     ExceptionRow,
     ExceptionState,
     Fate,
+    GiantOf,
     InboxFilter,
     InboxKind,
     InboxRow,
@@ -43,7 +44,13 @@ class MemoryReader:
     def inbox(self, inbox_id: int) -> InboxRow | None:
         """Return one frame."""
         with self._kept.lock:
-            return self._kept.inbox.rows.get(inbox_id)
+            row = self._kept.inbox.rows.get(inbox_id)
+            return None if row is None else self._whole(row)
+
+    def _whole(self, row: InboxRow) -> InboxRow:
+        """Return a row, of a giant with its body."""
+        whole = self._kept.whole(GiantOf.INBOX, row.inbox_id, row.sealed)
+        return row if whole is row.sealed else row._replace(sealed=whole)
 
     def inbox_after(
         self, channel: int, inbox_id: int, limit: int, *, scan_to: int
@@ -54,7 +61,7 @@ class MemoryReader:
             fitting = (
                 row for row in rows if row.channel == channel and row.kind is InboxKind.MESSAGE
             )
-            return page_of(islice(fitting, limit))
+            return page_of(map(self._whole, islice(fitting, limit)))
 
     def inbox_count(self, channel: int, after: int, through: int) -> int:
         """Return how many messages of a channel have an id with ``after < id <= through``."""
@@ -73,12 +80,12 @@ class MemoryReader:
                 and where.channel in (0, row.channel)
                 and (not where.kinds or row.kind in where.kinds)
             )
-            return list(islice(fitting, limit))
+            return [self._whole(row) for row in islice(fitting, limit)]
 
     def inbox_range(self, after_id: int, limit: int) -> Sequence[InboxRow]:
         """Return entries of every kind and channel after an id, content included."""
         with self._kept.lock:
-            return page_of(islice(self._kept.inbox.after(after_id), limit))
+            return page_of(map(self._whole, islice(self._kept.inbox.after(after_id), limit)))
 
     def plans(self, inbox_id: int) -> Sequence[PlanRow]:
         """Return every run over a message, oldest first."""
@@ -114,7 +121,8 @@ class MemoryReader:
     def copy(self, copy_id: int) -> bytes | None:
         """Return what was sealed as sent, None when there is no such copy."""
         with self._kept.lock:
-            return self._kept.copies.rows.get(copy_id)
+            sealed = self._kept.copies.rows.get(copy_id)
+            return None if sealed is None else self._kept.whole(GiantOf.COPY, copy_id, sealed)
 
     def exceptions(self, outbox: int) -> Sequence[ExceptionRow]:
         """Return all exceptions of an outbox, by seq."""
@@ -254,6 +262,7 @@ class MemoryReader:
                 max(kept.data_keys, default=0),
                 max(kept.names, default=0),
                 max(kept.config_versions, default=0),
+                max((*kept.pieces, *kept.giants.values()), default=0),
             )
 
     def sizes(self) -> dict[str, int]:
@@ -261,7 +270,8 @@ class MemoryReader:
         with self._kept.lock:
             sealed = sum(len(row.sealed) for row in self._kept.inbox.rows.values())
             copies = sum(len(copy) for copy in self._kept.copies.rows.values())
-        return {"messages": sealed + copies, "wal": 0}
+            pieces = sum(len(body) for kept in self._kept.pieces.values() for body in kept.values())
+        return {"messages": sealed + copies + pieces, "wal": 0}
 
     def integrity(self) -> list[str]:
         """Return nothing: there is no medium to fail."""

@@ -5,7 +5,7 @@ Sealed form, version 1, 34 bytes longer than the plaintext::
     version 1 | algorithm 1 | key id 4 | nonce 12 | ciphertext | tag 16
 
 Of a megabyte and more the body has a key of its own, and that key is what is sealed here: see
-``store/giants.py``.
+``store/giants.py``. Its body may lie in pieces elsewhere (ADR 0035); what is left here is its head.
 
 The associated data is header | store id | kind | a | b, so that no sealed value opens in another
 row, column or store. Nonce = 4 random bytes of this key and process + an 8-byte counter: unique
@@ -293,11 +293,14 @@ class KeyRing:
     def place(self, kind: BlobKind, a: int, b: int, body: Enclosed) -> bytearray:
         """Bind what ``enclose`` made to one place, once; return it sealed.
 
+        Where its body was put away, that is its head.
+
         Raises:
             SealError: as ``seal``.
         """
         header, cipher = self._next_header(ALGORITHM_OWN_KEY)
         sealed = body.sealed
+        body.is_placed = True
         sealed[:_GIANT_HEAD_BYTES] = header + cipher.encrypt(
             header[6:], body.key, header + self._store_id + _PLACE(kind, a, b)
         )
@@ -378,6 +381,11 @@ class KeyRing:
         keyed = _Keyed(derive(self._index[1], f"ifengine tag 1|{purpose}"))
         self._derived[purpose] = keyed
         return keyed
+
+
+def is_head(sealed: bytes | bytearray) -> bool:
+    """Return whether this is the head of a giant whose body lies in pieces."""
+    return len(sealed) == _GIANT_HEAD_BYTES and sealed[1] == ALGORITHM_OWN_KEY
 
 
 def fingerprint(key: bytes) -> str:

@@ -23,6 +23,7 @@ from ifengine.store.commit_points import after_commit, before_commit
 from ifengine.store.space import Space, is_no_room, is_no_room_to_open
 from ifengine.store.sqlite_damage import failure_text
 from ifengine.store.sqlite_files import WriterLock, prepare_database, prepare_folder
+from ifengine.store.sqlite_giants import Sweep
 from ifengine.store.sqlite_log import Log
 from ifengine.store.sqlite_mark import LogMark
 from ifengine.store.sqlite_mover import Mover
@@ -46,13 +47,18 @@ Finished = Callable[[BaseException | None], None]
 
 
 class _Job(NamedTuple):
-    """One transaction: a batch or a part of a purge. Neither: a wish of ``checkpoint`` or ``close``."""
+    """One transaction: a batch, a part of a purge or of a sweep. None: a wish of ``checkpoint`` or ``close``."""
 
     batch: Batch | None = None
     purge: tuple[int, ...] = ()
     ended_us: int | None = None  # of a purge
     finished: Finished | None = None
+    sweep: bool = False
     stop: bool = False
+
+    @property
+    def writes(self) -> bool:
+        return self.batch is not None or bool(self.purge) or self.sweep or self.finished is not None
 
 
 def _noted(mark: LogMark, connection: apsw.Connection, database: str, pages: int) -> int:
@@ -107,6 +113,7 @@ class SqliteStore:
         self._closed = False
         self._failure: StorageFailedError | None = None
         self._truncate_wanted = False
+        self._plan_sweep()
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -142,6 +149,7 @@ class SqliteStore:
         self._log = Log(connection, mark, mover, self.space)
         mark_clean(connection, False)
         self._writer = SqliteWriter(connection)
+        self._sweep = Sweep(self._writer.giants)
         return connection
 
     # --- any thread ---------------------------------------------------------------------------
@@ -165,6 +173,11 @@ class SqliteStore:
         """Ask for the log to be moved into the database, and cut, when nothing else waits."""
         self._truncate_wanted = True
         self._put(_Job())
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the log is long, and being moved."""
+        return self._log.is_behind
 
     def protect_audit(self, mac: AuditMac) -> None:
         """Prove the head of the audit log with this MAC from the next record on."""
@@ -200,9 +213,10 @@ class SqliteStore:
                 job = self._next_job()
                 if job.stop:
                     break
-                if job.batch is not None or job.purge or job.finished is not None:
+                if job.writes:
                     self._write(job)
                 self._tend_log()
+                self._plan_sweep()
         finally:
             self._end()
 
@@ -225,11 +239,35 @@ class SqliteStore:
                 self._transact_with_room(job)
             except Exception as cause:  # noqa: BLE001 - whatever it was, the batch is in doubt
                 error = self._fail("commit", cause)
+        if job.sweep:
+            self._sweep.is_due = False
         if job.finished is not None:
-            try:
-                job.finished(error)
-            except Exception as cause:  # noqa: BLE001 - whoever waits did not hear: stop here
-                self._fail("callback", cause)
+            if job.batch is None and self._sweep:
+                self._sweep.waiting.append(job.finished)
+            else:
+                self._tell(job.finished, error)
+        if error is not None or not self._sweep:
+            self._end_sweep(error)
+
+    def _tell(self, finished: Finished, error: BaseException | None) -> None:
+        try:
+            finished(error)
+        except Exception as cause:  # noqa: BLE001 - whoever waits did not hear: stop here
+            self._fail("callback", cause)
+
+    def _plan_sweep(self) -> None:
+        """Let the next step of a sweep wait its turn: what was submitted before it goes first.
+
+        While the log is long it waits for the end of the round, which wakes the writer.
+        """
+        if self._sweep and not self._sweep.is_due and not self._log.is_behind and not self._failure:
+            self._sweep.is_due = True
+            self._jobs.put(_Job(sweep=True))
+
+    def _end_sweep(self, error: BaseException | None) -> None:
+        waiting, self._sweep.waiting = self._sweep.waiting, []
+        for finished in waiting:
+            self._tell(finished, error)
 
     def _transact_with_room(self, job: _Job) -> None:
         """Write one transaction; while the disk is full, nothing else is written but it.
@@ -252,16 +290,23 @@ class SqliteStore:
         run = self._connection.execute
         run("BEGIN IMMEDIATE")
         head = self._writer.head
+        self._writer.gone = []
         if job.batch is not None:
             head = self._writer.apply(job.batch)
             before_commit(job.batch)
         elif job.purge:
             self._writer.purge(job.purge, job.ended_us)
+        elif job.sweep:
+            self._sweep.step()
         began = time.monotonic()
         run("COMMIT")
         took = time.monotonic() - began
         self.commit_seconds += (took - self.commit_seconds) * _NEWEST_SHARE
         self._writer.head = head
+        if job.sweep:
+            self._sweep.committed()
+        else:
+            self._sweep.add(self._writer.gone)
         fp("store.post_commit")
         if job.batch is not None:
             after_commit(job.batch)
@@ -315,6 +360,7 @@ class SqliteStore:
         except (apsw.Error, OSError) as cause:
             self._fail("close", cause)
         finally:
+            self._end_sweep(self._failure)  # the next start goes on with it
             self._log.stop()
             with contextlib.suppress(apsw.Error):
                 self._connection.close()

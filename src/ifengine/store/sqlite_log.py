@@ -16,6 +16,7 @@ from ifengine.store.sqlite_schema import BUSY_MS
 
 WAL_PAGES = 4000  # a log longer than this is moved, beside the commits
 REST_PAGES = 256  # so few are moved between two commits: 2 MB
+LONG_PAGES = 8000  # at such a log what is large waits for the end of a round
 MOST_PAGES = 16_000  # a log longer than this is moved between two commits, however long that takes
 RETRY_PAGES = 1000  # how much it grows before a move that a reader held up is tried again
 _NEARER = 0.75  # a round that left more than this share of the last one gained nothing
@@ -64,6 +65,11 @@ class Log:
             self._begin()
         if self._mover.has_ended or (self._mover.is_busy and self.pages >= MOST_PAGES):
             self._end_round()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether a round is under way that what is written meanwhile should not outgrow. Any thread."""
+        return self._mover.is_busy and self.pages >= LONG_PAGES
 
     def check(self) -> None:
         """Raise what a round failed with: nothing is to be committed after that."""

@@ -19,6 +19,7 @@ from ifengine.store.base import (
     ExceptionRow,
     ExceptionState,
     Fate,
+    GiantOf,
     InboxFilter,
     InboxKind,
     InboxRow,
@@ -30,7 +31,9 @@ from ifengine.store.base import (
     StateRow,
 )
 from ifengine.store.pages import page_of
+from ifengine.store.sealing import is_head
 from ifengine.store.sqlite_damage import READ_ERRORS, read_failure, reads
+from ifengine.store.sqlite_giants import joined
 from ifengine.store.sqlite_schema import open_reader
 from ifengine.store.sqlite_tally import SqliteTally
 
@@ -58,8 +61,19 @@ class SqliteReader:
 
     def inbox(self, inbox_id: int) -> InboxRow | None:
         """Return one frame."""
-        found = self._run("SELECT * FROM inbox WHERE inbox_id = ?", (inbox_id,)).fetchone()
-        return None if found is None else rows.inbox_row(found)
+        return self._inbox(inbox_id)
+
+    def _inbox(self, inbox_id: int) -> InboxRow | None:
+        for found in self._run(_INBOX, (inbox_id,)):
+            return self._whole(found)  # within the loop: both statements see one state
+        return None
+
+    def _whole(self, columns: rows.Columns) -> InboxRow:
+        """Return a row of table ``inbox``, of a giant with its body."""
+        if is_head(columns[-1]):
+            whole = joined(self._run, GiantOf.INBOX, columns[0], columns[-1])
+            columns = (*columns[:-1], whole)
+        return rows.inbox_row(columns)
 
     def inbox_after(
         self, channel: int, inbox_id: int, limit: int, *, scan_to: int
@@ -67,7 +81,7 @@ class SqliteReader:
         """Return entries of kind MESSAGE of a channel with ``inbox_id < id <= scan_to``, sealed."""
         where = (channel, inbox_id, scan_to, InboxKind.MESSAGE, limit)
         try:
-            return page_of(map(rows.inbox_row, self._run(_INBOX_AFTER.format("*"), where)))
+            return page_of(map(self._whole, self._run(_INBOX_AFTER.format("*"), where)))
         except READ_ERRORS:
             return self._each_after(where)
 
@@ -84,18 +98,17 @@ class SqliteReader:
     def _each_after(self, where: tuple[int, ...]) -> list[InboxRow]:
         """Read messages one by one: content that cannot be read is left out, not its message."""
         numbers: list[Any] = self._run(_INBOX_AFTER.format("inbox_id"), where).fetchall()
-        return page_of(self._readable(row[0]) for row in numbers)
+        return page_of(filter(None, (self._readable(row[0]) for row in numbers)))
 
-    def _readable(self, number: int) -> InboxRow:
+    def _readable(self, number: int) -> InboxRow | None:
         """Return a message; without content where that cannot be read."""
         try:
-            row: Any = self._run(_INBOX, (number,)).fetchone()
+            return self._inbox(number)
         except READ_ERRORS as error:
             if not isinstance(read_failure(error), DamagedPageError):
                 raise
             head: Any = self._run(_INBOX_HEAD, (number,)).fetchone()
-            row = (*head, b"")
-        return rows.inbox_row(row)
+            return rows.inbox_row((*head, b""))
 
     def inbox_newest(self, where: InboxFilter, limit: int) -> Sequence[InboxRow]:
         """Return entries newest first, ``since_us <= received_us < until_us``, content included."""
@@ -113,14 +126,14 @@ class SqliteReader:
                 limit,
             ),
         )
-        return [rows.inbox_row(row) for row in found]
+        return [self._whole(row) for row in found]
 
     def inbox_range(self, after_id: int, limit: int) -> Sequence[InboxRow]:
         """Return entries of every kind and channel after an id, content included."""
         found = self._run(
             "SELECT * FROM inbox WHERE inbox_id > ? ORDER BY inbox_id LIMIT ?", (after_id, limit)
         )
-        return page_of(map(rows.inbox_row, found))
+        return page_of(map(self._whole, found))
 
     def plans(self, inbox_id: int) -> Sequence[PlanRow]:
         """Return every run over a message, oldest first."""
@@ -163,8 +176,11 @@ class SqliteReader:
 
     def copy(self, copy_id: int) -> bytes | None:
         """Return what was sealed as sent, None when there is no such copy."""
-        found = self._run("SELECT sealed FROM copy WHERE copy_id = ?", (copy_id,)).fetchone()
-        return None if found is None else found[0]
+        for (sealed,) in self._run("SELECT sealed FROM copy WHERE copy_id = ?", (copy_id,)):
+            if is_head(sealed):
+                return joined(self._run, GiantOf.COPY, copy_id, sealed)
+            return bytes(sealed)
+        return None
 
     def exceptions(self, outbox: int) -> Sequence[ExceptionRow]:
         """Return all exceptions of an outbox, by seq."""
@@ -322,7 +338,9 @@ class SqliteReader:
             " coalesce((SELECT value FROM high WHERE kind = ?2 AND number = 0), 0)),"
             " (SELECT coalesce(max(key_id), 0) FROM data_key),"
             " (SELECT coalesce(max(number), 0) FROM name),"
-            " (SELECT coalesce(max(version), 0) FROM config_version)",
+            " (SELECT coalesce(max(version), 0) FROM config_version),"
+            " max((SELECT coalesce(max(giant), 0) FROM giant),"
+            " (SELECT coalesce(max(giant), 0) FROM giant_piece))",
             (rows.High.INBOX, rows.High.COPY),
         ).fetchall()
         return Counters(*found[0])

@@ -10,12 +10,14 @@ from ifengine.store.audit import EMPTY, HEAD_SETTING, AuditMac, Head, head_text,
 from ifengine.store.base import (
     Batch,
     Fate,
+    GiantOf,
     GuardVerdict,
     InboxKind,
     NewAudit,
     NewInboxEntry,
 )
 from ifengine.store.guard import Claim, first_claim, judge, may_claim
+from ifengine.store.sqlite_giants import Giants
 from ifengine.store.sqlite_rows import FATES, INBOX_KINDS, High, plan_columns, plan_row
 from ifengine.store.tally import PurgedMessage, purged_ends
 
@@ -82,13 +84,20 @@ class SqliteWriter:
         ).fetchall()
         self.head = Head(*newest[0]) if newest else EMPTY
         self.mac: AuditMac | None = None
+        self.giants = Giants(connection)
+        self.gone: list[
+            int
+        ] = []  # giants that this transaction leaves without an owner; the caller's
         self._swept_to = b""  # where the sweep over the guard's rows goes on
 
     # --- one batch ----------------------------------------------------------------------------
 
     def apply(self, batch: Batch) -> Head:
         """Write a batch, in the order of its fields; return the audit head it leads to."""
+        self.gone += batch.lost_giants
         self._many(_DATA_KEY, batch.data_keys)
+        if batch.pieces:
+            self.giants.put(batch.pieces)
         self._many(_NAME, batch.names)
         self._many(_CONFIG_VERSION, batch.config_versions)
         if batch.inbox:
@@ -96,6 +105,8 @@ class SqliteWriter:
             fp("intake.msg_inserted")
         self._many(_PLAN, [plan_columns(plan) for plan in batch.plans])
         self._many(_COPY, batch.copies)
+        if batch.copy_giants:
+            self.giants.bind(GiantOf.COPY, batch.copy_giants.items())
         if batch.outbox:
             self._run_many(_OUTBOX, batch.outbox)
             fp("process.fanout_inserted")
@@ -123,13 +134,16 @@ class SqliteWriter:
             self._run_many(statement, rows)
 
     def _apply_inbox(self, entries: Sequence[NewInboxEntry]) -> None:
-        columns = []
+        columns, giants = [], []
         for entry in entries:
             if may_claim(entry):
                 self._resolve(entry)
             kind, sealed = entry.kind, entry.sealed
             if entry.verdict is GuardVerdict.DUPLICATE:
                 kind, sealed = InboxKind.DUPLICATE, b""
+                self.gone += [entry.giant] if entry.giant else []
+            elif entry.giant:
+                giants.append((entry.inbox_id, entry.giant))
             columns.append(
                 (
                     entry.inbox_id,
@@ -146,6 +160,8 @@ class SqliteWriter:
                 )
             )
         self._run_many(_INBOX, columns)
+        if giants:
+            self.giants.bind(GiantOf.INBOX, giants)
 
     def _resolve(self, entry: NewInboxEntry) -> None:
         # most ids are new: one statement claims them, and only the others are looked at
@@ -174,7 +190,10 @@ class SqliteWriter:
     # --- purge --------------------------------------------------------------------------------
 
     def purge(self, inbox_ids: Sequence[int], ended_us: int | None = None) -> None:
-        """Remove at most ``PURGE_CHUNK`` messages and all that belongs to them."""
+        """Remove at most ``PURGE_CHUNK`` messages and all that belongs to them.
+
+        The pieces of giants stay, and are ``gone``: they are nobody's now.
+        """
         newest_us = 0
         deliveries: list[_Delivery] = []
         found: list[tuple[int]] = []
@@ -209,6 +228,7 @@ class SqliteWriter:
         self._run_many("DELETE FROM parked WHERE inbox_id = ?", found)
         self._run_many("DELETE FROM plan WHERE inbox_id = ?", found)
         self._run_many("DELETE FROM inbox WHERE inbox_id = ?", found)
+        self.gone += self.giants.leave(GiantOf.INBOX, (row[0] for row in found))
         self._run(_HIGH, (High.INBOX, 0, max(found)[0]))
         self._sweep_guard(newest_us if ended_us is None else ended_us)
 
@@ -252,6 +272,7 @@ class SqliteWriter:
         many("DELETE FROM attempt WHERE outbox = ? AND seq = ?", places)
         many(_REMOVE_EXCEPTION, places)
         many("DELETE FROM copy WHERE copy_id = ?", sorted(copies))
+        self.gone += self.giants.leave(GiantOf.COPY, (row[0] for row in sorted(copies)))
         many(_HIGH, [(High.OUTBOX, outbox, seq) for outbox, seq in sorted(high.items())])
         if copies:
             run(_HIGH, (High.COPY, 0, max(copies)[0]))

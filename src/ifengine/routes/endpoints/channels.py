@@ -6,10 +6,13 @@ that the other channel gets every delivery exactly once.
 
 from collections.abc import Callable
 
+from ifengine.errors import EngineError
 from ifengine.hl7.header import Header, read_header
+from ifengine.pieces import GIANT_BYTES
 from ifengine.routes.config.models import ChannelConfig
 from ifengine.routes.endpoints.base import LaneOwner, Parcel
 from ifengine.routes.gates import Gate, Gates
+from ifengine.routes.giants import Ahead, ahead_of, forget_unplaced
 from ifengine.routes.parts import Entrance, Parts
 from ifengine.routes.received import Received
 from ifengine.routes.retry import Attempt, AttemptResult
@@ -58,6 +61,22 @@ class ChannelLane:
     def begin(self, parcel: Parcel) -> None:
         """Add one message to the open batch."""
         self._under_way = parcel
+        if len(parcel.content) >= GIANT_BYTES:
+            self._parts.spawn(self._begin_giant(parcel))
+        else:
+            self._put(parcel, None)
+
+    async def _begin_giant(self, parcel: Parcel) -> None:
+        try:
+            ahead = await ahead_of(self._parts, parcel.content)
+        except EngineError:
+            return  # of a commit: the engine stops
+        if self._under_way is parcel:
+            self._put(parcel, ahead)
+        if ahead is not None:
+            forget_unplaced(self._parts, ahead.sealed)
+
+    def _put(self, parcel: Parcel, ahead: Ahead | None) -> None:
         entrance = self._find()
         if entrance is None:
             self._end_soon(Attempt(AttemptResult.UNREACHABLE, "the channel is off"))
@@ -68,7 +87,7 @@ class ChannelLane:
             self._end_soon(Attempt(AttemptResult.UNSENDABLE, self._why(gate)))
             return
         parts, content = self._parts, parcel.content
-        entry = self._entry(entrance, parcel)
+        entry = self._entry(entrance, parcel, ahead)
         batch = parts.group.batch
         batch.inbox.append(entry)
 
@@ -101,8 +120,9 @@ class ChannelLane:
     def _why(gate: Gate) -> str:
         return NOT_TAKEN if gate.kind is InboxKind.UNROUTED else gate.reason
 
-    def _entry(self, entrance: Entrance, parcel: Parcel) -> NewInboxEntry:
+    def _entry(self, entrance: Entrance, parcel: Parcel, ahead: Ahead | None) -> NewInboxEntry:
         parts, content = self._parts, parcel.content
+        ring = parts.ring
         inbox_id = parts.numbers.next_inbox_id()
         return NewInboxEntry(
             inbox_id=inbox_id,
@@ -112,11 +132,14 @@ class ChannelLane:
             kind=InboxKind.MESSAGE,
             size=len(content),
             peer=f"{self._source} {parcel.inbox_id}",
-            sealed=parts.ring.seal(BlobKind.INBOX, inbox_id, 0, content),
-            guard_key=parts.ring.tag(
-                "guard", b"channel", self._source.encode(), b"%d" % parcel.seq
+            sealed=(
+                ring.seal(BlobKind.INBOX, inbox_id, 0, content)
+                if ahead is None
+                else ring.place(BlobKind.INBOX, inbox_id, 0, ahead.sealed)
             ),
-            digest=parts.ring.digest(content),
+            guard_key=ring.tag("guard", b"channel", self._source.encode(), b"%d" % parcel.seq),
+            digest=ring.digest(content) if ahead is None else ahead.digest,
+            giant=0 if ahead is None else ahead.sealed.giant,
             guard_window_us=GUARD_WINDOW_US,
         )
 
