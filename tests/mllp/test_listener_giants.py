@@ -87,7 +87,8 @@ async def test_at_the_bound_of_unfinished_frames_a_giant_that_waits_is_given_up_
         for peer in peers:
             peer.send(encode_frame(LARGE + b"x" * (GIANT_BYTES // 2)))
         await until(lambda: listener.counts.over_memory == 1)
-        await until(lambda: len(notes.waiting) + listener.counts.over_memory >= 3)
+        # the one that was given up may have been waiting already
+        await until(lambda: len([one for one in notes.waiting if one.unfinished]) == 2)
         taken = [notes.take() for _ in range(len(notes.waiting))]
         assert len([giant for giant in taken if giant is not None]) == 2
         assert len(notes.frames) == 2

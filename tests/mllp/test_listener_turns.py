@@ -1,14 +1,19 @@
 """Every connection has its turn, however much another sends: real sockets, both loops."""
 
 import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from statistics import median
 from typing import Any
 
 import pytest
 
 from ifengine.mllp.framing import encode_frame
-from ifengine.mllp.inbound import BYTES_A_TURN, FRAMES_A_TURN, Inbound
-from ifengine.pieces import GIANT_BYTES
+from ifengine.mllp.inbound import FRAMES_A_TURN, Inbound
+from ifengine.mllp.turns import BYTES_A_TURN, LONG_BYTES, ReadingTurns
 from mllp.peers import Notes, listening, on_both_loops, peer_of, until
+
+MIB = 1024 * 1024
 
 
 @on_both_loops
@@ -64,16 +69,15 @@ async def test_who_had_no_turn_before_the_engine_was_full_is_the_first_the_next_
                 await asyncio.sleep(0)
 
 
+@pytest.mark.parametrize("many", [1, 12])
 @on_both_loops
-async def test_of_a_giant_no_more_is_read_in_a_turn_of_the_loop_than_the_others_can_wait_for() -> (
-    None
-):
-    loop, read, turns = asyncio.get_running_loop(), [0], 0
+async def test_of_long_messages_no_more_is_read_in_a_turn_of_the_loop_than_others_can_wait_for(
+    many: int,
+) -> None:
+    loop, read = asyncio.get_running_loop(), [0]
 
     def turn() -> None:
-        nonlocal turns
-        turns += 1
-        if len(notes.frames) < 1:
+        if len(notes.frames) < many:
             read.append(0)
             loop.call_soon(turn)
 
@@ -82,21 +86,49 @@ async def test_of_a_giant_no_more_is_read_in_a_turn_of_the_loop_than_the_others_
 
     def data_received(self: Inbound, data: bytes) -> None:
         nonlocal largest
-        if self.unfinished >= GIANT_BYTES:
+        if self.unfinished >= LONG_BYTES:
             read[-1] += len(data)
             largest = max(largest, len(data))
         received(self, data)
 
-    content = b"x" * (24 * GIANT_BYTES)
-    with pytest.MonkeyPatch.context() as patch:
+    contents = [b"%02d" % n + b"x" * (24 * MIB // many) for n in range(many)]
+    async with AsyncExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setattr(Inbound, "data_received", data_received)
-        async with (
-            listening(notes, max_content_bytes=32 * GIANT_BYTES) as listener,
-            peer_of(listener.port) as peer,
-        ):
-            turn()
+        listener = await stack.enter_async_context(
+            listening(notes, max_content_bytes=32 * MIB, max_unfinished_bytes=64 * MIB)
+        )
+        peers = [await stack.enter_async_context(peer_of(listener.port)) for _ in contents]
+        await until(lambda: listener.connections == many, 30)
+        turn()
+        for peer, content in zip(peers, contents, strict=True):
             peer.send(encode_frame(content))
-            await until(lambda: len(notes.frames) == 1, 30)
-    assert notes.frames == [content]
-    assert sum(read) > 20 * GIANT_BYTES
-    assert max(read) <= BYTES_A_TURN + largest
+        await until(lambda: len(notes.frames) == many, 60)
+    assert sorted(notes.frames) == contents
+    assert sum(read) > 16 * MIB
+    # each begins without having waited
+    assert max(read) <= BYTES_A_TURN + (many + 1) * largest
+    assert median(size for size in read if size) <= BYTES_A_TURN + 2 * largest
+
+
+def test_who_waits_longest_for_a_turn_is_the_first_and_who_reads_little_waits_for_nobody() -> None:
+    class One:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def read_on(self) -> None:
+            went.append(self.name)
+
+    went: list[str] = []
+    due: list[Callable[[], None]] = []
+    turns = ReadingTurns(due.append)
+    assert turns.may_go_on(One("little"), 1000)
+    for name in "abcd":
+        assert not turns.may_go_on(One(name), BYTES_A_TURN // 2 + 1) or name == "a"
+    assert len(due) == 1
+    due.pop(0)()
+    assert went == ["b", "c"]  # together as much as a turn
+    due.pop(0)()
+    assert went == ["b", "c", "d"]
+    assert due == []
+    assert turns.may_go_on(One("e"), BYTES_A_TURN - 1)

@@ -15,6 +15,7 @@ from ifengine.mllp.framing import (
     Tolerance,
 )
 from ifengine.mllp.giants import Giant
+from ifengine.mllp.turns import LONG_BYTES
 from ifengine.pieces import GIANT_BYTES
 
 MAX_PENDING = 128
@@ -28,9 +29,6 @@ SILENCE_SECONDS = 0.25
 
 FRAMES_A_TURN = 16
 """Frames that a connection hands over before the others have their turn: a millisecond or two."""
-
-BYTES_A_TURN = 512 * 1024
-"""Of a giant, read before the others have their turn. The loop itself reads on while there is more."""
 
 LINGER_SECONDS = 2.0
 """How long a closing connection waits for its peer, so that the last answers arrive."""
@@ -103,7 +101,8 @@ class Home(Protocol):
     def opened(self, connection: "Inbound") -> None: ...
     def closed(self, connection: "Inbound") -> None: ...
     def settled(self) -> None: ...
-    def grew(self, more: int) -> None: ...
+    def grew(self, peer: str, more: int) -> None: ...
+    def is_long(self, connection: "Inbound", size: int) -> None: ...
 
 
 class Inbound(asyncio.Protocol):
@@ -136,7 +135,6 @@ class Inbound(asyncio.Protocol):
         "_silence",
         "_tls",
         "_transport",
-        "_turn_bytes",
         "frames",
         "listener",
         "peer",
@@ -163,7 +161,6 @@ class Inbound(asyncio.Protocol):
         self._tls = False
         self._held = 0
         self._reading = True
-        self._turn_bytes = 0  # of a giant, read since the others had their turn
         self._pumping = False
         self._eof = False
         self._gone = False  # nothing is written any more
@@ -263,6 +260,14 @@ class Inbound(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def wait_for_turn(self) -> None:
+        """Read no more of a long message before ``read_on``."""
+        self._hold(_BY_TURN)
+
+    def read_on(self) -> None:
+        """Go on behind ``wait_for_turn``."""
+        self._release(_BY_TURN)
+
     def sweep(self, now: float) -> None:
         """Look at the deadlines; ``now`` is in seconds on the monotonic clock."""
         if self._gone:
@@ -326,12 +331,8 @@ class Inbound(asyncio.Protocol):
             self._silence = None
         self._decoder.receive_data(data)
         self._pump()
-        if self.unfinished >= GIANT_BYTES and not self._held:
-            self._turn_bytes += len(data)
-            if self._turn_bytes >= BYTES_A_TURN:
-                self._turn_bytes = 0
-                self._hold(_BY_TURN)
-                asyncio.get_running_loop().call_soon(self._release, _BY_TURN)
+        if self.unfinished >= LONG_BYTES and not self._held:
+            self._home.is_long(self, len(data))
 
     def eof_received(self) -> bool:
         """Answer what is pending before closing, as far as the transport can (not under TLS)."""
@@ -404,7 +405,7 @@ class Inbound(asyncio.Protocol):
         held = self._decoder.settle()
         if held != self.unfinished:
             more, self.unfinished = held - self.unfinished, held
-            self._home.grew(more)
+            self._home.grew(self.peer, more)
 
     def _hand_over(self, content: bytes) -> None:
         fp("intake.frame_done")

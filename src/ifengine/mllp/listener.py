@@ -5,7 +5,6 @@ import errno
 import ipaddress
 import socket
 import ssl
-from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +20,7 @@ from ifengine.mllp.framing import (
 )
 from ifengine.mllp.inbound import Inbound, Receiver
 from ifengine.mllp.sockets import plain_address, shown, tune
+from ifengine.mllp.turns import ReadingTurns
 
 __all__ = ["Inbound", "ListenerCounts", "ListenerOptions", "MllpListener", "Receiver"]
 
@@ -118,6 +118,8 @@ class MllpListener:
         self._connections: dict[Inbound, None] = {}  # who waits longest for a turn is the first
         self._by_address: dict[str, int] = {}
         self.unfinished = 0  # bytes, over all connections
+        self._unfinished_of: dict[str, int] = {}  # and by address, while it has connections
+        self._turns: ReadingTurns | None = None
         self._held_slots = 0  # connections, and those still shaking hands
         self._handshakes: set[asyncio.Task[None]] = set()
         self._group: asyncio.TaskGroup | None = None
@@ -252,9 +254,18 @@ class MllpListener:
         self._changed.set()
         self.receiver.connection_closed(connection)
 
-    def grew(self, more: int) -> None:
+    def is_long(self, connection: Inbound, size: int) -> None:
+        """Count what a connection just read of a long message, and let it wait where it is enough."""
+        turns = self._turns
+        if turns is None:
+            turns = self._turns = ReadingTurns(asyncio.get_running_loop().call_soon)
+        if not turns.may_go_on(connection, size):
+            connection.wait_for_turn()
+
+    def grew(self, peer: str, more: int) -> None:
         """Count what a connection holds of frames that are not whole; at the bound one is closed."""
         self.unfinished += more
+        self._unfinished_of[peer] = self._unfinished_of.get(peer, 0) + more
         if more > 0 and self.unfinished > self._most_unfinished():
             self.counts.over_memory += 1
             self._largest().give_up_unfinished()
@@ -265,11 +276,9 @@ class MllpListener:
 
     def _largest(self) -> Inbound:
         """Return what holds most of the address that holds most: one peer cannot crowd out others."""
-        by_address: Counter[str] = Counter()
-        for connection in self._connections:
-            by_address[connection.peer] += connection.unfinished
-        ((peer, _),) = by_address.most_common(1)
-        mine = (one for one in self._connections if one.peer == peer)
+        of = self._unfinished_of
+        peer = max(of, key=of.__getitem__)
+        mine = [one for one in self._connections if one.peer == peer]
         return max(mine, key=lambda one: one.unfinished)
 
     def settled(self) -> None:
@@ -386,6 +395,7 @@ class MllpListener:
             self._by_address[peer] = left
         else:
             self._by_address.pop(peer, None)
+            self._unfinished_of.pop(peer, None)
 
 
 async def _bind(options: ListenerOptions) -> list[socket.socket]:
