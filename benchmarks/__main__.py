@@ -47,7 +47,7 @@ class Run:
         self.seconds, self.runs = seconds, runs
         self.programs: Programs = peers.build(WORK)
 
-    def facts(self) -> tuple[float, str]:
+    def facts(self, form: str = FORM) -> tuple[float, str]:
         """Return the sync rate now, and a line about the machine now."""
         syncs = machine.syncs_per_second(WORK, preallocated=False)
         preallocated = machine.syncs_per_second(WORK, preallocated=True)
@@ -55,7 +55,7 @@ class Run:
         return syncs, "; ".join(
             (
                 datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-                f"the {FORM} form",
+                f"the {form} form",
                 machine.describe(),
                 ", ".join(f"{name} {version(name)}" for name in versions),
                 f"generator and sink in {self.programs.kind}",
@@ -85,7 +85,7 @@ class Run:
     def section(self, name: str) -> str:
         """Measure one group and return its section."""
         stolen, ticks = machine.steal_and_total()
-        syncs, facts = self.facts()
+        syncs, facts = self.facts("interpreted" if name == "interpreted" else FORM)
         print(f"\n{name}: {facts}", flush=True)
         if name in GROUPS:
             title, cases = GROUPS[name]

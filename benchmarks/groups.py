@@ -59,6 +59,14 @@ DISK = (
     Case("full path, 16 lanes", deliver=True, lanes=16, slow_sync_us=SLOW_US, memory_too=False),
 )
 
+INTERPRETED = (
+    Case("receive, 16 connections", interpreted=True, memory_too=False),
+    Case("receive, 64 connections", 64, interpreted=True, memory_too=False),
+    Case("full path, 1 lane", deliver=True, interpreted=True, memory_too=False),
+    Case("full path, 16 lanes, 1 ms receiver", deliver=True, lanes=16, delay_ms=1,
+         interpreted=True, memory_too=False),
+)  # fmt: skip
+
 # name -> what stands above its table, and its cases
 GROUPS: dict[str, tuple[str, tuple[Case, ...]]] = {
     "core": ("Receiving, and the full path", CORE),
@@ -67,6 +75,7 @@ GROUPS: dict[str, tuple[str, tuple[Case, ...]]] = {
     "destinations": ("Destinations: delivered/s is at each of them", FAN_OUT),
     "sizes": ("Sizes", SIZES),
     "disk": ("A disk whose sync takes 5 ms longer", DISK),
+    "interpreted": ("Without native code", INTERPRETED),
 }
 # groups that are not tables of cases: see their modules
 OTHER_GROUPS = ("backlog", "foreign", "steps")

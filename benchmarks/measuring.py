@@ -33,6 +33,7 @@ class Case:
     message: str = "sample"
     slow_sync_us: int = 0
     memory_too: bool = True  # the same without a disk stands beside it
+    interpreted: bool = False  # without the native code that the others run on, where there is any
     target: str = ""  # of performance.md 13, for generator and sink in C
 
     @property
@@ -136,6 +137,8 @@ class Programs:
 
     def environment(self, case: Case) -> Mapping[str, str]:
         """Return what the engine's environment needs besides."""
+        if case.interpreted:
+            return {"PYTHONPATH": ""}
         if not case.slow_sync_us:
             return {}
         return {"LD_PRELOAD": str(self.slow), "SLOW_SYNC_US": str(case.slow_sync_us)}

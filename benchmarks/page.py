@@ -30,8 +30,9 @@ How to read it
   that settle deliveries are among them.
 - CPU and RSS are the engine process's own, from /proc; RSS at the end of the run. A machine that is
   busy elsewhere shows in CPU us/msg: compare that column first.
-- What limits it: one Python thread. It parses, seals, runs the steps, sends and matches answers;
-  the writing thread and the disk have room left (see the ratios).
+- Measured is the compiled form (`make compiled`, ADR 0034) where a line about the machine says so.
+- What limits it: one thread and the interpreter's lock. The thread parses, seals, runs the steps, sends and
+  matches answers; the thread that writes needs the lock for a part of its work, and the disk has room left.
 - A checkpoint runs beside the commits, its last pages behind the answers of one; p99.9 is where it would show.
 """
 
