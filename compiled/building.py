@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from importlib.util import find_spec
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent
@@ -120,8 +121,8 @@ def _require() -> None:
         raise NoCompilerError(f"there is no C compiler ({compiler})")
     if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
         raise NoCompilerError("the headers of Python are not installed (Python.h)")
-    if _mypy_version() == "":
-        raise NoCompilerError("mypyc is not installed")
+    if _mypy_version() == "" or find_spec("setuptools") is None:
+        raise NoCompilerError("mypy and setuptools are not installed")
 
 
 def _mypy_version() -> str:
