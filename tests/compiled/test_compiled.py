@@ -23,8 +23,8 @@ MODULES = [
 ]
 # what is compiled, and the engine that runs on it: in a process that is killed again and again too
 TESTS = {  # and how many pass at least, so that no wrong path passes by running nothing
-    "hl7": 900, "mllp": 180, "transforms": 1_200, "routes": 1_000, "engine/test_delivery.py": 15,
-    "engine/test_intake.py": 15, "crash/test_kill.py": 1,
+    "hl7": 900, "mllp": 180, "transforms": 1_200, "routes": 1_000, "engine/test_delivery.py": 10,
+    "engine/test_intake.py": 10, "crash/test_kill.py": 1,
 }  # fmt: skip
 KILLS = "12"
 
