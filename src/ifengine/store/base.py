@@ -676,8 +676,8 @@ class Store(Protocol):
         """Remove these messages with their plans, copies, outbox and outcome rows, in one batch.
 
         The pieces of giants follow, a few in a batch, others between; ``finished`` is called when they
-        are gone. The caller has checked that the messages are settled. Claims of the guard whose window ended before
-        ``ended_us`` go too; None: before the newest of these messages came.
+        are gone. The caller has checked that the messages are settled. Claims of the guard whose
+        window ended before ``ended_us`` go too; None: before the newest of these messages came.
         """
         ...
 

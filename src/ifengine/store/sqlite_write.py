@@ -85,9 +85,8 @@ class SqliteWriter:
         self.head = Head(*newest[0]) if newest else EMPTY
         self.mac: AuditMac | None = None
         self.giants = Giants(connection)
-        self.gone: list[
-            int
-        ] = []  # giants that this transaction leaves without an owner; the caller's
+        # giants that this transaction leaves without an owner; whoever runs it takes them
+        self.gone: list[int] = []
         self._swept_to = b""  # where the sweep over the guard's rows goes on
 
     # --- one batch ----------------------------------------------------------------------------
